@@ -1,0 +1,102 @@
+//! The `edgeward` binary: parses the command line, runs one command, turns its outcome into an exit code.
+//! Exit codes: 0 success, 1 failure, 2 wrong usage or an invalid configuration.
+
+mod check;
+mod client;
+mod output;
+mod plugin;
+mod publish;
+mod schema;
+mod serve;
+mod status;
+mod telemetry;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::output::{Invalid, Output};
+
+/// An API gateway that runs sandboxed plugins and swaps them under traffic.
+#[derive(Parser)]
+#[command(name = "edgeward", version, propagate_version = true)]
+struct Cli {
+    /// Print JSON, for programs.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Serve(serve::Args),
+    /// Find everything that is wrong with a configuration file; starts nothing.
+    Check(check::Args),
+    /// Print the JSON Schema of the configuration file, or documentation made from it.
+    Schema(schema::Args),
+    /// Make, build, test and upload plugins.
+    #[command(subcommand)]
+    Plugin(plugin::Command),
+    /// Make a version of a plugin live.
+    Publish(publish::PublishArgs),
+    /// Go back to the version of a plugin that was live before, or to a given one.
+    Rollback(publish::RollbackArgs),
+    /// Show what runs.
+    Status(status::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(cli.json);
+    let outcome = match cli.command {
+        Command::Serve(args) => serve::run(&args, output),
+        Command::Check(args) => check::run(&args, output),
+        Command::Schema(args) => schema::run(&args, output),
+        Command::Plugin(command) => plugin::run(command, output),
+        Command::Publish(args) => publish::publish(&args, output),
+        Command::Rollback(args) => publish::rollback(&args, output),
+        Command::Status(args) => status::run(&args, output),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output.error(&error);
+            ExitCode::from(if error.is::<Invalid>() { 2 } else { 1 })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn json_is_accepted_by_every_command() {
+        for line in [
+            "serve -c gateway.yaml",
+            "check gateway.yaml",
+            "schema --markdown",
+            "plugin new a",
+            "plugin build",
+            "plugin test",
+            "plugin inspect a.wasm",
+            "plugin try a.wasm --request a.http",
+            "plugin push a a.wasm --publish",
+            "publish a 1",
+            "rollback a",
+            "status",
+        ] {
+            let words = ["edgeward"].into_iter().chain(line.split(' ')).chain(["--json"]);
+            assert!(Cli::try_parse_from(words).is_ok_and(|cli| cli.json), "{line}");
+        }
+    }
+}

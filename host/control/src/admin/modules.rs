@@ -1,0 +1,114 @@
+//! Modules: upload, list, inspect, remove.
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use edgeward_core::ids::Digest;
+use futures_util::StreamExt as _;
+
+use super::{Api, ApiError};
+use crate::store::ModuleRow;
+
+/// Stores a module. The body is its bytes; it is checked, and kept under its SHA-256. Doing it again changes nothing.
+#[utoipa::path(
+    post, path = "/v1/modules", tag = "modules", security(("token" = [])),
+    request_body(content = Vec<u8>, content_type = "application/wasm", description = "component, or core module with an embedded component type"),
+    responses(
+        (status = 201, body = ModuleRow),
+        (status = 413, body = ApiError, description = "larger than `admin.upload-limit`"),
+        (status = 422, body = ApiError, description = "not a plugin"),
+    ),
+)]
+pub(super) async fn upload(
+    State(api): State<Api>,
+    body: Body,
+) -> Result<(StatusCode, Json<ModuleRow>), ApiError> {
+    Ok((StatusCode::CREATED, Json(store(&api, body).await?)))
+}
+
+/// Streams a body to disk, checks that it is a plugin, and keeps it.
+pub(super) async fn store(api: &Api, body: Body) -> Result<ModuleRow, ApiError> {
+    let _slot = api
+        .uploads
+        .acquire()
+        .await
+        .map_err(|_closed| ApiError::internal("no more uploads are taken"))?;
+    let store = api.deployer.store();
+    let mut upload = store.blobs.begin(api.upload_limit)?;
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| {
+            ApiError::new(
+                StatusCode::BAD_REQUEST,
+                format!("the upload was cut off: {error}"),
+            )
+        })?;
+        upload.write(&chunk).await?;
+    }
+    let bytes = upload.seal().await?;
+    let (store, runtime) = (store.clone(), api.deployer.runtime().clone());
+    // parsing a large module and syncing the disk take their time
+    tokio::task::spawn_blocking(move || {
+        let info = runtime
+            .inspect(&bytes)
+            .map_err(|error| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?;
+        let info = serde_json::to_value(&info).map_err(|error| ApiError::internal(error.to_string()))?;
+        Ok(store.keep(upload, &info)?)
+    })
+    .await
+    .map_err(|_panicked| ApiError::internal("a defect in the gateway stopped the upload, see its log"))?
+}
+
+/// All modules, newest first.
+#[utoipa::path(get, path = "/v1/modules", tag = "modules", security(("token" = [])), responses((status = 200, body = Vec<ModuleRow>)))]
+pub(super) async fn list(State(api): State<Api>) -> Result<Json<Vec<ModuleRow>>, ApiError> {
+    Ok(Json(api.deployer.store().journal.modules()?))
+}
+
+/// What inspection found in a module, and which versions use it.
+#[utoipa::path(
+    get, path = "/v1/modules/{digest}", tag = "modules", security(("token" = [])),
+    params(("digest" = String, Path, description = "`sha256:<64 hex digits>`")),
+    responses((status = 200, body = ModuleRow), (status = 404, body = ApiError)),
+)]
+pub(super) async fn read(
+    State(api): State<Api>,
+    Path(digest): Path<String>,
+) -> Result<Json<ModuleRow>, ApiError> {
+    Ok(Json(api.deployer.store().journal.module(parse(&digest)?)?))
+}
+
+/// Removes a module that no version uses.
+#[utoipa::path(
+    delete, path = "/v1/modules/{digest}", tag = "modules", security(("token" = [])),
+    params(("digest" = String, Path, description = "`sha256:<64 hex digits>`")),
+    responses((status = 204), (status = 404, body = ApiError), (status = 409, body = ApiError, description = "in use")),
+)]
+pub(super) async fn remove(
+    State(api): State<Api>,
+    Path(digest): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let digest = parse(&digest)?;
+    let applied = api.deployer.applied();
+    let wanted = edgeward_core::config::ModuleRef::Digest(digest);
+    if let Some((name, _)) = applied
+        .file
+        .plugins
+        .iter()
+        .find(|(_, plugin)| plugin.module == wanted)
+    {
+        let detail = format!("module {digest} is used by plugin `{name}` in the configuration file");
+        return Err(ApiError::new(StatusCode::CONFLICT, detail));
+    }
+    api.deployer.store().forget(digest)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn parse(digest: &str) -> Result<Digest, ApiError> {
+    digest
+        .parse()
+        .map_err(|error: String| ApiError::new(StatusCode::BAD_REQUEST, error))
+}

@@ -1,0 +1,270 @@
+//! Plugins: what is live, new versions, publish, roll back.
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, Query, State},
+    http::StatusCode,
+};
+use edgeward_core::ids::Digest;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Api, ApiError, modules};
+use crate::{
+    deploy::{LivePlugin, PluginDetail, Published, Target},
+    store::VersionRow,
+};
+
+/// Versions that are listed at most.
+const LISTED: u32 = 1000;
+
+/// A version to make: a module, and what differs from the binding in the configuration file.
+#[derive(Deserialize, utoipa::ToSchema)]
+pub(super) struct NewVersion {
+    /// Digest of an uploaded module.
+    #[schema(value_type = String)]
+    module: Digest,
+    /// Any of `config`, `grants`, `limits`, `isolation`, `on-error`, `breaker`, as in the configuration file. `config` replaces
+    /// the file's, the others are merged into it (RFC 7396).
+    #[serde(flatten)]
+    #[schema(value_type = std::collections::HashMap<String, Value>)]
+    settings: Map<String, Value>,
+}
+
+/// Whether to publish at once.
+#[derive(Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Options {
+    /// Publish the version when it works.
+    publish: bool,
+    /// Settings as JSON, as in the body of `POST .../versions`.
+    settings: Option<String>,
+}
+
+/// A version that was made and loaded.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Created {
+    /// The version.
+    #[serde(flatten)]
+    version: VersionRow,
+    /// False when the newest version was the same: then it is this one.
+    created: bool,
+    /// What the module is.
+    info: Value,
+    /// How loading it went.
+    report: Value,
+    /// What publishing it did.
+    published: Option<Published>,
+}
+
+/// A version to publish.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Publish {
+    /// Its number.
+    version: u64,
+}
+
+/// A version to go back to.
+#[derive(Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Rollback {
+    /// Its number; 0 is the configuration file's. Default: the version that was live before.
+    version: Option<u64>,
+}
+
+/// Every plugin, what is live of it, and its counters.
+#[utoipa::path(get, path = "/v1/plugins", tag = "plugins", security(("token" = [])), responses((status = 200, body = Vec<LivePlugin>)))]
+pub(super) async fn list(State(api): State<Api>) -> Json<Vec<LivePlugin>> {
+    Json(api.deployer.plugins())
+}
+
+/// One plugin with its newest versions and publications.
+#[utoipa::path(
+    get, path = "/v1/plugins/{name}", tag = "plugins", security(("token" = [])),
+    params(("name" = String, Path, description = "name of the binding")),
+    responses((status = 200, body = PluginDetail), (status = 404, body = ApiError)),
+)]
+pub(super) async fn read(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<PluginDetail>, ApiError> {
+    Ok(Json(api.deployer.plugin(&name)?))
+}
+
+/// The newest versions of a plugin that were made through the API.
+#[utoipa::path(
+    get, path = "/v1/plugins/{name}/versions", tag = "plugins", security(("token" = [])),
+    params(("name" = String, Path, description = "name of the binding")),
+    responses((status = 200, body = Vec<VersionRow>)),
+)]
+pub(super) async fn versions(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<Vec<VersionRow>>, ApiError> {
+    Ok(Json(api.deployer.store().journal.versions(&name, LISTED)?))
+}
+
+/// One version.
+#[utoipa::path(
+    get, path = "/v1/plugins/{name}/versions/{version}", tag = "plugins", security(("token" = [])),
+    params(("name" = String, Path, description = "name of the binding"), ("version" = u64, Path, description = "its number")),
+    responses((status = 200, body = VersionRow), (status = 404, body = ApiError)),
+)]
+pub(super) async fn version(
+    State(api): State<Api>,
+    Path((name, version)): Path<(String, u64)>,
+) -> Result<Json<VersionRow>, ApiError> {
+    Ok(Json(api.deployer.store().journal.version(&name, version)?))
+}
+
+/// Removes a version that is not live.
+#[utoipa::path(
+    delete, path = "/v1/plugins/{name}/versions/{version}", tag = "plugins", security(("token" = [])),
+    params(("name" = String, Path, description = "name of the binding"), ("version" = u64, Path, description = "its number")),
+    responses((status = 204), (status = 404, body = ApiError), (status = 409, body = ApiError, description = "live")),
+)]
+pub(super) async fn remove(
+    State(api): State<Api>,
+    Path((name, version)): Path<(String, u64)>,
+) -> Result<StatusCode, ApiError> {
+    api.deployer.store().journal.remove_version(&name, version)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Makes a version of an uploaded module and loads it; a version that does not work is not kept.
+#[utoipa::path(
+    post, path = "/v1/plugins/{name}/versions", tag = "plugins", security(("token" = [])),
+    params(("name" = String, Path, description = "name of the binding"), Options),
+    request_body = NewVersion,
+    responses((status = 201, body = Created), (status = 404, body = ApiError), (status = 422, body = ApiError, description = "does not work")),
+)]
+pub(super) async fn create(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(options): Query<Options>,
+    Json(new): Json<NewVersion>,
+) -> Result<(StatusCode, Json<Created>), ApiError> {
+    if options.settings.is_some() {
+        return Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "settings go into the body here",
+        ));
+    }
+    let settings = Value::Object(new.settings);
+    make(&api, &name, new.module, &settings, options.publish).await
+}
+
+/// Upload, version and publication in one request: the body is the module.
+#[utoipa::path(
+    put, path = "/v1/plugins/{name}/module", tag = "plugins", security(("token" = [])),
+    params(("name" = String, Path, description = "name of the binding"), Options),
+    request_body(content = Vec<u8>, content_type = "application/wasm"),
+    responses(
+        (status = 201, body = Created), (status = 404, body = ApiError),
+        (status = 413, body = ApiError), (status = 422, body = ApiError, description = "does not work"),
+    ),
+)]
+pub(super) async fn put_module(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(options): Query<Options>,
+    body: Body,
+) -> Result<(StatusCode, Json<Created>), ApiError> {
+    // before the upload: a wrong name shall not cost 64 MiB
+    api.deployer.plugin(&name)?;
+    let settings = match options.settings.as_deref().map(serde_json::from_str) {
+        None => Value::Object(Map::new()),
+        Some(Ok(settings @ Value::Object(_))) => settings,
+        Some(_) => {
+            return Err(ApiError::new(
+                StatusCode::BAD_REQUEST,
+                "`settings` is not a JSON object",
+            ));
+        }
+    };
+    let module = modules::store(&api, body).await?;
+    make(&api, &name, module.digest, &settings, options.publish).await
+}
+
+async fn make(
+    api: &Api,
+    name: &str,
+    module: Digest,
+    settings: &Value,
+    publish: bool,
+) -> Result<(StatusCode, Json<Created>), ApiError> {
+    let journal = &api.deployer.store().journal;
+    api.deployer.plugin(name)?;
+    if settings.get("module").is_some() {
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "`module` is no setting"));
+    }
+    // the number is part of what is loaded, so the row comes first, and goes again if the version does not work
+    let (row, created) = journal.add_version(name, module, settings)?;
+    let loaded = match api.deployer.verify(&row).await {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            if created {
+                journal.remove_version(name, row.version)?;
+            }
+            return Err(error.into());
+        }
+    };
+    let published = match publish {
+        true => Some(api.deployer.publish(name, Target::Publish(row.version)).await?),
+        false => None,
+    };
+    let value =
+        |thing: serde_json::Result<Value>| thing.map_err(|error| ApiError::internal(error.to_string()));
+    let answer = Created {
+        version: row,
+        created,
+        info: value(serde_json::to_value(loaded.info()))?,
+        report: value(serde_json::to_value(loaded.report()))?,
+        published,
+    };
+    Ok((
+        if created {
+            StatusCode::CREATED
+        } else {
+            StatusCode::OK
+        },
+        Json(answer),
+    ))
+}
+
+/// Makes a version live: requests that come after the answer are served by it.
+#[utoipa::path(
+    post, path = "/v1/plugins/{name}/publish", tag = "plugins", security(("token" = [])),
+    params(("name" = String, Path, description = "name of the binding")), request_body = Publish,
+    responses((status = 200, body = Published), (status = 404, body = ApiError), (status = 422, body = ApiError, description = "does not work")),
+)]
+pub(super) async fn publish(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Json(wanted): Json<Publish>,
+) -> Result<Json<Published>, ApiError> {
+    Ok(Json(
+        api.deployer
+            .publish(&name, Target::Publish(wanted.version))
+            .await?,
+    ))
+}
+
+/// Goes back to the version that was live before, or to a given one. The body may be empty.
+#[utoipa::path(
+    post, path = "/v1/plugins/{name}/rollback", tag = "plugins", security(("token" = [])),
+    params(("name" = String, Path, description = "name of the binding")), request_body = Option<Rollback>,
+    responses((status = 200, body = Published), (status = 404, body = ApiError), (status = 409, body = ApiError, description = "nothing to roll back")),
+)]
+pub(super) async fn rollback(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    wanted: Option<Json<Rollback>>,
+) -> Result<Json<Published>, ApiError> {
+    let wanted = wanted.and_then(|Json(wanted)| wanted.version);
+    let target = wanted.map_or(Target::Previous, Target::RollbackTo);
+    Ok(Json(api.deployer.publish(&name, target).await?))
+}

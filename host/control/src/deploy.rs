@@ -1,0 +1,453 @@
+//! The only writer of what runs. Every change - a publication, a rollback, a new configuration file - takes one lock and
+//! the same steps: plan, load the plugins that are new, build a snapshot, record it, publish it. A step that fails ends
+//! the change; what ran before still runs.
+
+mod load;
+mod status;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use arc_swap::ArcSwap;
+use edgeward_core::config::{Config, Problem, Problems};
+use edgeward_proxy::{Proxy, Snapshot, SnapshotInput};
+use edgeward_runtime::{PluginVersion, Runtime};
+use serde::Serialize;
+
+pub use load::Loaded;
+pub use status::{LastError, LivePlugin, PluginDetail, ReloadStatus, Status};
+
+use crate::{
+    clock::now_ms,
+    error::ControlError,
+    file::{self, ConfigFile},
+    store::{Action, Store, VersionRow},
+};
+
+/// Makes every change to what runs. Cheap to clone.
+#[derive(Clone)]
+pub struct Deployer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    runtime: Runtime,
+    store: Arc<Store>,
+    path: PathBuf,
+    /// The file's configuration at the start, for settings that need a restart.
+    started_with: Config,
+    started_at: i64,
+    /// Files that the configuration file named when it was last read, also if it was refused then: a module that was
+    /// missing may appear later.
+    named: parking_lot::Mutex<BTreeSet<PathBuf>>,
+    proxy: OnceLock<Arc<Proxy>>,
+    /// Held by the one change that is under way.
+    change: tokio::sync::Mutex<()>,
+    applied: ArcSwap<Applied>,
+    /// Versions that were loaded lately: a publication after a verification and a rollback need not load again.
+    recent: load::Recent,
+    reload: parking_lot::Mutex<ReloadStatus>,
+    published: AtomicU64,
+    refused: AtomicU64,
+    stopping: AtomicBool,
+}
+
+/// What runs.
+#[derive(Clone)]
+pub struct Applied {
+    /// The file's configuration.
+    pub file: Arc<Config>,
+    /// The same with live versions in place.
+    pub effective: Arc<Config>,
+    /// Where relative paths begin.
+    pub base_dir: PathBuf,
+    /// Live versions that are not the file's.
+    pub live: BTreeMap<String, VersionRow>,
+    /// Plugins in use.
+    pub plugins: BTreeMap<String, Loaded>,
+    /// When it came into effect, milliseconds since 1970.
+    pub at: i64,
+}
+
+/// Which version shall be live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// This one, because somebody published it.
+    Publish(u64),
+    /// This one, because somebody goes back to it; 0 is the configuration file's.
+    RollbackTo(u64),
+    /// The one that was live before.
+    Previous,
+}
+
+/// What a publication or rollback did.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Published {
+    /// The binding.
+    pub name: String,
+    /// Version that is live now; 0 is the configuration file's.
+    pub version: u64,
+    /// Version that was live before.
+    pub previous_version: u64,
+    /// False when the version was live already.
+    pub changed: bool,
+    /// Snapshot that requests get from now on.
+    pub snapshot: u64,
+    /// Milliseconds from the call to the moment the version was live.
+    pub took_ms: u64,
+}
+
+impl Deployer {
+    /// Loads everything for the start: the file's configuration with live versions in place.
+    ///
+    /// # Errors
+    /// All problems of the versions, the plugins and the snapshot.
+    pub async fn boot(
+        runtime: Runtime,
+        store: Arc<Store>,
+        file: ConfigFile,
+    ) -> Result<(Self, Snapshot), ControlError> {
+        let live = store.journal.live()?;
+        let recent = load::Recent::default();
+        let applied = plan(&runtime, &store, &recent, &file, live, &BTreeMap::new()).await?;
+        let snapshot = build(&applied, None)?;
+        let now = now_ms();
+        let shared = Shared {
+            runtime,
+            store,
+            named: parking_lot::Mutex::new(file::references(&file.config, &file.base_dir)),
+            path: file.path,
+            started_with: file.config,
+            started_at: now,
+            proxy: OnceLock::new(),
+            change: tokio::sync::Mutex::new(()),
+            applied: ArcSwap::from_pointee(applied),
+            recent,
+            reload: parking_lot::Mutex::new(ReloadStatus::first(now)),
+            published: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+        };
+        Ok((
+            Self {
+                shared: Arc::new(shared),
+            },
+            snapshot,
+        ))
+    }
+
+    /// Names the proxy that changes go to. Until then every change is refused.
+    pub fn attach(&self, proxy: Arc<Proxy>) {
+        if self.shared.proxy.set(proxy).is_err() {
+            tracing::error!("a second proxy was attached; the first one stays");
+        }
+    }
+
+    /// Refuses changes from now on, and makes `/readyz` say so.
+    pub fn stop(&self) {
+        self.shared.stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether the gateway has begun to stop.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.shared.stopping.load(Ordering::Acquire)
+    }
+
+    /// What runs now.
+    #[must_use]
+    pub fn applied(&self) -> Arc<Applied> {
+        self.shared.applied.load_full()
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &Arc<Store> {
+        &self.shared.store
+    }
+
+    /// The runtime.
+    #[must_use]
+    pub fn runtime(&self) -> &Runtime {
+        &self.shared.runtime
+    }
+
+    /// The configuration file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// The settings that the gateway was started with.
+    #[must_use]
+    pub fn started_with(&self) -> &Config {
+        &self.shared.started_with
+    }
+
+    /// Files whose change is a reason to load the configuration again.
+    #[must_use]
+    pub fn watched_files(&self) -> BTreeSet<PathBuf> {
+        let applied = self.applied();
+        let mut files = file::references(&applied.file, &applied.base_dir);
+        files.extend(self.shared.named.lock().iter().cloned());
+        files.insert(std::path::absolute(&self.shared.path).unwrap_or_else(|_| self.shared.path.clone()));
+        files
+    }
+
+    /// The proxy, once it was attached.
+    #[must_use]
+    pub fn proxy(&self) -> Option<&Arc<Proxy>> {
+        self.shared.proxy.get()
+    }
+
+    /// Checks that a version would work: valid settings, module there, plugin loads. Changes nothing.
+    ///
+    /// # Errors
+    /// All problems.
+    pub async fn verify(&self, row: &VersionRow) -> Result<Arc<PluginVersion>, ControlError> {
+        let applied = self.applied();
+        known(&applied.file, &row.name)?;
+        let live = BTreeMap::from([(row.name.clone(), row.clone())]);
+        let effective = file::effective(&applied.file, &live).map_err(ControlError::Invalid)?;
+        let loaded = self
+            .load(&effective, &applied.base_dir, &row.name, row.version)
+            .await?;
+        Ok(loaded.version)
+    }
+
+    /// Makes another version of a binding live. Runs to its end even if the caller goes away.
+    ///
+    /// # Errors
+    /// Unknown name or version, or the version does not work: nothing has changed then.
+    pub async fn publish(&self, name: &str, target: Target) -> Result<Published, ControlError> {
+        let (this, name) = (self.clone(), name.to_owned());
+        let outcome = tokio::spawn(async move { this.publish_locked(&name, target).await }).await;
+        let outcome = outcome.unwrap_or(Err(ControlError::Panicked));
+        let counter = if outcome.is_ok() {
+            &self.shared.published
+        } else {
+            &self.shared.refused
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        outcome
+    }
+
+    async fn publish_locked(&self, name: &str, target: Target) -> Result<Published, ControlError> {
+        let started = Instant::now();
+        let _guard = self.shared.change.lock().await;
+        let proxy = self.ready()?;
+        let applied = self.applied();
+        known(&applied.file, name)?;
+        let journal = &self.shared.store.journal;
+        let previous_version = applied.live.get(name).map_or(0, |row| row.version);
+        let version = match target {
+            Target::Publish(version) | Target::RollbackTo(version) => version,
+            Target::Previous => journal.previous(name)?,
+        };
+        let outcome = |changed, snapshot| Published {
+            name: name.to_owned(),
+            version,
+            previous_version,
+            changed,
+            snapshot,
+            took_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        };
+        if version == previous_version && target != Target::Previous {
+            return Ok(outcome(false, proxy.current().id()));
+        }
+        let mut next = (*applied).clone();
+        match version {
+            0 => next.live.remove(name),
+            _ => next.live.insert(name.to_owned(), journal.version(name, version)?),
+        };
+        next.effective = Arc::new(file::effective(&next.file, &next.live).map_err(ControlError::Invalid)?);
+        let loaded = self.load(&next.effective, &next.base_dir, name, version).await?;
+        next.plugins.insert(name.to_owned(), loaded);
+        next.at = now_ms();
+        let snapshot = build(&next, Some(&proxy.current()))?;
+        let id = snapshot.id();
+        let receipt = match target {
+            Target::Publish(version) => journal.publish(name, version, Action::Publish)?,
+            Target::RollbackTo(version) => journal.publish(name, version, Action::Rollback)?,
+            Target::Previous => journal.undo(name)?,
+        };
+        if let Err(error) = proxy.publish(snapshot) {
+            journal.revert(receipt)?;
+            return Err(error.into());
+        }
+        self.shared.applied.store(Arc::new(next));
+        let outcome = outcome(true, id);
+        tracing::info!(
+            plugin = name,
+            version,
+            previous_version,
+            snapshot = id,
+            elapsed_ms = outcome.took_ms,
+            "a version is live"
+        );
+        Ok(outcome)
+    }
+
+    /// Reads the configuration file again and puts it into effect. Runs to its end even if the caller goes away.
+    ///
+    /// # Errors
+    /// All problems; what ran before still runs, and status and metrics say why.
+    pub async fn reload(&self) -> Result<(), ControlError> {
+        let this = self.clone();
+        let outcome = tokio::spawn(async move { this.reload_locked().await }).await;
+        let outcome = outcome.unwrap_or(Err(ControlError::Panicked));
+        // a gateway that stops does not report it as a bad file
+        if !matches!(outcome, Err(ControlError::Unavailable(_))) {
+            self.shared
+                .reload
+                .lock()
+                .finish(now_ms(), outcome.as_ref().err(), &self.shared.path);
+        }
+        outcome
+    }
+
+    async fn reload_locked(&self) -> Result<(), ControlError> {
+        let _guard = self.shared.change.lock().await;
+        let proxy = self.ready()?;
+        let file = ConfigFile::read(&self.shared.path)?;
+        *self.shared.named.lock() = file::references(&file.config, &file.base_dir);
+        let before = self.applied();
+        let live = self.shared.store.journal.live()?;
+        let Shared {
+            runtime,
+            store,
+            recent,
+            ..
+        } = &*self.shared;
+        let next = plan(runtime, store, recent, &file, live, &before.plugins).await?;
+        let snapshot = build(&next, Some(&proxy.current()))?;
+        let id = snapshot.id();
+        proxy.publish(snapshot)?;
+        self.shared.applied.store(Arc::new(next));
+        tracing::info!(path = %self.shared.path.display(), snapshot = id, "configuration is live");
+        for warning in file::needs_restart(&self.shared.started_with, &file.config) {
+            tracing::warn!("{warning}");
+        }
+        Ok(())
+    }
+
+    async fn load(
+        &self,
+        effective: &Config,
+        base_dir: &Path,
+        name: &str,
+        version: u64,
+    ) -> Result<Loaded, ControlError> {
+        let Shared {
+            runtime,
+            store,
+            recent,
+            ..
+        } = &*self.shared;
+        let Some(plugin) = effective.plugins.get(name) else {
+            return Err(unknown(effective, name));
+        };
+        let current = self.applied().plugins.get(name).cloned();
+        load::Loader {
+            runtime,
+            store,
+            recent,
+            base_dir,
+        }
+        .load(name, version, plugin, current.as_ref())
+        .await
+        .map_err(|problem| ControlError::Invalid(Problems(vec![problem])))
+    }
+
+    fn ready(&self) -> Result<&Arc<Proxy>, ControlError> {
+        if self.is_stopping() {
+            return Err(ControlError::Unavailable("stopping"));
+        }
+        self.proxy().ok_or(ControlError::Unavailable("starting"))
+    }
+}
+
+/// Refuses names that the configuration file does not have.
+fn known(config: &Config, name: &str) -> Result<(), ControlError> {
+    if config.plugins.contains_key(name) {
+        Ok(())
+    } else {
+        Err(unknown(config, name))
+    }
+}
+
+fn unknown(config: &Config, name: &str) -> ControlError {
+    let names: Vec<_> = config.plugins.keys().map(String::as_str).collect();
+    let there = if names.is_empty() {
+        "there are none".to_owned()
+    } else {
+        format!("there are: {}", names.join(", "))
+    };
+    ControlError::NotFound(format!(
+        "no plugin is called `{name}` in the configuration file ({there})"
+    ))
+}
+
+/// Works a configuration out and loads its plugins, taking over from `current` those that are the same.
+async fn plan(
+    runtime: &Runtime,
+    store: &Store,
+    recent: &load::Recent,
+    file: &ConfigFile,
+    live: BTreeMap<String, VersionRow>,
+    current: &BTreeMap<String, Loaded>,
+) -> Result<Applied, ControlError> {
+    let effective = file::effective(&file.config, &live).map_err(ControlError::Invalid)?;
+    let loader = load::Loader {
+        runtime,
+        store,
+        recent,
+        base_dir: &file.base_dir,
+    };
+    let mut plugins = BTreeMap::new();
+    let mut problems: Vec<Problem> = Vec::new();
+    for (name, plugin) in &effective.plugins {
+        let version = live.get(name).map_or(0, |row| row.version);
+        match loader.load(name, version, plugin, current.get(name)).await {
+            Ok(loaded) => drop(plugins.insert(name.clone(), loaded)),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(ControlError::Invalid(Problems(problems)));
+    }
+    Ok(Applied {
+        file: Arc::new(file.config.clone()),
+        effective: Arc::new(effective),
+        base_dir: file.base_dir.clone(),
+        live,
+        plugins,
+        at: now_ms(),
+    })
+}
+
+fn build(applied: &Applied, previous: Option<&Snapshot>) -> Result<Snapshot, ControlError> {
+    let plugins: BTreeMap<String, Arc<PluginVersion>> = applied
+        .plugins
+        .iter()
+        .map(|(name, loaded)| (name.clone(), Arc::clone(&loaded.version)))
+        .collect();
+    Snapshot::build(SnapshotInput {
+        config: &applied.effective,
+        base_dir: &applied.base_dir,
+        plugins: &plugins,
+        previous,
+    })
+    .map_err(ControlError::Invalid)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! Loads one plugin, unless the same one - name, version, module, settings, and what its grants read - is there already.
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+    sync::Arc,
+};
+
+use edgeward_core::{
+    config::{ModuleRef, Plugin, Problem, SecretSource},
+    ids::Digest,
+};
+use edgeward_runtime::{PluginVersion, Runtime, VersionSpec};
+use parking_lot::Mutex;
+
+use crate::{file::grant_files, store::Store};
+
+/// Largest module file that a configuration may name, in bytes.
+const MODULE_MAX: u64 = 256 << 20;
+/// Loaded versions that are kept besides those in use.
+const RECENT: usize = 8;
+
+/// A plugin that was loaded, and what it was loaded from.
+#[derive(Clone)]
+pub struct Loaded {
+    fingerprint: Digest,
+    /// The plugin.
+    pub version: Arc<PluginVersion>,
+}
+
+/// The newest few loaded versions.
+#[derive(Default)]
+pub(super) struct Recent(Mutex<VecDeque<Loaded>>);
+
+impl Recent {
+    fn find(&self, fingerprint: Digest) -> Option<Loaded> {
+        self.0
+            .lock()
+            .iter()
+            .find(|loaded| loaded.fingerprint == fingerprint)
+            .cloned()
+    }
+
+    fn add(&self, loaded: Loaded) {
+        let mut recent = self.0.lock();
+        recent.retain(|other| other.fingerprint != loaded.fingerprint);
+        recent.push_front(loaded);
+        recent.truncate(RECENT);
+    }
+}
+
+pub(super) struct Loader<'a> {
+    pub(super) runtime: &'a Runtime,
+    pub(super) store: &'a Store,
+    pub(super) recent: &'a Recent,
+    pub(super) base_dir: &'a Path,
+}
+
+impl Loader<'_> {
+    /// Loads a plugin or finds it loaded.
+    ///
+    /// # Errors
+    /// What the operator has to know, with its place in the configuration.
+    pub(super) async fn load(
+        &self,
+        name: &str,
+        version: u64,
+        plugin: &Plugin,
+        current: Option<&Loaded>,
+    ) -> Result<Loaded, Problem> {
+        let wrong = |message: String| Problem::new(format!("plugins.{name}.module"), message);
+        // the bytes of an uploaded module follow from its digest: read them only if they are needed
+        let (digest, bytes) = match &plugin.module {
+            ModuleRef::Digest(digest) => (*digest, None),
+            ModuleRef::File(path) => {
+                let path = self.base_dir.join(path);
+                let bytes = read_module(&path)
+                    .map_err(|error| wrong(format!("cannot read {}: {error}", path.display())))?;
+                (edgeward_runtime::digest(&bytes), Some(bytes))
+            }
+        };
+        let fingerprint = self.fingerprint(name, version, digest, plugin);
+        let known = current
+            .filter(|loaded| loaded.fingerprint == fingerprint)
+            .cloned();
+        if let Some(loaded) = known.or_else(|| self.recent.find(fingerprint)) {
+            self.recent.add(loaded.clone());
+            return Ok(loaded);
+        }
+        let bytes = match bytes {
+            Some(bytes) => bytes,
+            None => self
+                .store
+                .blobs
+                .read(digest)
+                .map_err(|error| wrong(error.to_string()))?,
+        };
+        let spec = VersionSpec {
+            name: name.to_owned(),
+            version,
+            settings: plugin.clone(),
+            base_dir: self.base_dir.to_owned(),
+        };
+        let version = self
+            .runtime
+            .load(&bytes, spec)
+            .await
+            .map_err(|error| Problem::new(format!("plugins.{name}"), error.to_string()))?;
+        let loaded = Loaded { fingerprint, version };
+        self.recent.add(loaded.clone());
+        Ok(loaded)
+    }
+
+    fn fingerprint(&self, name: &str, version: u64, digest: Digest, plugin: &Plugin) -> Digest {
+        let settings = serde_json::to_string(plugin).unwrap_or_default();
+        let mut text = format!(
+            "{name}\0{version}\0{digest}\0{settings}\0{}\0",
+            self.base_dir.display()
+        )
+        .into_bytes();
+        // a secret that was replaced is a reason to load again, though the settings are the same
+        for path in grant_files(plugin) {
+            let content = std::fs::read(self.base_dir.join(path)).unwrap_or_default();
+            text.extend_from_slice(&edgeward_runtime::digest(&content).0);
+        }
+        for source in plugin.grants.secrets.values() {
+            if let SecretSource::Env(name) = source {
+                let value = std::env::var_os(name).unwrap_or_default();
+                text.extend_from_slice(&edgeward_runtime::digest(value.as_encoded_bytes()).0);
+            }
+        }
+        edgeward_runtime::digest(&text)
+    }
+}
+
+/// Reads a module file of at most [`MODULE_MAX`] bytes.
+fn read_module(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MODULE_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MODULE_MAX {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("larger than {MODULE_MAX} bytes"),
+        ));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,53 @@
+//! Why a change was refused.
+
+use edgeward_core::config::{Problem, Problems};
+
+use crate::{file::FileError, store::StoreError};
+
+/// A change was refused; what ran before still runs.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// No such plugin.
+    #[error("{0}")]
+    NotFound(String),
+    /// The new state is not valid, or a plugin refuses it; all problems at once.
+    #[error("{0}")]
+    Invalid(Problems),
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The data plane refused, e.g. because an address is taken.
+    #[error("cannot put the change into effect: {0}")]
+    Start(#[from] edgeward_proxy::StartError),
+    /// The gateway starts or stops.
+    #[error("the gateway is {0}: nothing can be changed now")]
+    Unavailable(&'static str),
+    /// A defect; the log has more.
+    #[error("a defect in the gateway stopped the change, see its log")]
+    Panicked,
+}
+
+impl ControlError {
+    /// One problem at one place.
+    #[cfg(test)]
+    pub(crate) fn invalid(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid(Problems(vec![Problem::new(path, message)]))
+    }
+
+    /// As a list, for status pages and error bodies.
+    #[must_use]
+    pub fn problems(&self) -> Problems {
+        match self {
+            Self::Invalid(problems) => problems.clone(),
+            Self::NotFound(_) | Self::Store(_) | Self::Start(_) | Self::Unavailable(_) | Self::Panicked => {
+                Problems(vec![Problem::new("", self.to_string())])
+            }
+        }
+    }
+}
+
+impl From<FileError> for ControlError {
+    fn from(error: FileError) -> Self {
+        Self::Invalid(error.problems())
+    }
+}

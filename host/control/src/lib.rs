@@ -1,0 +1,119 @@
+//! The control plane: never on the path of a request.
+//!
+//! `file` reads the configuration and works out what published versions change in it; `store` keeps what has to survive a
+//! restart; `deploy` is the only writer of what runs; `watch` and `admin` ask it for changes.
+
+pub mod admin;
+pub mod clock;
+pub mod deploy;
+pub mod error;
+pub mod file;
+pub mod store;
+pub mod watch;
+
+use std::{io, net::SocketAddr, path::PathBuf};
+
+pub use admin::AdminServer;
+pub use deploy::{Deployer, Published, Target};
+pub use error::ControlError;
+pub use file::{ConfigFile, FileError};
+pub use store::{Store, StoreError};
+
+use crate::watch::Watch;
+
+/// The running control plane: admin API and configuration watching.
+pub struct Control {
+    deployer: Deployer,
+    admin: Option<AdminServer>,
+    token_file: Option<PathBuf>,
+    watch: Watch,
+}
+
+/// The control plane cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlStartError {
+    /// The admin API's address cannot be had.
+    #[error("admin API cannot listen on {address}: {source} (`admin.address`)")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The token cannot be read or made.
+    #[error("admin token: {0}")]
+    Token(#[from] StoreError),
+    /// No thread.
+    #[error("cannot watch the configuration: {0}")]
+    Watch(io::Error),
+}
+
+impl Control {
+    /// Starts the admin API, unless it is turned off, and the watching of the configuration. Needs a multi-thread tokio
+    /// runtime around it, other than the data plane's.
+    ///
+    /// # Errors
+    /// Address taken, token unusable, no thread.
+    pub async fn start(deployer: Deployer) -> Result<Self, ControlStartError> {
+        let settings = deployer.started_with().admin.clone();
+        let (mut admin, mut token_file) = (None, None);
+        if settings.enabled {
+            let path = match &settings.token_file {
+                Some(path) => deployer.applied().base_dir.join(path),
+                None => deployer.store().token_path(),
+            };
+            let token = store::keys::admin_token(&path)?;
+            let server = AdminServer::start(deployer.clone(), &settings, &token).await;
+            admin = Some(server.map_err(|source| ControlStartError::Listen {
+                address: settings.address,
+                source,
+            })?);
+            token_file = Some(path);
+        }
+        let (files, changed) = (deployer.clone(), deployer.clone());
+        let handle = tokio::runtime::Handle::current();
+        let watch = Watch::start(
+            move || files.watched_files(),
+            // the outcome is in log, metrics and status
+            move || drop(handle.block_on(changed.reload())),
+        )
+        .map_err(ControlStartError::Watch)?;
+        Ok(Self {
+            deployer,
+            admin,
+            token_file,
+            watch,
+        })
+    }
+
+    /// Address of the admin API.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(AdminServer::address)
+    }
+
+    /// File with the admin token.
+    #[must_use]
+    pub fn token_file(&self) -> Option<&PathBuf> {
+        self.token_file.as_ref()
+    }
+
+    /// Makes changes.
+    #[must_use]
+    pub fn deployer(&self) -> &Deployer {
+        &self.deployer
+    }
+
+    /// Ends watching, then the admin API.
+    pub async fn stop(self) {
+        self.deployer.stop();
+        // joining the thread may wait for a change that is under way
+        let watch = self.watch;
+        if tokio::task::spawn_blocking(move || drop(watch)).await.is_err() {
+            tracing::error!("ending the configuration watch panicked");
+        }
+        if let Some(admin) = self.admin {
+            admin.stop().await;
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! What survives a restart: one folder that belongs to one gateway. `blobs` holds modules, `journal` what was made of
+//! them and what is live, `keys` the secrets that the gateway makes itself.
+//!
+//! Crash safety: a module's file is durable before its row, a row's transaction is durable before anyone is told, and
+//! [`Store::open`] removes what an interrupted upload left behind. So a kill at any moment leaves the old or the new state.
+
+mod blobs;
+mod journal;
+pub mod keys;
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Read as _, Seek as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use edgeward_core::ids::Digest;
+
+pub use blobs::{Blobs, Upload};
+pub use journal::{Action, Journal, ModuleRow, Publication, Receipt, VersionRow};
+
+/// The open data folder; at most one process has it at a time.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    /// Modules by digest.
+    pub blobs: Blobs,
+    /// Versions and publications.
+    pub journal: Journal,
+    /// The kernel gives the lock up when the process ends, however it ends.
+    _lock: File,
+}
+
+/// A failure of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The operating system refused.
+    #[error("cannot {what} {}: {source}", path.display())]
+    Io {
+        /// What was tried: `create`, `read`, ...
+        what: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The database refused.
+    #[error("database: cannot {what}: {source}")]
+    Database {
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        source: rusqlite::Error,
+    },
+    /// Another gateway uses the folder.
+    #[error("data folder {} is in use by another gateway{owner}", path.display())]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+        /// ` (process 123)`, or empty when that is not known.
+        owner: String,
+    },
+    /// The folder was written by a later version of Edgeward.
+    #[error(
+        "data folder has format {found}, this edgeward knows up to {known}: use the edgeward that wrote it, or a later one"
+    )]
+    Newer {
+        /// Format of the folder.
+        found: i64,
+        /// Latest format that this program knows.
+        known: i64,
+    },
+    /// A module's bytes are not those that were uploaded.
+    #[error("module {digest} is damaged on disk ({}): upload it again", path.display())]
+    Damaged {
+        /// The module.
+        digest: Digest,
+        /// Its file.
+        path: PathBuf,
+    },
+    /// Larger than the upload limit.
+    #[error("module is larger than the upload limit of {limit} bytes (`admin.upload-limit`)")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// No such module, version or publication.
+    #[error("{0}")]
+    NotFound(String),
+    /// The state does not allow it.
+    #[error("{0}")]
+    Conflict(String),
+}
+
+impl StoreError {
+    /// Whether the disk or the quota is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => {
+                matches!(
+                    source.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                )
+            }
+            Self::Database { source, .. } => {
+                source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// For `map_err`: names what was tried and on which path.
+pub(crate) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError + use<> {
+    let path = path.to_owned();
+    move |source| StoreError::Io { what, path, source }
+}
+
+impl Store {
+    /// Opens the folder, making it (mode 0700) where it is not there, and removes what an interrupted upload left.
+    ///
+    /// # Errors
+    /// The folder cannot be written, is in use by another gateway, is of a later format, or its database is damaged.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        make_dir(root)?;
+        let root = root.canonicalize().map_err(io_error("find", root))?;
+        let lock = lock(&root)?;
+        for name in ["modules", "keys", "compiled"] {
+            make_dir(&root.join(name))?;
+        }
+        let journal = Journal::open(&root.join("edgeward.db"))?;
+        let blobs = Blobs::open(root.join("modules"), &journal.digests()?)?;
+        Ok(Self {
+            root,
+            blobs,
+            journal,
+            _lock: lock,
+        })
+    }
+
+    /// The folder, absolute.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Folder for compiled code.
+    #[must_use]
+    pub fn compiled_dir(&self) -> PathBuf {
+        self.root.join("compiled")
+    }
+
+    /// Key that authenticates compiled code on disk; made on first use.
+    ///
+    /// # Errors
+    /// The file cannot be read or written, or has another length.
+    pub fn cache_key(&self) -> Result<[u8; 32], StoreError> {
+        keys::cache_key(&self.root.join("keys").join("cache.key"))
+    }
+
+    /// Where the admin token is unless the configuration says otherwise.
+    #[must_use]
+    pub fn token_path(&self) -> PathBuf {
+        self.root.join("admin.token")
+    }
+
+    /// Makes an inspected upload part of the store: first the file, then the row. Doing it twice is the same as once.
+    ///
+    /// # Errors
+    /// The disk or the database refuses.
+    pub fn keep(&self, upload: Upload, info: &serde_json::Value) -> Result<ModuleRow, StoreError> {
+        let (digest, size) = self.blobs.keep(upload)?;
+        self.journal.add_module(digest, size, info)
+    }
+
+    /// Removes a module that no version uses: first the row, then the file.
+    ///
+    /// # Errors
+    /// Not there, or in use.
+    pub fn forget(&self, digest: Digest) -> Result<(), StoreError> {
+        self.journal.remove_module(digest)?;
+        self.blobs.remove(digest)
+    }
+}
+
+fn make_dir(path: &Path) -> Result<(), StoreError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(io_error("create folder", path))
+}
+
+/// Makes names in a folder durable: a rename survives a power cut only after this.
+fn sync_dir(path: &Path) -> Result<(), StoreError> {
+    File::open(path)
+        .and_then(|dir| dir.sync_all())
+        .map_err(io_error("sync folder", path))
+}
+
+fn lock(root: &Path) -> Result<File, StoreError> {
+    let path = root.join("lock");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(io_error("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut owner = String::new();
+            let known = (&file).take(16).read_to_string(&mut owner).is_ok();
+            let owner = match owner.trim().parse::<u32>() {
+                Ok(pid) if known => format!(" (process {pid})"),
+                _ => String::new(),
+            };
+            return Err(StoreError::Locked {
+                path: root.to_owned(),
+                owner,
+            });
+        }
+        Err(TryLockError::Error(source)) => return Err(io_error("lock", &path)(source)),
+    }
+    // who holds it, for the message above; the lock itself is the kernel's
+    file.set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .map_err(io_error("write", &path))?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests;

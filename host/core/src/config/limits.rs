@@ -1,0 +1,52 @@
+//! Section `limits`: safe bounds for everything a client can make grow.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Bytes, Time};
+
+/// Limits of the data plane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Limits {
+    /// Open client connections per listener; more wait in the kernel's queue. Default 10000.
+    pub connections: u32,
+    /// Request head (request line or pseudo fields, plus fields). Default `64KiB`. Above: 431.
+    pub head: Bytes,
+    /// Header fields in a request. Default 100. Above: 431.
+    pub header_count: u16,
+    /// Request target. Default `8KiB`. Above: 414.
+    pub uri: Bytes,
+    /// Request body; routes may set their own. Default `100MiB`. Above: 413. `0` is no limit.
+    pub body: Bytes,
+    /// Time a client may take to send a head. Default `15s`.
+    pub head_timeout: Time,
+    /// Time without a byte of the request body. Default `30s`. After it: 408.
+    pub body_timeout: Time,
+    /// Time a connection may be idle between requests. Default `75s`.
+    pub idle_timeout: Time,
+    /// Time the TLS handshake may take. Default `10s`.
+    pub handshake_timeout: Time,
+    /// Concurrent streams of one HTTP/2 connection. Default 128.
+    pub h2_streams: u32,
+    /// Time that running exchanges get to end after SIGTERM. Default `30s`.
+    pub drain_timeout: Time,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            head: Bytes::kib(64),
+            header_count: 100,
+            uri: Bytes::kib(8),
+            body: Bytes::mib(100),
+            head_timeout: Time::secs(15),
+            body_timeout: Time::secs(30),
+            idle_timeout: Time::secs(75),
+            handshake_timeout: Time::secs(10),
+            h2_streams: 128,
+            drain_timeout: Time::secs(30),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The configuration file as data: one struct per section, with defaults and docs beside each field. `read` turns text into a `Config` or into
+//! all its problems at once. Owns no meaning beyond that: `Snapshot::build` in the proxy turns it into ready parts.
+
+mod admin;
+mod check;
+mod limits;
+mod listener;
+mod plugin;
+mod read;
+mod route;
+pub mod units;
+mod upstream;
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use admin::*;
+pub use check::check;
+pub use limits::*;
+pub use listener::*;
+pub use plugin::*;
+pub use read::{Problem, Problems, from_value, read, schema};
+pub use route::*;
+pub use units::{Bytes, Time};
+pub use upstream::*;
+
+/// Root of `gateway.yaml` (JSON is accepted: it is a subset of YAML).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Config {
+    /// Sockets that clients connect to.
+    pub listeners: Vec<Listener>,
+    /// The admin API. On by default, on loopback.
+    pub admin: Admin,
+    /// Folder for everything that has to survive a restart: uploaded modules, history, compiled code, keys. Default `./edgeward-data`.
+    pub data_dir: DataDir,
+    /// Worker threads on the request path, each with its own sockets and upstream pools. Default: one per core.
+    pub workers: Option<u16>,
+    /// Limits that hold for every listener and route unless they say otherwise.
+    pub limits: Limits,
+    /// Upstreams by name.
+    pub upstreams: BTreeMap<String, Upstream>,
+    /// Plugin bindings by name: a module, its configuration, grants and budgets.
+    pub plugins: BTreeMap<String, Plugin>,
+    /// Routes. Order does not matter except between routes that differ in header conditions only.
+    pub routes: Vec<Route>,
+    /// Access log and log settings.
+    pub log: Log,
+}
+
+/// Folder for persistent state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct DataDir(pub PathBuf);
+
+impl Default for DataDir {
+    fn default() -> Self {
+        Self(PathBuf::from("edgeward-data"))
+    }
+}
+
+/// Log settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Log {
+    /// Write one line per finished exchange (target `access`). Default `true`.
+    pub access: bool,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { access: true }
+    }
+}

@@ -1,0 +1,247 @@
+//! Text to `Config`, or to all problems at once: the text is checked against the JSON Schema generated from the structs (so that every unknown
+//! key and wrong type is reported, not only the first), then deserialized, then `check`ed across sections.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use super::{Config, check::check};
+
+/// One thing wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Problem {
+    /// Where, as a path from the root: `routes[2].upstream`.
+    pub path: String,
+    /// What is wrong: names the value and the limit.
+    pub message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl Problem {
+    /// A problem without a hint.
+    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { path: path.into(), message: message.into(), hint: None }
+    }
+
+    /// The same with a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)?;
+        if let Some(hint) = &self.hint {
+            write!(f, " ({hint})")?;
+        }
+        Ok(())
+    }
+}
+
+/// All problems of a configuration; never empty.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, thiserror::Error)]
+#[serde(transparent)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads YAML or JSON.
+///
+/// # Errors
+/// All problems at once: syntax (only the first), unknown keys, wrong types and values, references to what is not there.
+pub fn read(text: &str) -> Result<Config, Problems> {
+    let value: Value = serde_yaml_ng::from_str(text).map_err(|error| {
+        let place = error.location().map_or_else(String::new, |at| format!("line {} column {}", at.line(), at.column()));
+        Problems(vec![Problem::new(place, format!("not valid YAML: {error}"))])
+    })?;
+    from_value(if value.is_null() { Value::Object(serde_json::Map::new()) } else { value })
+}
+
+/// The same from a parsed document.
+///
+/// # Errors
+/// As [`read`].
+pub fn from_value(value: Value) -> Result<Config, Problems> {
+    let problems = against_schema(&value);
+    if !problems.is_empty() {
+        return Err(Problems(problems));
+    }
+    let config: Config =
+        serde_json::from_value(value).map_err(|error| Problems(vec![Problem::new("", error.to_string())]))?;
+    let problems = check(&config);
+    if problems.is_empty() { Ok(config) } else { Err(Problems(problems)) }
+}
+
+/// JSON Schema (2020-12) of the configuration.
+#[must_use]
+pub fn schema() -> Value {
+    let mut schema = schemars::schema_for!(Config).to_value();
+    if let Some(object) = schema.as_object_mut() {
+        object.insert("$id".into(), "https://edgeward.dev/gateway.schema.json".into());
+        object.insert("title".into(), "Edgeward gateway.yaml".into());
+    }
+    schema
+}
+
+fn against_schema(value: &Value) -> Vec<Problem> {
+    let schema = schema();
+    let validator = match jsonschema::validator_for(&schema) {
+        Ok(validator) => validator,
+        Err(error) => return vec![Problem::new("", format!("the schema itself is broken: {error}"))],
+    };
+    let mut problems = Vec::new();
+    for error in validator.iter_errors(value) {
+        let path = dotted(&error.instance_path().to_string());
+        problems.extend(explain(&path, &error, &schema));
+    }
+    problems.dedup();
+    problems
+}
+
+fn explain(path: &str, error: &jsonschema::ValidationError<'_>, schema: &Value) -> Vec<Problem> {
+    use jsonschema::error::ValidationErrorKind as Kind;
+    match error.kind() {
+        Kind::AdditionalProperties { unexpected } => {
+            let known = siblings(schema, error.schema_path().as_str());
+            unexpected
+                .iter()
+                .map(|key| {
+                    let problem = Problem::new(join(path, key), format!("unknown key `{key}`"));
+                    match nearest(key, &known) {
+                        Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                        None if known.is_empty() => problem,
+                        None => problem.hint(format!("known keys: {}", known.join(", "))),
+                    }
+                })
+                .collect()
+        }
+        Kind::Required { property } => {
+            let key = property.as_str().unwrap_or_default();
+            vec![Problem::new(join(path, key), "is missing")]
+        }
+        _ => vec![Problem::new(path, error.masked_with("this value").to_string())],
+    }
+}
+
+/// Keys that the schema node with the failing `additionalProperties` knows.
+fn siblings(schema: &Value, schema_path: &str) -> Vec<String> {
+    // the schema path goes through `$ref`s, which `pointer` does not follow: resolve them step by step
+    let mut node = schema;
+    for step in schema_path.split('/').filter(|step| !step.is_empty()) {
+        if step == "additionalProperties" {
+            break;
+        }
+        let next = if step == "$ref" {
+            node.get("$ref").and_then(Value::as_str).and_then(|to| schema.pointer(to.trim_start_matches('#')))
+        } else if let Some(array) = node.as_array() {
+            step.parse::<usize>().ok().and_then(|index| array.get(index))
+        } else {
+            node.get(step)
+        };
+        let Some(next) = next else { return Vec::new() };
+        node = next;
+    }
+    node.get("properties").and_then(Value::as_object).map(|keys| keys.keys().cloned().collect()).unwrap_or_default()
+}
+
+fn nearest<'k>(key: &str, known: &'k [String]) -> Option<&'k String> {
+    known
+        .iter()
+        .map(|candidate| (strsim::damerau_levenshtein(key, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+/// `/routes/2/upstream` as `routes[2].upstream`.
+fn dotted(pointer: &str) -> String {
+    let mut path = String::new();
+    for step in pointer.split('/').skip(1) {
+        let step = step.replace("~1", "/").replace("~0", "~");
+        if step.bytes().all(|byte| byte.is_ascii_digit()) && !step.is_empty() {
+            path += &format!("[{step}]");
+        } else {
+            path = join(&path, &step);
+        }
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "
+listeners: [{address: '127.0.0.1:0'}]
+upstreams: {pets: {endpoints: ['127.0.0.1:9000']}}
+plugins: {auth: {module: auth.wasm, limits: {cpu-time: 5ms, memory: 16MiB}, isolation: {reuse: {requests: 10}}}}
+routes:
+  - {path: '/pets/{id}', upstream: pets, pipeline: [auth]}
+";
+
+    fn problems(text: &str) -> Vec<String> {
+        read(text).unwrap_err().0.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_good_file_reads_and_round_trips() {
+        let config = read(GOOD).unwrap();
+        assert_eq!(config.routes.len(), 1);
+        let again = serde_json::to_value(&config).unwrap();
+        assert_eq!(from_value(again).unwrap(), config);
+    }
+
+    #[test]
+    fn json_is_accepted_and_an_empty_file_names_what_is_missing() {
+        read(r#"{"listeners": [{"address": "127.0.0.1:0"}]}"#).unwrap();
+        assert!(problems("")[0].contains("listeners"));
+    }
+
+    #[test]
+    fn every_unknown_key_is_reported_at_once_with_a_hint() {
+        let found = problems("
+listeners: [{address: '127.0.0.1:0', trusted-hop: []}]
+upstrems: {}
+routes: [{path: /, respond: {status: 200}, pipelin: []}]
+");
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(found.iter().any(|line| line == "upstrems: unknown key `upstrems` (did you mean `upstreams`?)"), "{found:?}");
+        assert!(found.iter().any(|line| line.starts_with("routes[0].pipelin: ") && line.contains("`pipeline`")), "{found:?}");
+        assert!(found.iter().any(|line| line.starts_with("listeners[0].trusted-hop: ")), "{found:?}");
+    }
+
+    #[test]
+    fn wrong_types_and_bad_units_name_the_place() {
+        let found = problems("{listeners: [{address: '127.0.0.1:0'}], routes: 5}");
+        assert!(found[0].starts_with("routes: "), "{found:?}");
+        let found = problems("{listeners: [{address: '127.0.0.1:0'}], limits: {head: 12 potatoes}}");
+        assert!(found[0].contains("12 potatoes"), "{found:?}");
+    }
+
+    #[test]
+    fn broken_yaml_names_line_and_column() {
+        assert!(problems("listeners: [")[0].contains("not valid YAML"));
+    }
+}

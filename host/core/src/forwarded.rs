@@ -1,0 +1,717 @@
+//! Who is the client, and what upstreams are told about it: `X-Forwarded-For/Proto/Host`,
+//! `Forwarded` (RFC 7239) and `Via` (RFC 9110 section 7.6.3), and which received values are
+//! believed.
+//!
+//! Every hop appends the address it received a request from, so a list is read from the right:
+//! the peer of the connection vouches for the last entry if the peer is a trusted proxy, the last
+//! entry for the one before it if it is trusted too, and so on. The first address that is not
+//! trusted is the client; what stands left of it is the client's own claim.
+//!
+//! Where both lists are present `X-Forwarded-For` counts, because it is what most proxies maintain;
+//! a `Forwarded` that says something else was passed through unread and is replaced. At most
+//! [`MAX_HOPS`] entries are read and sent on, the rightmost ones.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::{FORWARDED, VIA};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use ipnet::IpNet;
+use smallvec::SmallVec;
+
+pub mod hop_by_hop;
+
+/// Most entries of a forwarding list that are read or sent.
+pub const MAX_HOPS: usize = 32;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// What a client may not claim about itself: everything upstreams are known to read the client's
+/// address, scheme, host or path prefix from.
+const CLAIMS: [HeaderName; 11] = [
+    FORWARDED,
+    X_FORWARDED_FOR,
+    X_FORWARDED_PROTO,
+    X_FORWARDED_HOST,
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-prefix"),
+    HeaderName::from_static("x-forwarded-scheme"),
+    HeaderName::from_static("x-forwarded-server"),
+    HeaderName::from_static("x-forwarded-ssl"),
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("true-client-ip"),
+];
+
+/// How the gateway received a request.
+#[derive(Debug, Clone, Copy)]
+pub struct ForwardInfo<'a> {
+    /// The other end of the connection.
+    pub peer: IpAddr,
+    /// `http` or `https`.
+    pub scheme: &'a str,
+    /// The authority of the request, with the port if one was given.
+    pub host: Option<&'a str>,
+    /// The pseudonym of the gateway in `Via`: a token, such as the name of the listener.
+    pub listener: &'a str,
+    /// The version the request was received with.
+    pub version: Version,
+}
+
+/// One entry of a forwarding list.
+#[derive(Debug, Clone, Copy, Default)]
+struct Hop<'a> {
+    /// The entry as received.
+    text: &'a str,
+    /// `None` for `unknown`, an obfuscated identifier (RFC 7239 section 6) or nonsense.
+    address: Option<IpAddr>,
+    /// Only in `Forwarded`.
+    proto: Option<&'a str>,
+    /// Only in `Forwarded`, with its quotes.
+    host: Option<&'a str>,
+}
+
+/// Rightmost entry first.
+type Hops<'a> = SmallVec<[Hop<'a>; 4]>;
+
+/// The address of the client: the first one from the right that is not trusted, beginning with
+/// `peer`, or the leftmost one if all are trusted. The walk ends at an entry that is no address;
+/// then it is the last address before. IPv4-mapped IPv6 addresses count as IPv4.
+#[must_use]
+pub fn client_address(peer: IpAddr, trusted: &[IpNet], headers: &HeaderMap) -> IpAddr {
+    let peer = peer.to_canonical();
+    if !is_trusted(peer, trusted) {
+        return peer;
+    }
+    let listed = x_forwarded_for(headers);
+    let hops = if listed.is_empty() {
+        forwarded(headers)
+    } else {
+        listed
+    };
+    walk(peer, trusted, &hops).0
+}
+
+/// Rewrites the forwarding headers of a request for the upstream.
+///
+/// From a peer that is not trusted the received ones (`Forwarded`, `X-Forwarded-*` and their like)
+/// are dropped and set anew. From a trusted one the lists are appended to, and the
+/// `X-Forwarded-Proto` and `X-Forwarded-Host` it sent are kept; those it did not send are taken from
+/// its `Forwarded` or else from `info`. If it maintains only one of the lists, the other one is made
+/// to say the same. `Via` is always appended to: it is for finding loops, not for trust.
+///
+/// Without a port: lists carry addresses only.
+pub fn apply(headers: &mut HeaderMap, info: &ForwardInfo<'_>, trusted: &[IpNet]) {
+    let peer = info.peer.to_canonical();
+    if is_trusted(peer, trusted) {
+        let update = Update::after_trusted_peer(peer, trusted, headers);
+        update.write(headers, info, peer);
+    } else {
+        // Most clients claim nothing, and comparing is cheaper than removing in vain.
+        if headers.keys().any(|name| CLAIMS.contains(name)) {
+            for name in &CLAIMS {
+                headers.remove(name);
+            }
+        }
+        Update::default().write(headers, info, peer);
+    }
+    append_via(headers, info.version, info.listener);
+}
+
+/// Appends the gateway to `Via`; `received` is the version of the message the gateway got. For
+/// requests [`apply`] does it, responses need it too.
+pub fn append_via(headers: &mut HeaderMap, received: Version, pseudonym: &str) {
+    let version = match received {
+        Version::HTTP_09 => "0.9",
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2.0",
+        Version::HTTP_3 => "3.0",
+        _ => "1.1",
+    };
+    let pseudonym = if is_token(pseudonym) { pseudonym } else { "gateway" };
+    if let Ok(value) = HeaderValue::try_from(format!("{version} {pseudonym}")) {
+        headers.append(VIA, value);
+    }
+}
+
+/// What is left of the received headers, in front of what the gateway adds.
+#[derive(Debug, Default)]
+struct Update {
+    /// Entries with separators behind them.
+    list: String,
+    /// The same for `Forwarded`.
+    forwarded: String,
+    /// For want of `X-Forwarded-Proto`.
+    proto: Option<String>,
+    /// For want of `X-Forwarded-Host`.
+    host: Option<String>,
+}
+
+impl Update {
+    fn after_trusted_peer(peer: IpAddr, trusted: &[IpNet], headers: &HeaderMap) -> Self {
+        let mut listed = x_forwarded_for(headers);
+        let mut forwarded = forwarded(headers);
+        // Leave room for the peer.
+        listed.truncate(MAX_HOPS - 1);
+        forwarded.truncate(MAX_HOPS - 1);
+        let addresses = |hops: &Hops<'_>| hops.iter().map(|hop| hop.address).collect::<SmallVec<[_; 4]>>();
+        let mut update = Self::default();
+        if listed.is_empty() {
+            for hop in forwarded.iter().rev() {
+                let text = hop
+                    .address
+                    .map_or_else(|| "unknown".to_owned(), |address| address.to_string());
+                push_entry(&mut update.list, &text);
+            }
+        } else {
+            for hop in listed.iter().rev() {
+                push_entry(&mut update.list, hop.text);
+            }
+        }
+        if listed.is_empty() || addresses(&listed) == addresses(&forwarded) {
+            for hop in forwarded.iter().rev() {
+                push_entry(&mut update.forwarded, hop.text);
+            }
+            // The element that names the client tells what the client asked for.
+            let (_, client) = walk(peer, trusted, &forwarded);
+            if let Some(hop) = client.and_then(|at| forwarded.get(at)) {
+                update.proto = hop.proto.map(unquote).filter(|proto| is_token(proto));
+                update.host = hop.host.map(unquote);
+            }
+        } else {
+            for hop in listed.iter().rev() {
+                update.forwarded.push_str("for=");
+                match hop.address {
+                    Some(address) => push_node(&mut update.forwarded, address, &address.to_string()),
+                    None => update.forwarded.push_str("unknown"),
+                }
+                update.forwarded.push_str(", ");
+            }
+        }
+        update
+    }
+
+    fn write(self, headers: &mut HeaderMap, info: &ForwardInfo<'_>, peer: IpAddr) {
+        // With `Via`: grow at most once.
+        headers.reserve(5);
+        let address = peer.to_string();
+        let mut element = self.forwarded;
+        element.reserve(64 + info.host.map_or(0, str::len));
+        element.push_str("for=");
+        push_node(&mut element, peer, &address);
+        if let Some(host) = info.host.filter(|host| HeaderValue::from_str(host).is_ok()) {
+            element.push_str(";host=");
+            push_value(&mut element, host);
+        }
+        element.push_str(";proto=");
+        push_value(&mut element, info.scheme);
+        set(headers, FORWARDED, element);
+        let list = if self.list.is_empty() {
+            address
+        } else {
+            self.list + &address
+        };
+        set(headers, X_FORWARDED_FOR, list);
+        if !headers.contains_key(X_FORWARDED_PROTO) {
+            set(
+                headers,
+                X_FORWARDED_PROTO,
+                self.proto.unwrap_or_else(|| info.scheme.to_owned()),
+            );
+        }
+        if !headers.contains_key(X_FORWARDED_HOST)
+            && let Some(host) = self.host.or_else(|| info.host.map(str::to_owned))
+        {
+            set(headers, X_FORWARDED_HOST, host);
+        }
+    }
+}
+
+/// The client's address, and its index in `hops` unless it is the peer, which is trusted.
+fn walk(peer: IpAddr, trusted: &[IpNet], hops: &Hops<'_>) -> (IpAddr, Option<usize>) {
+    let mut client = (peer, None);
+    for (at, hop) in hops.iter().enumerate() {
+        let Some(address) = hop.address else { break };
+        client = (address, Some(at));
+        if !is_trusted(address, trusted) {
+            break;
+        }
+    }
+    client
+}
+
+fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|net| net.contains(&address))
+}
+
+fn x_forwarded_for(headers: &HeaderMap) -> Hops<'_> {
+    let mut hops = Hops::new();
+    for value in headers.get_all(X_FORWARDED_FOR).iter().rev() {
+        let (text, whole) = readable(value);
+        for text in text.rsplit(',').map(str::trim).filter(|text| !text.is_empty()) {
+            if hops.len() == MAX_HOPS {
+                return hops;
+            }
+            hops.push(Hop {
+                text,
+                address: parse_address(text),
+                ..Hop::default()
+            });
+        }
+        if !whole {
+            break;
+        }
+    }
+    hops
+}
+
+fn forwarded(headers: &HeaderMap) -> Hops<'_> {
+    let mut hops = Hops::new();
+    for value in headers.get_all(FORWARDED).iter().rev() {
+        let (mut rest, whole) = readable(value);
+        while !rest.is_empty() {
+            if hops.len() == MAX_HOPS {
+                return hops;
+            }
+            // What cannot be split is the claim of whoever wrote it and everybody before.
+            let Some((before, element)) = split_last(rest, b',') else {
+                return hops;
+            };
+            rest = before;
+            if element.is_empty() {
+                continue;
+            }
+            let Some(hop) = parse_element(element) else {
+                return hops;
+            };
+            hops.push(hop);
+        }
+        if !whole {
+            break;
+        }
+    }
+    hops
+}
+
+/// What stands behind the last byte that is not visible ASCII, and whether that is everything. A
+/// client that sends such bytes spoils its own claims, not what trusted hops have appended to them.
+fn readable(value: &HeaderValue) -> (&str, bool) {
+    let bytes = value.as_bytes();
+    let start = bytes
+        .iter()
+        .rposition(|byte| !matches!(byte, b' '..=b'~' | b'\t'))
+        .map_or(0, |at| at + 1);
+    (
+        std::str::from_utf8(&bytes[start..]).unwrap_or_default(),
+        start == 0,
+    )
+}
+
+/// Splits at the last `separator` outside of quoted strings: what is before it (empty if there is
+/// none) and the trimmed part behind it. Reads from the right, so that an unfinished quoted string
+/// cannot swallow what trusted hops have appended to it. `None` if the part itself has one.
+fn split_last(text: &str, separator: u8) -> Option<(&str, &str)> {
+    let bytes = text.as_bytes();
+    let mut quoted = false;
+    for at in (0..bytes.len()).rev() {
+        if bytes[at] == b'"' {
+            // Inside, a quote behind an odd number of backslashes is an escaped one.
+            let escapes = bytes[..at]
+                .iter()
+                .rev()
+                .take_while(|byte| **byte == b'\\')
+                .count();
+            if !quoted || escapes % 2 == 0 {
+                quoted = !quoted;
+            }
+        } else if bytes[at] == separator && !quoted {
+            return Some((&text[..at], text[at + 1..].trim()));
+        }
+    }
+    (!quoted).then(|| ("", text.trim()))
+}
+
+/// A `forwarded-element` (RFC 7239 section 4). An element without `for` is one of an unknown node.
+fn parse_element(element: &str) -> Option<Hop<'_>> {
+    let mut hop = Hop {
+        text: element,
+        ..Hop::default()
+    };
+    let mut rest = element;
+    while !rest.is_empty() {
+        let (before, pair) = split_last(rest, b';')?;
+        rest = before;
+        if pair.is_empty() {
+            continue;
+        }
+        let (name, value) = pair.split_once('=')?;
+        let quoted = value.len() >= 2 && value.starts_with('"') && value.ends_with('"');
+        if !is_token(name) || !(quoted || is_token(value)) {
+            return None;
+        }
+        match name.to_ascii_lowercase().as_str() {
+            "for" => hop.address = parse_address(&unquote(value)),
+            "proto" => hop.proto = Some(value),
+            "host" => hop.host = Some(value),
+            _ => {}
+        }
+    }
+    Some(hop)
+}
+
+/// An address with or without brackets and port.
+fn parse_address(text: &str) -> Option<IpAddr> {
+    let address = text
+        .parse::<IpAddr>()
+        .ok()
+        .or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
+        .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok());
+    address.map(|address| address.to_canonical())
+}
+
+fn unquote(value: &str) -> String {
+    let Some(inner) = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')) else {
+        return value.to_owned();
+    };
+    let mut out = String::with_capacity(inner.len());
+    let mut chars = inner.chars();
+    while let Some(char) = chars.next() {
+        out.extend(if char == '\\' { chars.next() } else { Some(char) });
+    }
+    out
+}
+
+/// Appends a `node` (RFC 7239 section 6): `text` is `address` as text.
+fn push_node(out: &mut String, address: IpAddr, text: &str) {
+    if address.is_ipv4() {
+        out.push_str(text);
+    } else {
+        out.push_str("\"[");
+        out.push_str(text);
+        out.push_str("]\"");
+    }
+}
+
+fn push_entry(list: &mut String, entry: &str) {
+    list.push_str(entry);
+    list.push_str(", ");
+}
+
+/// Appends a token or, if `value` is none, a quoted string.
+fn push_value(out: &mut String, value: &str) {
+    if is_token(value) {
+        out.push_str(value);
+        return;
+    }
+    out.push('"');
+    for char in value.chars() {
+        if matches!(char, '"' | '\\') {
+            out.push('\\');
+        }
+        out.push(char);
+    }
+    out.push('"');
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|byte| {
+            byte.is_ascii_alphanumeric()
+                || matches!(
+                    byte,
+                    b'!' | b'#'
+                        | b'$'
+                        | b'%'
+                        | b'&'
+                        | b'\''
+                        | b'*'
+                        | b'+'
+                        | b'-'
+                        | b'.'
+                        | b'^'
+                        | b'_'
+                        | b'`'
+                        | b'|'
+                        | b'~'
+                )
+        })
+}
+
+/// Sets a header; what cannot be a value (a host with control characters) is left out instead.
+fn set(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    match HeaderValue::try_from(value) {
+        Ok(value) => drop(headers.insert(name, value)),
+        Err(_) => drop(headers.remove(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const OUTSIDE: &str = "203.0.113.7";
+
+    fn trusted() -> Vec<IpNet> {
+        ["10.0.0.0/8", "fd00::/8"]
+            .map(|net| net.parse().unwrap())
+            .to_vec()
+    }
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    fn client(peer: &str, pairs: &[(&'static str, &str)]) -> String {
+        client_address(peer.parse().unwrap(), &trusted(), &headers(pairs)).to_string()
+    }
+
+    /// The forwarding headers after [`apply`] as text.
+    fn applied(peer: &str, pairs: &[(&'static str, &str)]) -> [String; 5] {
+        let mut headers = headers(pairs);
+        let info = ForwardInfo {
+            peer: peer.parse().unwrap(),
+            scheme: "https",
+            host: Some("api.example.com:8443"),
+            listener: "edge-1",
+            version: Version::HTTP_2,
+        };
+        apply(&mut headers, &info, &trusted());
+        let text = |name: HeaderName| {
+            let values: Vec<_> = headers
+                .get_all(name)
+                .iter()
+                .map(|value| value.to_str().unwrap())
+                .collect();
+            values.join(" | ")
+        };
+        [
+            X_FORWARDED_FOR,
+            X_FORWARDED_PROTO,
+            X_FORWARDED_HOST,
+            FORWARDED,
+            VIA,
+        ]
+        .map(text)
+    }
+
+    #[test]
+    fn an_untrusted_peer_is_the_client_whatever_it_says() {
+        let claims = [("x-forwarded-for", "10.0.0.9"), ("forwarded", "for=10.0.0.9")];
+        assert_eq!(client(OUTSIDE, &claims), OUTSIDE);
+        assert_eq!(
+            client_address("10.0.0.1".parse().unwrap(), &[], &headers(&claims)).to_string(),
+            "10.0.0.1"
+        );
+    }
+
+    #[test]
+    fn the_list_is_read_from_the_right_up_to_the_first_untrusted_address() {
+        for (list, expected) in [
+            (OUTSIDE, OUTSIDE),
+            ("1.2.3.4, 203.0.113.7", OUTSIDE),
+            ("1.2.3.4, 203.0.113.7 ,10.0.0.2,10.0.0.3", OUTSIDE),
+            ("203.0.113.7:4711, 10.0.0.2:80", OUTSIDE),
+            ("10.0.0.4, 10.0.0.2", "10.0.0.4"),
+            ("1.2.3.4, unknown, 10.0.0.2", "10.0.0.2"),
+            ("1.2.3.4, 999.1.1.1", "10.0.0.1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]:443, fd00::1", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("::ffff:203.0.113.7, ::ffff:10.1.1.1", OUTSIDE),
+            ("203.0.113.7, , ", OUTSIDE),
+            ("", "10.0.0.1"),
+        ] {
+            assert_eq!(
+                client("10.0.0.1", &[("x-forwarded-for", list)]),
+                expected,
+                "{list}"
+            );
+            assert_eq!(
+                client("::ffff:10.0.0.1", &[("x-forwarded-for", list)]),
+                expected,
+                "{list}"
+            );
+        }
+        let lines = [
+            ("x-forwarded-for", "1.2.3.4, 203.0.113.7"),
+            ("x-forwarded-for", "10.0.0.2"),
+        ];
+        assert_eq!(client("10.0.0.1", &lines), OUTSIDE);
+    }
+
+    #[test]
+    fn forwarded_is_read_where_there_is_no_other_list() {
+        for (list, expected) in [
+            ("for=203.0.113.7", OUTSIDE),
+            (
+                "for=1.2.3.4, For=\"203.0.113.7:80\";proto=http , for=10.0.0.2;by=x",
+                OUTSIDE,
+            ),
+            ("for=\"[2001:db8::1]:4711\"", "2001:db8::1"),
+            ("proto=http;host=\"a,b;c\\\"=\";for=203.0.113.7", OUTSIDE),
+            ("for=_hidden, for=10.0.0.2", "10.0.0.2"),
+            ("for=203.0.113.7, proto=https", "10.0.0.1"),
+            ("for=1.2.3.4, for 203.0.113.7", "10.0.0.1"),
+        ] {
+            assert_eq!(client("10.0.0.1", &[("forwarded", list)]), expected, "{list}");
+        }
+        let both = [("forwarded", "for=1.2.3.4"), ("x-forwarded-for", OUTSIDE)];
+        assert_eq!(client("10.0.0.1", &both), OUTSIDE);
+    }
+
+    #[test]
+    fn an_unfinished_quoted_string_cannot_hide_what_was_appended() {
+        for poison in ["for=\"", "for=\"1.2.3.4", "for=1.2.3.4;host=\"\\", "\"", "\\\""] {
+            for appended in [
+                "for=203.0.113.7",
+                "for=\"203.0.113.7:80\"",
+                "for=\"203.0.113.7\";host=\"a\"",
+            ] {
+                let list = format!("{poison}, {appended}");
+                assert_eq!(client("10.0.0.1", &[("forwarded", &list)]), OUTSIDE, "{list}");
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_ascii_cannot_hide_what_was_appended() {
+        for (name, value) in [
+            ("x-forwarded-for", &b"1.2.3.4, \xff, 203.0.113.7, 10.0.0.2"[..]),
+            ("forwarded", &b"for=\"\xff, for=203.0.113.7, for=10.0.0.2"[..]),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append(name, HeaderValue::from_static("for=5.6.7.8, 5.6.7.8"));
+            headers.append(name, HeaderValue::from_bytes(value).unwrap());
+            let peer = "10.0.0.1".parse().unwrap();
+            assert_eq!(
+                client_address(peer, &trusted(), &headers).to_string(),
+                OUTSIDE,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn claims_of_an_untrusted_peer_are_replaced() {
+        let [list, proto, host, forwarded, via] = applied(
+            OUTSIDE,
+            &[
+                ("x-forwarded-for", "10.0.0.9"),
+                ("x-forwarded-proto", "http"),
+                ("x-forwarded-host", "evil"),
+                ("x-real-ip", "10.0.0.9"),
+                ("forwarded", "for=10.0.0.9"),
+                ("via", "1.0 fred"),
+            ],
+        );
+        assert_eq!(
+            (&*list, &*proto, &*host),
+            (OUTSIDE, "https", "api.example.com:8443")
+        );
+        assert_eq!(
+            forwarded,
+            "for=203.0.113.7;host=\"api.example.com:8443\";proto=https"
+        );
+        assert_eq!(via, "1.0 fred | 2.0 edge-1");
+        let mut headers = headers(&[("x-real-ip", "10.0.0.9"), ("x-forwarded-prefix", "/a")]);
+        let info = ForwardInfo {
+            peer: "2001:db8::1".parse().unwrap(),
+            scheme: "http",
+            host: None,
+            listener: "no token",
+            version: Version::HTTP_11,
+        };
+        apply(&mut headers, &info, &trusted());
+        assert_eq!(headers.len(), 4, "{headers:?}");
+        assert_eq!(headers[FORWARDED], "for=\"[2001:db8::1]\";proto=http");
+        assert_eq!(headers[VIA], "1.1 gateway");
+    }
+
+    #[test]
+    fn what_a_trusted_peer_says_is_appended_to() {
+        let [list, proto, host, forwarded, _] = applied(
+            "10.0.0.1",
+            &[
+                ("x-forwarded-for", "1.2.3.4:5"),
+                ("x-forwarded-for", "203.0.113.7"),
+                ("x-forwarded-proto", "http"),
+                ("x-forwarded-host", "shop.example.com"),
+                ("forwarded", "for=1.2.3.4, for=203.0.113.7;by=_lb"),
+            ],
+        );
+        assert_eq!(
+            (&*list, &*proto, &*host),
+            ("1.2.3.4:5, 203.0.113.7, 10.0.0.1", "http", "shop.example.com")
+        );
+        let own = "for=10.0.0.1;host=\"api.example.com:8443\";proto=https";
+        assert_eq!(forwarded, format!("for=1.2.3.4, for=203.0.113.7;by=_lb, {own}"));
+        assert_eq!(applied("10.0.0.1", &[])[3], own);
+    }
+
+    #[test]
+    fn both_lists_say_the_same_afterwards() {
+        let [list, _, _, forwarded, _] = applied(
+            "10.0.0.1",
+            &[
+                ("x-forwarded-for", "x, 2001:db8::1"),
+                ("forwarded", "for=10.6.6.6"),
+            ],
+        );
+        assert_eq!(list, "x, 2001:db8::1, 10.0.0.1");
+        assert!(
+            forwarded.starts_with("for=unknown, for=\"[2001:db8::1]\", for=10.0.0.1;"),
+            "{forwarded}"
+        );
+
+        let sent = "for=_x, for=203.0.113.7;proto=http;host=\"a.b:80\", for=10.0.0.2;proto=https";
+        let [list, proto, host, forwarded, _] = applied("10.0.0.1", &[("forwarded", sent)]);
+        assert_eq!(list, "unknown, 203.0.113.7, 10.0.0.2, 10.0.0.1");
+        assert_eq!((&*proto, &*host), ("http", "a.b:80"));
+        assert!(
+            forwarded.starts_with(&format!("{sent}, for=10.0.0.1;")),
+            "{forwarded}"
+        );
+    }
+
+    #[test]
+    fn lists_are_cut_to_the_rightmost_entries() {
+        let long = (0..200)
+            .map(|i| format!("10.1.0.{i}"))
+            .collect::<Vec<_>>()
+            .join(",");
+        let [list, _, _, forwarded, _] = applied("10.0.0.1", &[("x-forwarded-for", &long)]);
+        assert_eq!(
+            (list.split(", ").count(), forwarded.split(", ").count()),
+            (MAX_HOPS, MAX_HOPS)
+        );
+        assert!(
+            list.starts_with("10.1.0.169, ") && list.ends_with(", 10.1.0.199, 10.0.0.1"),
+            "{list}"
+        );
+        assert_eq!(client("10.0.0.1", &[("x-forwarded-for", &long)]), "10.1.0.168");
+    }
+
+    proptest! {
+        #[test]
+        fn the_client_is_never_left_of_what_an_untrusted_address_wrote(
+            claim in "[\\x20-\\x7e]{0,40}",
+            trail in prop::collection::vec(0_u8..255, 0..4),
+        ) {
+            let trail: Vec<_> = trail.iter().map(|last| format!("10.0.0.{last}")).collect();
+            let list = [&[claim.clone(), OUTSIDE.to_owned()], &*trail].concat().join(", ");
+            prop_assert_eq!(client("10.0.0.1", &[("x-forwarded-for", &list)]), OUTSIDE);
+            let trail: Vec<_> = trail.iter().map(|hop| format!("for=\"{hop}:80\";proto=http")).collect();
+            let list = [&[claim, format!("for={OUTSIDE}")], &*trail].concat().join(", ");
+            prop_assert_eq!(client("10.0.0.1", &[("forwarded", &list)]), OUTSIDE);
+            let [out, ..] = applied("10.0.0.1", &[("forwarded", &list)]);
+            prop_assert_eq!(client("10.0.0.1", &[("x-forwarded-for", &out)]), OUTSIDE);
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! What is true without doing any I/O: configuration, routing, header rules, balancing, breakers, retry budgets, the table of errors.
+//! No tokio, hyper, wasmtime, files, clocks or randomness: callers pass `now` and seeds.
+
+pub mod balance;
+pub mod breaker;
+pub mod config;
+pub mod forwarded;
+pub mod ids;
+pub mod normalize;
+pub mod phase;
+pub mod reject;
+pub mod retry;
+pub mod route;

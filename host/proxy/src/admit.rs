@@ -1,0 +1,141 @@
+//! What is refused before any route or plugin is looked at: request targets, hosts and heads that are not what RFC 9110 and 9112 say or exceed the
+//! limits. Returns what later steps need in normal form.
+
+use std::borrow::Cow;
+
+use edgeward_core::{
+    config::Limits,
+    normalize::normalize_path,
+    reject::{Reject, RejectCode},
+};
+use http::{Method, header, request::Parts};
+
+/// A request target in normal form.
+#[derive(Debug)]
+pub(crate) struct Admitted<'r> {
+    /// Host and optional port.
+    pub(crate) authority: Cow<'r, str>,
+    /// Normalised path.
+    pub(crate) path: Cow<'r, str>,
+}
+
+/// Checks a request head.
+pub(crate) fn check<'r>(limits: &Limits, head: &'r Parts) -> Result<Admitted<'r>, Reject> {
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if target as u64 > limits.uri.0 {
+        return Err(Reject::new(
+            RejectCode::UriTooLong,
+            format!("request target of {target} bytes exceeds {}", limits.uri),
+        ));
+    }
+    let fields = head.headers.len();
+    if fields > usize::from(limits.header_count) {
+        return Err(Reject::new(
+            RejectCode::HeadTooLarge,
+            format!("{fields} header fields exceed {}", limits.header_count),
+        ));
+    }
+    // `: ` and CRLF of every line count as they do on the wire
+    let size = target + head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
+    if size as u64 > limits.head.0 {
+        return Err(Reject::new(RejectCode::HeadTooLarge, format!("request head of {size} bytes exceeds {}", limits.head)));
+    }
+    if head.method == Method::CONNECT {
+        return Err(Reject::new(RejectCode::BadRequest, "method CONNECT is not served"));
+    }
+    let authority = authority(head)?;
+    let path = normalize_path(head.uri.path())
+        .map_err(|error| Reject::new(RejectCode::BadRequest, format!("request target: {error}")))?;
+    Ok(Admitted { authority, path })
+}
+
+/// The host asked for (RFC 9112 section 3.2): exactly one `Host` in HTTP/1.1, and no `Host` that contradicts `:authority` in HTTP/2.
+fn authority(head: &Parts) -> Result<Cow<'_, str>, Reject> {
+    let bad = |detail: &str| Err(Reject::new(RejectCode::BadRequest, detail));
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return bad("more than one Host field");
+    }
+    let host = match host.map(http::HeaderValue::to_str) {
+        None => None,
+        Some(Ok(host)) => Some(host),
+        Some(Err(_)) => return bad("Host field with bytes that no host has"),
+    };
+    if let Some(authority) = head.uri.authority() {
+        if authority.as_str().contains('@') {
+            return bad("request target with user information");
+        }
+        // an absolute-form target wins over Host (RFC 9112 section 3.2.2); HTTP/2 forbids that they differ
+        if head.version == http::Version::HTTP_2
+            && host.is_some_and(|host| !host.eq_ignore_ascii_case(authority.as_str()))
+        {
+            return bad("Host field differs from :authority");
+        }
+        return Ok(Cow::Borrowed(authority.as_str()));
+    }
+    match host {
+        Some("") | None if head.version == http::Version::HTTP_10 => Ok(Cow::Borrowed("")),
+        None => bad("no Host field"),
+        Some("") => bad("empty Host field"),
+        Some(host) => match host.parse::<http::uri::Authority>() {
+            Ok(parsed) if !parsed.as_str().contains('@') => Ok(Cow::Borrowed(host)),
+            _ => bad("Host field is not a host"),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn check_request(request: http::request::Builder) -> Result<(String, String), String> {
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        check(&Limits::default(), &head)
+            .map(|admitted| (admitted.authority.into_owned(), admitted.path.into_owned()))
+            .map_err(|reject| reject.to_string())
+    }
+
+    #[test]
+    fn usual_requests_pass_in_normal_form() {
+        let request = Request::get("/a/../b/%7euser?q=1").header("host", "example.com:8080");
+        assert_eq!(check_request(request).unwrap(), ("example.com:8080".to_owned(), "/b/~user".to_owned()));
+    }
+
+    #[test]
+    fn an_absolute_target_wins_over_host() {
+        let request = Request::get("http://a.example/x").header("host", "b.example");
+        assert_eq!(check_request(request).unwrap().0, "a.example");
+    }
+
+    #[test]
+    fn requests_without_one_clear_host_are_refused() {
+        for (request, part) in [
+            (Request::get("/"), "no Host"),
+            (Request::get("/").header("host", "a").header("host", "b"), "more than one"),
+            (Request::get("/").header("host", ""), "empty Host"),
+            (Request::get("/").header("host", "user@a"), "not a host"),
+            (Request::get("/").header("host", "a b"), "not a host"),
+            (Request::get("/%00").header("host", "a"), "request target"),
+            (Request::get("http://u@a/"), "user information"),
+        ] {
+            let error = check_request(request).unwrap_err();
+            assert!(error.contains(part), "{error} should contain {part}");
+        }
+    }
+
+    #[test]
+    fn heads_above_the_limits_are_refused_with_the_limit() {
+        let long = format!("/{}", "a".repeat(9000));
+        assert!(check_request(Request::get(long).header("host", "a")).unwrap_err().contains("exceeds 8KiB"));
+        let mut request = Request::get("/").header("host", "a");
+        for index in 0..101 {
+            request = request.header(format!("x-{index}"), "v");
+        }
+        assert!(check_request(request).unwrap_err().contains("102 header fields exceed 100"));
+        let request = Request::get("/").header("host", "a").header("x", "v".repeat(70_000));
+        assert!(check_request(request).unwrap_err().contains("exceeds 64KiB"));
+    }
+}

@@ -1,0 +1,657 @@
+//! The body of messages in both directions: nothing, bytes in memory, hyper's incoming stream, or any other stream in a box; plus what is watched
+//! while it flows (size limit, byte count, idle time, the upstream connection it comes from). Data and trailers pass unchanged and nothing is read
+//! ahead: backpressure is the poller's.
+
+use std::{
+    error::Error as StdError,
+    fmt, io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use tokio::time::{Instant, Sleep};
+
+/// Why a body ended before its end.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The client closed or reset its connection or stream.
+    #[error("client went away before the end of the request body")]
+    ClientGone,
+    /// The client's framing is wrong (chunk sizes, for example).
+    #[error("request body is not framed as HTTP says")]
+    Malformed(#[source] Arc<hyper::Error>),
+    /// More bytes than allowed.
+    #[error("body exceeds the limit of {limit} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// No byte for longer than allowed.
+    #[error("no byte of the body within the idle time allowed")]
+    Timeout,
+    /// The upstream's connection or stream broke.
+    #[error("upstream broke off the response body")]
+    Upstream(#[source] Arc<hyper::Error>),
+    /// Ended by the gateway itself; the text says why.
+    #[error("body aborted: {0}")]
+    Aborted(Arc<str>),
+}
+
+type BoxedStream = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BodyError> + Send>>;
+
+/// Something that is held while a body flows and wants to know of a clean end. Dropped without `end`, the body was not read to its end.
+pub trait Lease: Send + Sync {
+    /// The last frame was handed out.
+    fn end(self: Box<Self>);
+}
+
+/// A message body. Cheap to move; costs an allocation only where something is watched.
+pub struct Body {
+    kind: Kind,
+    watch: Option<Box<Watch>>,
+}
+
+enum Kind {
+    Empty,
+    Full(Bytes),
+    Client(Incoming),
+    Upstream(Incoming),
+    /// The mutex makes bodies `Sync` (a reference may live across an await); it is never contended and not even locked for polling.
+    Boxed(Mutex<BoxedStream>),
+}
+
+impl Body {
+    /// No body.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self {
+            kind: Kind::Empty,
+            watch: None,
+        }
+    }
+
+    /// A body that is whole in memory.
+    #[must_use]
+    pub fn full(data: impl Into<Bytes>) -> Self {
+        let data = data.into();
+        Self {
+            kind: if data.is_empty() {
+                Kind::Empty
+            } else {
+                Kind::Full(data)
+            },
+            watch: None,
+        }
+    }
+
+    /// The body of a request that hyper's server received. Its failures are the client's.
+    #[must_use]
+    pub fn from_client(incoming: Incoming) -> Self {
+        let ended = incoming.is_end_stream();
+        Self {
+            kind: if ended {
+                Kind::Empty
+            } else {
+                Kind::Client(incoming)
+            },
+            watch: None,
+        }
+    }
+
+    /// The body of a response that hyper's client received. Its failures are the upstream's.
+    #[must_use]
+    pub fn from_upstream(incoming: Incoming) -> Self {
+        let ended = incoming.is_end_stream();
+        Self {
+            kind: if ended {
+                Kind::Empty
+            } else {
+                Kind::Upstream(incoming)
+            },
+            watch: None,
+        }
+    }
+
+    /// Any other stream.
+    #[must_use]
+    pub fn boxed(stream: impl http_body::Body<Data = Bytes, Error = BodyError> + Send + 'static) -> Self {
+        Self {
+            kind: Kind::Boxed(Mutex::new(Box::pin(stream))),
+            watch: None,
+        }
+    }
+
+    /// Fails with [`BodyError::TooLarge`] at the frame that takes it above `limit` bytes. The smaller limit wins if set twice.
+    #[must_use]
+    pub fn with_limit(mut self, limit: u64) -> Self {
+        if !self.is_empty() {
+            let watch = self.watch_mut();
+            watch.limit = watch.limit.min(limit);
+        }
+        self
+    }
+
+    /// Fails with [`BodyError::Timeout`] when it is waited for and nothing comes for `idle`. Time in which nobody asks does not count.
+    #[must_use]
+    pub fn with_timeout(mut self, idle: Duration) -> Self {
+        if self.is_streaming() {
+            self.watch_mut().idle = Some(idle);
+        }
+        self
+    }
+
+    /// Adds the data bytes that pass to `counter` (trailers and framing are not counted).
+    #[must_use]
+    pub fn with_counter(mut self, counter: Arc<AtomicU64>) -> Self {
+        if !self.is_empty() {
+            self.watch_mut().counter = Some(counter);
+        }
+        self
+    }
+
+    /// Holds `lease` until the end; an empty body ends at once.
+    #[must_use]
+    pub fn with_lease(mut self, lease: Box<dyn Lease>) -> Self {
+        if self.is_empty() {
+            lease.end();
+        } else {
+            self.watch_mut().lease = Some(lease);
+        }
+        self
+    }
+
+    pub(crate) fn set_upload(&mut self, upload: Arc<Upload>) {
+        self.watch_mut().upload = Some(upload);
+    }
+
+    /// No data and no trailers will come.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!(self.kind, Kind::Empty)
+    }
+
+    /// Whether its bytes come from outside over time (neither empty nor in memory).
+    #[must_use]
+    pub fn is_streaming(&self) -> bool {
+        !matches!(self.kind, Kind::Empty | Kind::Full(_))
+    }
+
+    /// A second copy (a reference count, not the bytes) of a body that is empty or in memory; `None` for streams.
+    #[must_use]
+    pub fn copy(&self) -> Option<Self> {
+        match &self.kind {
+            Kind::Empty => Some(Self::empty()),
+            Kind::Full(data) => Some(Self::full(data.clone())),
+            Kind::Client(_) | Kind::Upstream(_) | Kind::Boxed(_) => None,
+        }
+    }
+
+    /// Reads everything into memory: data and trailers. At most `limit` bytes are kept.
+    ///
+    /// # Errors
+    /// [`BodyError::TooLarge`] above `limit`, else what the stream fails with.
+    pub async fn collect_limited(mut self, limit: u64) -> Result<(Bytes, Option<HeaderMap>), BodyError> {
+        if self.size_hint().lower() > limit {
+            return Err(BodyError::TooLarge { limit });
+        }
+        let mut first = Bytes::new();
+        let mut rest = BytesMut::new();
+        let mut trailers = None;
+        while let Some(frame) = self.frame().await {
+            match frame?.into_data() {
+                Ok(data) => {
+                    if (first.len() + rest.len() + data.len()) as u64 > limit {
+                        return Err(BodyError::TooLarge { limit });
+                    }
+                    if first.is_empty() && rest.is_empty() {
+                        first = data;
+                    } else {
+                        if rest.is_empty() {
+                            rest.extend_from_slice(&first);
+                            first = Bytes::new();
+                        }
+                        rest.extend_from_slice(&data);
+                    }
+                }
+                Err(frame) => trailers = frame.into_trailers().ok(),
+            }
+        }
+        Ok((if rest.is_empty() { first } else { rest.freeze() }, trailers))
+    }
+
+    fn watch_mut(&mut self) -> &mut Watch {
+        self.watch.get_or_insert_with(Box::default)
+    }
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(data: Bytes) -> Self {
+        Self::full(data)
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::Empty => f.write_str("Body::Empty"),
+            Kind::Full(data) => write!(f, "Body::Full({} bytes)", data.len()),
+            Kind::Client(_) => f.write_str("Body::Client"),
+            Kind::Upstream(_) => f.write_str("Body::Upstream"),
+            Kind::Boxed(_) => f.write_str("Body::Boxed"),
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let mut polled = this.kind.poll_frame(context);
+        if let Some(watch) = &mut this.watch {
+            polled = watch.see(polled, this.kind.is_end_stream(), context);
+        }
+        if let Poll::Ready(None | Some(Err(_))) = polled {
+            this.kind = Kind::Empty; // fused; what it came from is let go
+            this.watch = None;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.kind.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Full(data) => SizeHint::with_exact(data.len() as u64),
+            Kind::Client(incoming) | Kind::Upstream(incoming) => incoming.size_hint(),
+            Kind::Boxed(stream) => stream.lock().size_hint(),
+        }
+    }
+}
+
+impl Kind {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(data) => {
+                let data = std::mem::take(data);
+                *self = Self::Empty;
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+            Self::Client(incoming) => Pin::new(incoming).poll_frame(context).map_err(client_error),
+            Self::Upstream(incoming) => Pin::new(incoming)
+                .poll_frame(context)
+                .map_err(|error| BodyError::Upstream(Arc::new(error))),
+            Self::Boxed(stream) => stream.get_mut().as_mut().poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Full(_) => false,
+            Self::Client(incoming) | Self::Upstream(incoming) => incoming.is_end_stream(),
+            Self::Boxed(stream) => stream.lock().is_end_stream(),
+        }
+    }
+}
+
+fn client_error(error: hyper::Error) -> BodyError {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(io) = inner.downcast_ref::<io::Error>()
+            && matches!(
+                io.kind(),
+                io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput
+            )
+        {
+            return BodyError::Malformed(Arc::new(error));
+        }
+        cause = inner.source();
+    }
+    BodyError::ClientGone
+}
+
+/// What is watched while a body flows.
+struct Watch {
+    limit: u64,
+    seen: u64,
+    idle: Option<Duration>,
+    /// Set while waiting: when the waiting is too long.
+    deadline: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+    counter: Option<Arc<AtomicU64>>,
+    upload: Option<Arc<Upload>>,
+    lease: Option<Box<dyn Lease>>,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self {
+            limit: u64::MAX,
+            seen: 0,
+            idle: None,
+            deadline: None,
+            timer: None,
+            counter: None,
+            upload: None,
+            lease: None,
+        }
+    }
+}
+
+impl Watch {
+    fn see(
+        &mut self,
+        polled: Poll<Option<Result<Frame<Bytes>, BodyError>>>,
+        ended: bool,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let outcome = match polled {
+            Poll::Pending => match self.wait(context) {
+                Poll::Pending => {
+                    if let Some(upload) = &self.upload {
+                        upload.note(Stage::Source);
+                    }
+                    return Poll::Pending;
+                }
+                Poll::Ready(error) => Some(Err(error)),
+            },
+            Poll::Ready(Some(Ok(frame))) => Some(self.pass(frame)),
+            Poll::Ready(other) => other,
+        };
+        match &outcome {
+            // Trailers are always last, and after them nobody polls again.
+            Some(Ok(frame)) if ended || frame.is_trailers() => self.finish(),
+            Some(Ok(_)) => {
+                if let Some(upload) = &self.upload {
+                    upload.note(Stage::Sink);
+                }
+            }
+            Some(Err(error)) => {
+                if let Some(upload) = &self.upload {
+                    *upload.error.lock() = Some(error.clone());
+                }
+            }
+            None => self.finish(),
+        }
+        Poll::Ready(outcome)
+    }
+
+    fn pass(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
+        self.deadline = None;
+        if let Some(data) = frame.data_ref() {
+            let length = data.len() as u64;
+            self.seen = self.seen.saturating_add(length);
+            if self.seen > self.limit {
+                return Err(BodyError::TooLarge { limit: self.limit });
+            }
+            if let Some(counter) = &self.counter {
+                counter.fetch_add(length, Ordering::Relaxed);
+            }
+        }
+        Ok(frame)
+    }
+
+    /// Ready with the error when the wait is too long. The timer is moved only when it fires: frames that come in time cost no timer operation.
+    fn wait(&mut self, context: &mut Context<'_>) -> Poll<BodyError> {
+        let Some(idle) = self.idle else {
+            return Poll::Pending;
+        };
+        let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + idle);
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        while timer.as_mut().poll(context).is_ready() {
+            if timer.deadline() >= deadline {
+                return Poll::Ready(BodyError::Timeout);
+            }
+            timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+
+    fn finish(&mut self) {
+        if let Some(upload) = self.upload.take() {
+            upload.note(Stage::Done);
+        }
+        if let Some(lease) = self.lease.take() {
+            lease.end();
+        }
+        self.deadline = None;
+        self.timer = None;
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(upload) = &self.upload {
+            upload.note(Stage::Done);
+        }
+    }
+}
+
+/// How far a request body has got, for the one who waits for the response head: it may not be blamed for a client that sends slowly.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    state: Mutex<(Stage, Instant)>,
+    error: Mutex<Option<BodyError>>,
+}
+
+/// Whom the body waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// For its source: the client.
+    Source,
+    /// For the one who reads it: the upstream.
+    Sink,
+    /// For nobody: handed out or dropped.
+    Done,
+}
+
+impl Upload {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: Mutex::new((Stage::Sink, Instant::now())),
+            error: Mutex::new(None),
+        }
+    }
+
+    fn note(&self, stage: Stage) {
+        let mut state = self.state.lock();
+        if state.0 != Stage::Done {
+            *state = (stage, Instant::now());
+        }
+    }
+
+    /// Who is waited for, and since when.
+    pub(crate) fn state(&self) -> (Stage, Instant) {
+        *self.state.lock()
+    }
+
+    /// What the body failed with.
+    pub(crate) fn error(&self) -> Option<BodyError> {
+        self.error.lock().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use http_body_util::StreamBody;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    fn stream(frames: Vec<Result<Frame<Bytes>, BodyError>>) -> Body {
+        Body::boxed(StreamBody::new(futures_util::stream::iter(frames)))
+    }
+
+    fn data(text: &'static str) -> Result<Frame<Bytes>, BodyError> {
+        Ok(Frame::data(Bytes::from_static(text.as_bytes())))
+    }
+
+    fn pending_after(frames: &[&'static str]) -> (mpsc::Sender<&'static str>, Body) {
+        let (sender, mut receiver) = mpsc::channel(8);
+        for frame in frames {
+            sender.try_send(*frame).unwrap();
+        }
+        let stream = futures_util::stream::poll_fn(move |context| {
+            receiver.poll_recv(context).map(|text| text.map(data))
+        });
+        (sender, Body::boxed(StreamBody::new(stream)))
+    }
+
+    #[tokio::test]
+    async fn data_and_trailers_pass_and_are_counted() {
+        let counter = Arc::new(AtomicU64::new(0));
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-sum", http::HeaderValue::from_static("9"));
+        let body = stream(vec![
+            data("hello "),
+            data("world"),
+            Ok(Frame::trailers(trailers.clone())),
+        ]);
+        let (bytes, got) = body
+            .with_counter(Arc::clone(&counter))
+            .collect_limited(100)
+            .await
+            .unwrap();
+        assert_eq!(bytes, "hello world");
+        assert_eq!(got, Some(trailers));
+        assert_eq!(counter.load(Ordering::Relaxed), 11);
+    }
+
+    #[tokio::test]
+    async fn size_hints_are_exact_where_the_size_is_known() {
+        assert_eq!(Body::empty().size_hint().exact(), Some(0));
+        assert!(Body::empty().is_end_stream());
+        let full = Body::full("abc").with_limit(5);
+        assert_eq!(full.size_hint().exact(), Some(3));
+        assert!(!full.is_end_stream());
+        assert_eq!(stream(vec![]).size_hint().exact(), None);
+        assert!(Body::full("").is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_body_above_its_limit_fails_and_stays_ended() {
+        let mut body = stream(vec![data("1234"), data("5678"), data("9")])
+            .with_limit(6)
+            .with_limit(60);
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "1234");
+        let error = body.frame().await.unwrap().unwrap_err();
+        assert!(matches!(error, BodyError::TooLarge { limit: 6 }), "{error}");
+        assert!(body.frame().await.is_none());
+        assert!(matches!(
+            stream(vec![data("1234")]).collect_limited(3).await,
+            Err(BodyError::TooLarge { limit: 3 })
+        ));
+        assert!(matches!(
+            Body::full("1234").collect_limited(3).await,
+            Err(BodyError::TooLarge { limit: 3 })
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_stops_times_out_but_slow_readers_do_not_count() {
+        let idle = Duration::from_millis(60);
+        let (sender, body) = pending_after(&["a"]);
+        let mut body = body.with_timeout(idle);
+        assert!(body.frame().await.unwrap().is_ok());
+        // Nobody asks for longer than the idle time while a frame is there: no timeout.
+        sender.try_send("b").unwrap();
+        tokio::time::sleep(idle * 2).await;
+        assert!(body.frame().await.unwrap().is_ok());
+        let began = Instant::now();
+        let error = body.frame().await.unwrap().unwrap_err();
+        assert!(matches!(error, BodyError::Timeout), "{error}");
+        assert!(began.elapsed() >= idle);
+    }
+
+    struct Flag(Arc<AtomicBool>);
+    impl Lease for Flag {
+        fn end(self: Box<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lease_ends_with_the_last_frame_and_only_then() {
+        let ended = Arc::new(AtomicBool::new(false));
+        let lease = || Box::new(Flag(Arc::clone(&ended)));
+        drop(Body::empty().with_lease(lease()));
+        assert!(ended.swap(false, Ordering::Relaxed), "an empty body has ended");
+        let mut body = Body::full("x").with_lease(lease());
+        assert!(body.frame().await.unwrap().is_ok());
+        assert!(ended.swap(false, Ordering::Relaxed), "known to be the last frame");
+        let mut body = stream(vec![data("x"), data("y")]).with_lease(lease());
+        assert!(body.frame().await.unwrap().is_ok());
+        drop(body);
+        assert!(!ended.load(Ordering::Relaxed), "dropped half-way");
+        let body = stream(vec![data("x"), Err(BodyError::ClientGone)]).with_lease(lease());
+        assert!(body.collect_limited(9).await.is_err());
+        assert!(!ended.load(Ordering::Relaxed), "broken off");
+    }
+
+    #[tokio::test]
+    async fn an_upload_says_whom_it_waits_for() {
+        let upload = Arc::new(Upload::new());
+        let (sender, mut body) = pending_after(&["a"]);
+        body.set_upload(Arc::clone(&upload));
+        assert_eq!(upload.state().0, Stage::Sink);
+        assert!(body.frame().await.unwrap().is_ok());
+        assert_eq!(upload.state().0, Stage::Sink);
+        assert!(futures_util::FutureExt::now_or_never(body.frame()).is_none());
+        assert_eq!(upload.state().0, Stage::Source);
+        drop(sender);
+        assert!(body.frame().await.is_none());
+        assert_eq!(upload.state().0, Stage::Done);
+    }
+
+    #[test]
+    fn bodies_can_be_shared_between_threads() {
+        const fn assert<T: Send + Sync + Unpin>() {}
+        assert::<Body>();
+    }
+
+    #[tokio::test]
+    async fn only_bodies_in_memory_can_be_copied() {
+        assert!(Body::empty().copy().is_some());
+        assert_eq!(
+            Body::full("ab")
+                .copy()
+                .unwrap()
+                .collect_limited(2)
+                .await
+                .unwrap()
+                .0,
+            "ab"
+        );
+        assert!(stream(vec![]).copy().is_none());
+    }
+}

@@ -1,0 +1,164 @@
+//! What runs exactly once per exchange, when the last byte of the response is out or the client has gone: access log, metrics, observers.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use edgeward_core::reject::Reject;
+use edgeward_runtime::Outcome;
+use http::{HeaderMap, Method, Version};
+use http_body::{Body as _, Frame, SizeHint};
+
+use crate::{
+    body::{Body, BodyError},
+    listen::ConnInfo,
+    pipeline::SharedChain,
+    snapshot::Snapshot,
+    worker::Worker,
+};
+
+/// Everything that is known of an exchange when it ends. Reports when dropped, so that nothing gets lost when a client goes away.
+pub(crate) struct Finish {
+    pub(crate) worker: Arc<Worker>,
+    pub(crate) conn: Arc<ConnInfo>,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) started: Instant,
+    pub(crate) request_id: String,
+    pub(crate) method: Method,
+    pub(crate) version: Version,
+    pub(crate) host: String,
+    pub(crate) path: String,
+    pub(crate) client: Option<std::net::IpAddr>,
+    /// Index of the matched route in the snapshot.
+    pub(crate) route: Option<usize>,
+    pub(crate) reject: Option<Reject>,
+    pub(crate) status: u16,
+    pub(crate) endpoint: Option<Arc<str>>,
+    pub(crate) attempts: u8,
+    pub(crate) upstream: Option<Duration>,
+    pub(crate) request_bytes: Arc<AtomicU64>,
+    pub(crate) response_bytes: u64,
+    /// The plugins of the exchange, if any: observers run at the end.
+    pub(crate) chain: Option<SharedChain>,
+    /// True once the response body was handed out to its end.
+    pub(crate) complete: bool,
+}
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        let duration = self.started.elapsed();
+        let request_bytes = self.request_bytes.load(Relaxed);
+        self.conn.end();
+        let metrics = &self.worker.shared.metrics;
+        metrics.exchanges.fetch_sub(1, Relaxed);
+        if let Some(reject) = &self.reject {
+            metrics.reject(reject.code);
+        }
+        let route = self.route.and_then(|index| self.snapshot.routes.get(index));
+        let stats = route.map_or(&self.worker.shared.unrouted, |route| &route.stats);
+        stats.record(self.status, duration, request_bytes, self.response_bytes);
+        if self.snapshot.log_access {
+            self.log(route.map_or("", |route| &route.info.name), duration, request_bytes);
+        }
+        if let Some(chain) = self.chain.take() {
+            let outcome = Outcome {
+                status: self.status,
+                response_type: self.reject.as_ref().map(|reject| reject.code.name()),
+                request_bytes,
+                response_bytes: self.response_bytes,
+                duration,
+                upstream: self.upstream,
+                endpoint: self.endpoint.clone(),
+                aborted: !self.complete,
+            };
+            // one task per finished exchange, and exchanges are bounded by connections and streams
+            if chain.observes() && tokio::runtime::Handle::try_current().is_ok() {
+                self.worker.background.spawn(async move { chain.observe(&outcome).await });
+            }
+        }
+    }
+}
+
+impl Finish {
+    fn log(&self, route: &str, duration: Duration, request_bytes: u64) {
+        tracing::info!(
+            target: "access",
+            request_id = self.request_id,
+            method = %self.method,
+            host = self.host,
+            path = self.path,
+            protocol = ?self.version,
+            listener = self.conn.listener.name,
+            client = self.client.map(tracing::field::display),
+            route,
+            status = self.status,
+            response_type = self.reject.as_ref().map(|reject| reject.code.name()),
+            cause = self.reject.as_ref().and_then(|reject| reject.cause.as_deref()),
+            endpoint = self.endpoint.as_deref(),
+            attempts = self.attempts,
+            upstream_ms = self.upstream.map(|time| time.as_secs_f64() * 1000.0),
+            bytes_in = request_bytes,
+            bytes_out = self.response_bytes,
+            elapsed_ms = duration.as_secs_f64() * 1000.0,
+            aborted = !self.complete,
+            snapshot = self.snapshot.id(),
+            "exchange"
+        );
+    }
+}
+
+/// A response body that finishes its exchange.
+pub(crate) struct Outgoing {
+    body: Body,
+    finish: Finish,
+}
+
+impl Outgoing {
+    pub(crate) fn new(body: Body, mut finish: Finish) -> Self {
+        finish.complete = body.is_end_stream();
+        Self { body, finish }
+    }
+}
+
+impl http_body::Body for Outgoing {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+        match &frame {
+            None => self.finish.complete = true,
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    self.finish.response_bytes += data.len() as u64;
+                }
+                self.finish.complete = self.body.is_end_stream();
+            }
+            Some(Err(error)) => {
+                tracing::debug!(request_id = self.finish.request_id, %error, "response body broke off");
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Field values that a response must not carry twice or never.
+pub(crate) fn framing_removed(headers: &mut HeaderMap) {
+    headers.remove(http::header::CONTENT_LENGTH);
+    headers.remove(http::header::TRANSFER_ENCODING);
+}

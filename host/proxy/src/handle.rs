@@ -1,0 +1,279 @@
+//! The spine: every protocol enters here, and every step of a request is listed here in order.
+
+use std::{
+    convert::Infallible,
+    panic::AssertUnwindSafe,
+    sync::{Arc, atomic::AtomicU64},
+    time::{Duration, Instant},
+};
+
+use edgeward_core::{
+    forwarded::{self, ForwardInfo},
+    reject::{Reject, RejectCode},
+    route::{Match, Params},
+};
+use edgeward_runtime::{Exchange, RequestHead};
+use futures_util::FutureExt as _;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header, request::Parts, uri::PathAndQuery};
+use hyper::body::Incoming;
+
+use crate::{
+    admit,
+    body::Body,
+    finish::{Finish, Outgoing},
+    listen::ConnInfo,
+    pipeline::{self, SharedChain, Step},
+    snapshot::{Route, Target},
+    upstream::{self, SendOptions, UpstreamError, UpstreamErrorKind},
+    worker::Worker,
+};
+
+/// Name of this gateway in `Via` (RFC 9110 section 7.6.3).
+const PSEUDONYM: &str = "edgeward";
+
+/// Serves one request from its head to the response head. Logs, counts and observes when the response body ends.
+pub(crate) async fn handle(
+    worker: Arc<Worker>,
+    conn: Arc<ConnInfo>,
+    request: Request<Incoming>,
+) -> Result<Response<Outgoing>, Infallible> {
+    let mut finish = begin(worker, conn, &request);
+    // a defect must cost this exchange only
+    let result = AssertUnwindSafe(steps(&mut finish, request)).catch_unwind().await;
+    let outcome = result.unwrap_or_else(|_panic| {
+        Err(Reject::new(RejectCode::Internal, "the request could not be processed").because("panic"))
+    });
+    let response = match outcome {
+        Ok(response) => response,
+        Err(reject) => {
+            if reject.code == RejectCode::Internal {
+                tracing::error!(request_id = finish.request_id, %reject, "internal error");
+            }
+            let response = pipeline::error_response(finish.chain.as_ref(), &reject, &finish.request_id).await;
+            finish.reject = Some(reject);
+            response
+        }
+    };
+    finish.status = response.status().as_u16();
+    Ok(response.map(|body| Outgoing::new(body, finish)))
+}
+
+fn begin(worker: Arc<Worker>, conn: Arc<ConnInfo>, request: &Request<Incoming>) -> Finish {
+    conn.begin();
+    worker.shared.metrics.exchanges.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    // the one snapshot of this exchange
+    let snapshot = worker.shared.live.load_full();
+    Finish {
+        worker,
+        conn,
+        snapshot,
+        started: Instant::now(),
+        request_id: uuid::Uuid::new_v4().to_string(),
+        method: request.method().clone(),
+        version: request.version(),
+        host: String::new(),
+        path: String::new(),
+        client: None,
+        route: None,
+        reject: None,
+        status: 0,
+        endpoint: None,
+        attempts: 0,
+        upstream: None,
+        request_bytes: Arc::new(AtomicU64::new(0)),
+        response_bytes: 0,
+        chain: None,
+        complete: false,
+    }
+}
+
+async fn steps(finish: &mut Finish, request: Request<Incoming>) -> Result<Response<Body>, Reject> {
+    let (mut head, incoming) = request.into_parts();
+    let snapshot = Arc::clone(&finish.snapshot);
+    let conn = Arc::clone(&finish.conn);
+    // 1. refuse what is no request for us
+    let admitted = admit::check(&snapshot.limits, &head)?;
+    let authority = admitted.authority.into_owned();
+    let path = admitted.path.into_owned();
+    finish.host.clone_from(&authority);
+    finish.path.clone_from(&path);
+    // 2. route
+    let (index, params) = match snapshot.router.find(Some(&authority), &path, &head.method, &head.headers) {
+        Match::Found(index, params) => (index, params),
+        Match::MethodNotAllowed(allowed) => return Err(method_not_allowed(&head.method, &allowed)),
+        Match::NotFound => return Err(Reject::new(RejectCode::RouteNotFound, format!("no route for {path}"))),
+    };
+    let route = snapshot.routes.get(index).ok_or_else(|| Reject::new(RejectCode::Internal, "route table out of step"))?;
+    finish.route = Some(index);
+    // 3. limits of the body
+    let body = admit_body(finish, route, &head, incoming)?;
+    // 4. connection fields go, client address and hops are established
+    let client = hops(&conn, &mut head, &authority);
+    finish.client = Some(client);
+    set_request_id(&mut head, &finish.request_id);
+    let has_body = head.method != Method::HEAD;
+    let head = RequestHead {
+        https: conn.https,
+        authority,
+        version: head.version,
+        path,
+        query: head.uri.query().filter(|query| !query.is_empty()).map(str::to_owned),
+        method: head.method,
+        headers: head.headers,
+    };
+    // 5. plugins before the upstream: inspect, authorize, transform
+    let answer = match before(finish, route, params, client, head, body).await? {
+        // 6. upstream
+        Step::Next((head, body)) => target(finish, route, head, body).await?,
+        Step::Answer(answer) => answer,
+    };
+    // 7. plugins on the response
+    let bodiless = matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    match &finish.chain {
+        Some(chain) => chain.response(answer, has_body && !bodiless).await,
+        None => Ok(answer),
+    }
+}
+
+fn admit_body(finish: &Finish, route: &Route, head: &Parts, incoming: Incoming) -> Result<Body, Reject> {
+    let limit = route.body_limit;
+    let too_large = |size: u64| {
+        Err(Reject::new(RejectCode::RequestTooLarge, format!("request body of {size} bytes exceeds {limit}")))
+    };
+    if let Some(size) = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
+        && size > limit
+    {
+        return too_large(size);
+    }
+    let body = Body::from_client(incoming);
+    if body.is_empty() {
+        return Ok(body);
+    }
+    Ok(body
+        .with_limit(limit)
+        .with_timeout(finish.snapshot.limits.body_timeout.0)
+        .with_counter(Arc::clone(&finish.request_bytes)))
+}
+
+fn hops(conn: &ConnInfo, head: &mut Parts, authority: &str) -> std::net::IpAddr {
+    let trusted = &conn.listener.trusted_hops;
+    let peer = conn.peer.address.ip();
+    let client = forwarded::client_address(peer, trusted, &head.headers);
+    forwarded::hop_by_hop::strip(&mut head.headers);
+    let info = ForwardInfo {
+        peer,
+        scheme: if conn.https { "https" } else { "http" },
+        host: (!authority.is_empty()).then_some(authority),
+        listener: PSEUDONYM,
+        version: head.version,
+    };
+    forwarded::apply(&mut head.headers, &info, trusted);
+    client
+}
+
+fn set_request_id(head: &mut Parts, id: &str) {
+    if let Ok(value) = HeaderValue::from_str(id) {
+        head.headers.insert("x-request-id", value);
+    }
+}
+
+async fn before(
+    finish: &mut Finish,
+    route: &Route,
+    params: Params,
+    client: std::net::IpAddr,
+    head: RequestHead,
+    body: Body,
+) -> Result<Step<(RequestHead, Body)>, Reject> {
+    if route.chain.is_empty() {
+        return Ok(Step::Next((head, body)));
+    }
+    let exchange = Exchange::new(
+        finish.request_id.clone(),
+        Arc::clone(&route.info),
+        params,
+        Arc::clone(&finish.conn.peer),
+        client,
+        head,
+    );
+    let chain = SharedChain::new(&route.chain, route.phases, exchange);
+    finish.chain = Some(chain.clone());
+    chain.request(body).await
+}
+
+async fn target(finish: &mut Finish, route: &Route, head: RequestHead, body: Body) -> Result<Response<Body>, Reject> {
+    let group = match &route.target {
+        Target::Fixed(fixed) => return Ok(fixed.response()),
+        Target::Upstream(group) => group,
+    };
+    let request = outgoing(head, body)?;
+    let options = SendOptions { timeout: route.timeout };
+    let worker = Arc::clone(&finish.worker);
+    match upstream::send(&worker.pools, group, request, options).await {
+        Ok(sent) => {
+            finish.endpoint = Some(sent.endpoint);
+            finish.attempts = sent.attempts;
+            finish.upstream = Some(Duration::from_micros(sent.head_us));
+            count_retries(&worker, sent.attempts);
+            let mut response = sent.response;
+            let version = response.version();
+            forwarded::hop_by_hop::strip(response.headers_mut());
+            forwarded::append_via(response.headers_mut(), version, PSEUDONYM);
+            // the client's connection decides the version
+            *response.version_mut() = http::Version::default();
+            Ok(response)
+        }
+        Err(error) => {
+            finish.endpoint.clone_from(&error.endpoint);
+            finish.attempts = error.attempts;
+            count_retries(&worker, error.attempts);
+            Err(upstream_reject(&error))
+        }
+    }
+}
+
+fn count_retries(worker: &Worker, attempts: u8) {
+    if attempts > 1 {
+        worker.shared.metrics.upstream_retries.fetch_add(u64::from(attempts - 1), std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// The request as it goes upstream, in absolute form; `upstream` makes of it what the protocol wants.
+fn outgoing(head: RequestHead, body: Body) -> Result<Request<Body>, Reject> {
+    let internal = |error: &dyn std::fmt::Display| Reject::new(RejectCode::Internal, "the request could not be forwarded").because(error);
+    let target = match &head.query {
+        Some(query) => PathAndQuery::from_maybe_shared(bytes::Bytes::from(format!("{}?{query}", head.path))),
+        None => PathAndQuery::from_maybe_shared(bytes::Bytes::from(head.path)),
+    };
+    let uri = Uri::builder().path_and_query(target.map_err(|error| internal(&error))?).build().map_err(|error| internal(&error))?;
+    let mut request = Request::new(body);
+    *request.uri_mut() = uri;
+    *request.method_mut() = head.method;
+    *request.headers_mut() = head.headers;
+    if !request.headers().contains_key(header::HOST) && !head.authority.is_empty() {
+        let host = HeaderValue::from_str(&head.authority).map_err(|error| internal(&error))?;
+        request.headers_mut().insert(header::HOST, host);
+    }
+    Ok(request)
+}
+
+fn method_not_allowed(method: &Method, allowed: &[Method]) -> Reject {
+    let list = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+    let mut reject = Reject::new(RejectCode::MethodNotAllowed, format!("{method} is not served here"));
+    if let Ok(value) = HeaderValue::from_str(&list) {
+        reject.headers.push((header::ALLOW, value));
+    }
+    reject
+}
+
+fn upstream_reject(error: &UpstreamError) -> Reject {
+    let (code, detail) = match &error.kind {
+        UpstreamErrorKind::RequestBody(body) => return pipeline::body_reject(body),
+        UpstreamErrorKind::NoEndpoint => (RejectCode::NoHealthyUpstream, "the upstream has no endpoint"),
+        UpstreamErrorKind::Connect | UpstreamErrorKind::Tls => (RejectCode::UpstreamConnect, "no connection to the upstream"),
+        UpstreamErrorKind::ConnectTimeout => (RejectCode::UpstreamConnectTimeout, "connecting to the upstream took too long"),
+        UpstreamErrorKind::ResponseTimeout => (RejectCode::UpstreamTimeout, "the upstream did not answer in time"),
+        UpstreamErrorKind::Reset | UpstreamErrorKind::Protocol => (RejectCode::UpstreamFailure, "the upstream broke off the exchange"),
+    };
+    Reject::new(code, detail).because(error)
+}

@@ -1,0 +1,342 @@
+//! The data plane: listeners, the path of a request, plugin pipelines, upstreams. `handle.rs` is the spine.
+
+mod admit;
+mod body;
+mod finish;
+mod handle;
+mod listen;
+mod metrics;
+mod pipeline;
+mod respond;
+mod snapshot;
+mod upstream;
+mod worker;
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use edgeward_runtime::Runtime;
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    listen::Listener,
+    metrics::{Metrics, Parts, RouteStats, escape, line},
+    snapshot::ListenerSpec,
+    worker::{Command, WorkerHandle},
+};
+pub use snapshot::{Snapshot, SnapshotInput};
+pub use upstream::{EndpointStatus, UpstreamGroup};
+
+/// What all workers share.
+pub(crate) struct Shared {
+    pub(crate) live: ArcSwap<Snapshot>,
+    pub(crate) metrics: Metrics,
+    /// Requests that no route took.
+    pub(crate) unrouted: RouteStats,
+    pub(crate) listeners: Mutex<Vec<Arc<Listener>>>,
+}
+
+/// The data plane could not start, or could not take a snapshot's listeners.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("listener `{name}` cannot listen on {address}: {source}")]
+    Listen {
+        /// Name of the listener.
+        name: String,
+        /// Its address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A thread cannot be started.
+    #[error("worker thread: {0}")]
+    Thread(#[from] io::Error),
+    /// The workers have ended.
+    #[error("the data plane has stopped")]
+    Stopped,
+}
+
+/// State of the data plane, for status pages.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ProxyStatus {
+    /// Worker threads.
+    pub workers: usize,
+    /// Open client connections.
+    pub connections: u64,
+    /// Exchanges under way.
+    pub exchanges: u64,
+    /// Number of the live snapshot.
+    pub snapshot: u64,
+    /// Routes in it.
+    pub routes: usize,
+    /// Endpoints by upstream.
+    pub upstreams: Vec<UpstreamStatus>,
+}
+
+/// State of one upstream.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct UpstreamStatus {
+    /// Name.
+    pub name: String,
+    /// Its endpoints.
+    pub endpoints: Vec<EndpointView>,
+}
+
+/// State of one endpoint.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct EndpointView {
+    /// Address and port.
+    pub address: String,
+    /// What active checks say; `true` without them.
+    pub healthy: bool,
+    /// Left out because of failures of real traffic.
+    pub ejected: bool,
+    /// Requests under way.
+    pub in_flight: u32,
+}
+
+/// The running data plane.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    workers: Mutex<Vec<WorkerHandle>>,
+    /// Publishing is one at a time.
+    publishing: Mutex<Vec<Background>>,
+    health: Option<HealthThread>,
+    _runtime: Runtime,
+}
+
+/// Background work of one upstream: DNS and active checks. Ends when dropped.
+struct Background {
+    group: Arc<UpstreamGroup>,
+    stop: CancellationToken,
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// The thread on which upstream checks run.
+struct HealthThread {
+    handle: tokio::runtime::Handle,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl HealthThread {
+    fn start() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new().name("upstream-health".to_owned()).spawn(move || {
+            // ends when the sender is dropped, too
+            let _ended = runtime.block_on(stopped);
+        })?;
+        Ok(Self { handle, stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for HealthThread {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            // the thread has nothing that could panic and matter here
+            let _ended = thread.join();
+        }
+    }
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Proxy")
+    }
+}
+
+impl Proxy {
+    /// Binds the listeners and starts the workers.
+    ///
+    /// # Errors
+    /// An address that cannot be listened on, or a thread that cannot be started; nothing is left behind then.
+    pub fn start(runtime: Runtime, first: Snapshot) -> Result<Self, StartError> {
+        let count = first.workers;
+        let wanted = first.listeners.clone();
+        let shared = Arc::new(Shared {
+            live: ArcSwap::from_pointee(first),
+            metrics: Metrics::default(),
+            unrouted: RouteStats::default(),
+            listeners: Mutex::default(),
+        });
+        let workers = (0..count).map(|index| worker::start(&shared, index)).collect::<Result<Vec<_>, _>>()?;
+        let proxy = Self {
+            shared,
+            workers: Mutex::new(workers),
+            publishing: Mutex::default(),
+            health: Some(HealthThread::start()?),
+            _runtime: runtime,
+        };
+        proxy.open(&wanted)?;
+        proxy.watch_upstreams(&mut proxy.publishing.lock());
+        Ok(proxy)
+    }
+
+    /// Makes a snapshot the live one: one atomic store. Exchanges under way finish on theirs. New listeners are bound first, so that a
+    /// snapshot whose addresses cannot be had changes nothing.
+    ///
+    /// # Errors
+    /// An address that cannot be listened on.
+    pub fn publish(&self, next: Snapshot) -> Result<(), StartError> {
+        let mut background = self.publishing.lock();
+        let wanted = next.listeners.clone();
+        let (new, gone) = listen::changes(&self.shared, &wanted);
+        self.open(&new)?;
+        self.shared.live.store(Arc::new(next));
+        let mut open = self.shared.listeners.lock();
+        for listener in &gone {
+            listener.closed.cancel();
+        }
+        open.retain(|listener| !gone.iter().any(|gone| Arc::ptr_eq(gone, listener)));
+        for listener in open.iter() {
+            let current = listener.spec.load();
+            if let Some(spec) = wanted.iter().find(|spec| spec.name == current.name && spec.address == current.address) {
+                listener.spec.store(Arc::clone(spec));
+            }
+        }
+        drop(open);
+        self.shared.metrics.publishes.fetch_add(1, Relaxed);
+        self.watch_upstreams(&mut background);
+        Ok(())
+    }
+
+    fn open(&self, specs: &[Arc<ListenerSpec>]) -> Result<(), StartError> {
+        let mut workers = self.workers.lock();
+        let limits = self.shared.live.load().limits.clone();
+        let mut bound = Vec::new();
+        for spec in specs {
+            let failed = |source| StartError::Listen { name: spec.name.clone(), address: spec.address, source };
+            bound.push(listen::bind(spec, workers.len(), &limits).map_err(failed)?);
+        }
+        for (listener, sockets) in bound {
+            for (worker, socket) in workers.iter_mut().zip(sockets) {
+                worker
+                    .commands
+                    .try_send(Command::Listen(Arc::clone(&listener), socket))
+                    .map_err(|_ignored| StartError::Stopped)?;
+            }
+            self.shared.listeners.lock().push(listener);
+        }
+        Ok(())
+    }
+
+    /// Starts checks of upstreams that are new, ends those of upstreams that are gone.
+    fn watch_upstreams(&self, background: &mut Vec<Background>) {
+        let live = self.shared.live.load_full();
+        let Some(health) = &self.health else { return };
+        background.retain(|running| live.upstreams().values().any(|group| Arc::ptr_eq(group, &running.group)));
+        for group in live.upstreams().values() {
+            if background.iter().any(|running| Arc::ptr_eq(group, &running.group)) {
+                continue;
+            }
+            let stop = CancellationToken::new();
+            health.handle.spawn(Arc::clone(group).run_background(stop.clone()));
+            background.push(Background { group: Arc::clone(group), stop });
+        }
+    }
+
+    /// The live snapshot.
+    #[must_use]
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.shared.live.load_full()
+    }
+
+    /// Name and bound address of every listener.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        let listeners = self.shared.listeners.lock();
+        listeners.iter().map(|listener| (listener.spec.load().name.clone(), listener.bound)).collect()
+    }
+
+    /// Appends the data plane's metrics in the Prometheus text format.
+    pub fn metrics_text(&self, out: &mut String) {
+        let live = self.shared.live.load_full();
+        let mut parts = Parts::default();
+        for route in &live.routes {
+            route.stats.write(&route.info.name, &mut parts);
+        }
+        self.shared.unrouted.write("", &mut parts);
+        parts.write(out);
+        self.shared.metrics.write(out);
+        for (name, group) in live.upstreams() {
+            for endpoint in group.status() {
+                let labels = format!("upstream=\"{}\",endpoint=\"{}\"", escape(name), escape(&endpoint.address));
+                let up = u8::from(endpoint.healthy && !endpoint.ejected);
+                line(out, format_args!("edgeward_upstream_up{{{labels}}} {up}"));
+                line(out, format_args!("edgeward_upstream_in_flight{{{labels}}} {}", endpoint.in_flight));
+            }
+        }
+    }
+
+    /// State for status pages.
+    #[must_use]
+    pub fn status(&self) -> ProxyStatus {
+        let live = self.shared.live.load_full();
+        let endpoint = |endpoint: EndpointStatus| EndpointView {
+            address: endpoint.address.to_string(),
+            healthy: endpoint.healthy,
+            ejected: endpoint.ejected,
+            in_flight: endpoint.in_flight,
+        };
+        ProxyStatus {
+            workers: self.workers.lock().len(),
+            connections: self.shared.metrics.connections.load(Relaxed),
+            exchanges: self.shared.metrics.exchanges.load(Relaxed),
+            snapshot: live.id(),
+            routes: live.routes.len(),
+            upstreams: live
+                .upstreams()
+                .iter()
+                .map(|(name, group)| UpstreamStatus {
+                    name: name.clone(),
+                    endpoints: group.status().into_iter().map(endpoint).collect(),
+                })
+                .collect(),
+        }
+    }
+
+    /// Stops accepting, lets running exchanges finish for `timeout`, then ends the workers.
+    ///
+    /// # Cancel safety
+    /// Dropping the future goes on with ending the workers, but does not wait for them.
+    pub async fn drain(&self, timeout: Duration) {
+        let workers = std::mem::take(&mut *self.workers.lock());
+        let mut threads = Vec::new();
+        for mut worker in workers {
+            // a worker that has ended already needs no command
+            let _ended = worker.commands.try_send(Command::Drain(timeout));
+            threads.extend(worker.thread.take());
+        }
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                if thread.join().is_err() {
+                    tracing::error!("a worker thread panicked");
+                }
+            }
+        });
+        if joined.await.is_err() {
+            tracing::error!("workers could not be joined");
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Sockets: bind, accept under a limit, TLS, HTTP/1.1 and HTTP/2, drain. Every protocol ends in `handle::handle`; nothing else differs.
+
+pub(crate) mod tls;
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener as StdListener},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use edgeward_core::config::Limits;
+use edgeward_runtime::Peer;
+use hyper::{Request, body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{Shared, handle, snapshot::ListenerSpec, worker::Worker};
+
+/// Connections that wait in the kernel for an accept.
+const BACKLOG: i32 = 1024;
+
+/// A bound listener, shared by the workers.
+pub(crate) struct Listener {
+    /// What accepted connections are served with; replaced when the configuration changes.
+    pub(crate) spec: ArcSwap<ListenerSpec>,
+    /// The address as bound (port 0 resolved).
+    pub(crate) bound: SocketAddr,
+    pub(crate) closed: CancellationToken,
+    permits: Arc<Semaphore>,
+}
+
+/// What is known of one connection.
+pub(crate) struct ConnInfo {
+    pub(crate) peer: Arc<Peer>,
+    pub(crate) listener: Arc<ListenerSpec>,
+    pub(crate) https: bool,
+    activity: Activity,
+}
+
+/// When a connection was last used, so that idle ones can be closed.
+struct Activity {
+    born: Instant,
+    last_ms: AtomicU64,
+    running: AtomicUsize,
+}
+
+impl ConnInfo {
+    /// An exchange began.
+    pub(crate) fn begin(&self) {
+        self.activity.running.fetch_add(1, Relaxed);
+    }
+
+    /// An exchange ended.
+    pub(crate) fn end(&self) {
+        self.activity.last_ms.store(self.activity.now(), Relaxed);
+        self.activity.running.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Activity {
+    fn now(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Time until the connection has been idle for `limit`; zero when it has.
+    fn idle_left(&self, limit: Duration) -> Duration {
+        if self.running.load(Relaxed) > 0 {
+            return limit;
+        }
+        let idle = Duration::from_millis(self.now().saturating_sub(self.last_ms.load(Relaxed)));
+        limit.saturating_sub(idle)
+    }
+}
+
+/// Binds one socket per worker to the listener's address.
+pub(crate) fn bind(spec: &Arc<ListenerSpec>, workers: usize, limits: &Limits) -> io::Result<(Arc<Listener>, Vec<StdListener>)> {
+    let mut address = spec.address;
+    let mut sockets = Vec::with_capacity(workers);
+    for _ in 0..workers {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let socket = StdListener::from(socket);
+        // with port 0 the other workers share the port that the first one got
+        address = socket.local_addr()?;
+        sockets.push(socket);
+    }
+    let listener = Listener {
+        spec: ArcSwap::new(Arc::clone(spec)),
+        bound: address,
+        closed: CancellationToken::new(),
+        permits: Arc::new(Semaphore::new(limits.connections as usize)),
+    };
+    Ok((Arc::new(listener), sockets))
+}
+
+/// Accepts connections on one worker until the listener closes or the gateway drains.
+pub(crate) async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket: StdListener) {
+    let socket = match TcpListener::from_std(socket) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::error!(%error, address = %listener.bound, "listener cannot be used");
+            return;
+        }
+    };
+    loop {
+        let Ok(permit) = Arc::clone(&listener.permits).acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            () = listener.closed.cancelled() => return,
+            () = worker.drain.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let spec = listener.spec.load_full();
+                let connection = Arc::clone(&worker);
+                worker.connections.spawn(async move {
+                    let _permit = permit;
+                    serve(connection, spec, stream, peer).await;
+                });
+            }
+            Err(error) => {
+                // out of file descriptors, or the peer went at once: others may still be served
+                tracing::warn!(%error, address = %listener.bound, "accept failed");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+}
+
+async fn serve(worker: Arc<Worker>, spec: Arc<ListenerSpec>, stream: TcpStream, address: SocketAddr) {
+    let metrics = &worker.shared.metrics;
+    metrics.connections_total.fetch_add(1, Relaxed);
+    metrics.connections.fetch_add(1, Relaxed);
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, peer = %address, "TCP_NODELAY refused");
+    }
+    let limits = worker.shared.live.load().limits.clone();
+    match &spec.tls {
+        None => {
+            let peer = Peer { address, tls_version: None, sni: None, client_certificate: None };
+            run(&worker, connection(peer, spec, false), &limits, stream).await;
+        }
+        Some(config) => {
+            let handshake = TlsAcceptor::from(Arc::clone(config)).accept(stream);
+            match tokio::time::timeout(limits.handshake_timeout.0, handshake).await {
+                Ok(Ok(stream)) => {
+                    let (_, session) = stream.get_ref();
+                    let peer = Peer {
+                        address,
+                        tls_version: match session.protocol_version() {
+                            Some(rustls::ProtocolVersion::TLSv1_2) => Some("1.2"),
+                            Some(rustls::ProtocolVersion::TLSv1_3) => Some("1.3"),
+                            _ => None,
+                        },
+                        sni: session.server_name().map(str::to_owned),
+                        client_certificate: session.peer_certificates().and_then(|chain| Some(chain.first()?.to_vec())),
+                    };
+                    run(&worker, connection(peer, spec, true), &limits, stream).await;
+                }
+                Ok(Err(error)) => {
+                    metrics.handshake_failures.fetch_add(1, Relaxed);
+                    tracing::debug!(%error, peer = %address, "tls handshake failed");
+                }
+                Err(_elapsed) => {
+                    metrics.handshake_failures.fetch_add(1, Relaxed);
+                    tracing::debug!(peer = %address, "tls handshake took too long");
+                }
+            }
+        }
+    }
+    metrics.connections.fetch_sub(1, Relaxed);
+}
+
+fn connection(peer: Peer, listener: Arc<ListenerSpec>, https: bool) -> Arc<ConnInfo> {
+    let activity = Activity { born: Instant::now(), last_ms: AtomicU64::new(0), running: AtomicUsize::new(0) };
+    Arc::new(ConnInfo { peer: Arc::new(peer), listener, https, activity })
+}
+
+async fn run(
+    worker: &Arc<Worker>,
+    conn: Arc<ConnInfo>,
+    limits: &Limits,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) {
+    let builder = builder(&conn.listener, limits);
+    let service = service_fn(|request: Request<Incoming>| handle::handle(Arc::clone(worker), Arc::clone(&conn), request));
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let idle = tokio::time::sleep(limits.idle_timeout.0);
+    tokio::pin!(idle);
+    let mut ending = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, peer = %conn.peer.address, "connection ended");
+                }
+                return;
+            }
+            () = worker.drain.cancelled(), if !ending => {
+                ending = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = idle.as_mut() => {
+                let left = conn.activity.idle_left(limits.idle_timeout.0);
+                if left.is_zero() {
+                    if ending {
+                        return;
+                    }
+                    ending = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                idle.as_mut().reset(tokio::time::Instant::now() + left.max(Duration::from_secs(1)));
+            }
+        }
+    }
+}
+
+/// hyper's own limits are the outer wall; `admit` applies the exact ones with an error body.
+fn builder(spec: &ListenerSpec, limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_timeout.0)
+        .max_headers(usize::from(limits.header_count).saturating_mul(2).max(128))
+        .max_buf_size(limits.head.as_usize().saturating_mul(2).max(64 << 10))
+        .half_close(false)
+        .keep_alive(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.h2_streams)
+        .max_header_list_size(u32::try_from(limits.head.0.saturating_mul(2)).unwrap_or(u32::MAX))
+        .max_send_buf_size(256 << 10)
+        .initial_stream_window_size(256 << 10)
+        .initial_connection_window_size(1 << 20)
+        .keep_alive_interval(Some(Duration::from_secs(30)))
+        .keep_alive_timeout(Duration::from_secs(20));
+    if spec.http2 { builder } else { builder.http1_only() }
+}
+
+/// Waits until all connections of a worker have ended.
+pub(crate) async fn drained(connections: &TaskTracker) {
+    connections.close();
+    connections.wait().await;
+}
+
+/// What listeners have to do for a new snapshot: which stay, which are new, which go.
+pub(crate) fn changes(shared: &Shared, wanted: &[Arc<ListenerSpec>]) -> (Vec<Arc<ListenerSpec>>, Vec<Arc<Listener>>) {
+    let open = shared.listeners.lock();
+    let same = |listener: &Arc<Listener>, spec: &Arc<ListenerSpec>| {
+        let current = listener.spec.load();
+        current.name == spec.name && current.address == spec.address
+    };
+    let new = wanted.iter().filter(|spec| !open.iter().any(|listener| same(listener, spec))).cloned().collect();
+    let gone = open.iter().filter(|listener| !wanted.iter().any(|spec| same(listener, spec))).cloned().collect();
+    (new, gone)
+}

@@ -1,0 +1,716 @@
+//! Runs the plugins of one exchange, phase by phase, and honours what each binding says about failures.
+//!
+//! The chain is shared by the request path, by body streams that go on after a head was sent, and by the observers at the end; a lock that nobody
+//! else wants guards it. Request phases run in the order of the pipeline, response phases in reverse.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use edgeward_core::{
+    config::OnError,
+    phase::{Phase, Phases},
+    reject::{Reject, RejectCode},
+};
+use edgeward_runtime::{
+    Answer, BodyAction, BodyMode, BodyState, ContextValue, Decision, Exchange, ExchangeSlot, FailureKind, HeadAction,
+    Outcome, PluginFailure, PluginVersion, RequestHead, ResponseHead, Session,
+};
+use futures_util::stream;
+use http::{HeaderMap, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use smallvec::SmallVec;
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::{
+    body::{Body, BodyError},
+    respond,
+    snapshot::Fixed,
+};
+
+/// The chain of one exchange, shared.
+#[derive(Clone)]
+pub(crate) struct SharedChain {
+    chain: Arc<Mutex<Chain>>,
+    phases: Phases,
+}
+
+/// The plugins of one exchange and the exchange itself.
+pub(crate) struct Chain {
+    pub(crate) exchange: ExchangeSlot,
+    links: SmallVec<[Link; 4]>,
+}
+
+struct Link {
+    session: Session,
+    /// It failed and its binding says to go on without it.
+    skipped: bool,
+    /// It holds the head until the body was seen.
+    holds: bool,
+}
+
+/// What comes after a step.
+pub(crate) enum Step<T> {
+    /// Go on with this.
+    Next(T),
+    /// The answer is there.
+    Answer(Response<Body>),
+}
+
+/// Direction of a body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Request,
+    Response,
+}
+
+impl Way {
+    const fn phase(self) -> Phase {
+        match self {
+            Self::Request => Phase::RequestBody,
+            Self::Response => Phase::ResponseBody,
+        }
+    }
+
+    fn mode(self, version: &PluginVersion) -> BodyMode {
+        match self {
+            Self::Request => version.interest().request_body,
+            Self::Response => version.interest().response_body,
+        }
+    }
+
+    fn too_large(self, limit: u64) -> Reject {
+        let (code, what) = match self {
+            Self::Request => (RejectCode::RequestTooLarge, "request"),
+            Self::Response => (RejectCode::ResponseTooLarge, "response"),
+        };
+        Reject::new(code, format!("{what} body exceeds the {limit} bytes that a plugin of the route takes"))
+    }
+}
+
+impl SharedChain {
+    pub(crate) fn new(versions: &[Arc<PluginVersion>], phases: Phases, exchange: Exchange) -> Self {
+        let links = versions
+            .iter()
+            .map(|version| Link { session: Session::new(version), skipped: false, holds: false })
+            .collect();
+        Self { chain: Arc::new(Mutex::new(Chain { exchange: Some(Box::new(exchange)), links })), phases }
+    }
+
+    async fn lock(&self) -> MutexGuard<'_, Chain> {
+        self.chain.lock().await
+    }
+
+    pub(crate) fn observes(&self) -> bool {
+        self.phases.has(Phase::Observe)
+    }
+
+    /// Runs the observers. Their failures are logged and counted, nothing more.
+    pub(crate) async fn observe(&self, outcome: &Outcome) {
+        let mut chain = self.lock().await;
+        let Chain { exchange, links } = &mut *chain;
+        for link in active(links, Phase::Observe) {
+            if let Err(failure) = link.session.observe(exchange, outcome).await {
+                log(&failure, exchange);
+            }
+        }
+    }
+
+    /// Phases before the request goes upstream: inspect, authorize, request head, request body. Returns the head and body to send.
+    pub(crate) async fn request(&self, mut body: Body) -> Result<Step<(RequestHead, Body)>, Reject> {
+        if self.phases.has(Phase::Inspect) {
+            match self.inspect(body).await? {
+                Step::Next(next) => body = next,
+                answer @ Step::Answer(_) => return Ok(retype(answer)),
+            }
+        }
+        if self.phases.has(Phase::Authorize)
+            && let Some(answer) = self.authorize().await?
+        {
+            return Ok(Step::Answer(answer));
+        }
+        if self.phases.has(Phase::RequestHead)
+            && let Some(answer) = self.heads(Way::Request).await?
+        {
+            return Ok(Step::Answer(answer));
+        }
+        let mut changed = false;
+        if self.phases.has(Phase::RequestBody) && !body.is_empty() {
+            match self.bodies(Way::Request, body).await? {
+                Step::Next((next, touched)) => {
+                    body = next;
+                    changed = touched;
+                }
+                Step::Answer(answer) => return Ok(Step::Answer(answer)),
+            }
+        }
+        let mut chain = self.lock().await;
+        let needs_later = self.keeps_request();
+        let exchange = chain.exchange()?;
+        exchange.request_sent = true;
+        let mut head = if needs_later { copy(&exchange.request) } else { take(&mut exchange.request) };
+        if changed {
+            crate::finish::framing_removed(&mut head.headers);
+        }
+        Ok(Step::Next((head, body)))
+    }
+
+    /// True when a later phase may still look at the request.
+    fn keeps_request(&self) -> bool {
+        [Phase::RequestBody, Phase::ResponseHead, Phase::ResponseBody, Phase::GatewayError, Phase::Observe]
+            .iter()
+            .any(|phase| self.phases.has(*phase))
+    }
+
+    /// Phases after the response head came: response head, response body.
+    pub(crate) async fn response(&self, response: Response<Body>, has_body: bool) -> Result<Response<Body>, Reject> {
+        if !self.phases.has(Phase::ResponseHead) && !self.phases.has(Phase::ResponseBody) {
+            return Ok(response);
+        }
+        let (parts, mut body) = response.into_parts();
+        let version = parts.version;
+        {
+            let mut chain = self.lock().await;
+            chain.exchange()?.response = Some(ResponseHead { status: parts.status, headers: parts.headers });
+        }
+        let mut answered = false;
+        if self.phases.has(Phase::ResponseHead)
+            && let Some(answer) = self.heads(Way::Response).await?
+        {
+            body = self.replace_response(answer).await?;
+            answered = true;
+        }
+        let mut changed = answered;
+        if !answered && has_body && self.phases.has(Phase::ResponseBody) {
+            match self.bodies(Way::Response, body).await? {
+                Step::Next((next, touched)) => {
+                    body = next;
+                    changed = touched;
+                }
+                Step::Answer(answer) => {
+                    body = self.replace_response(answer).await?;
+                    changed = true;
+                }
+            }
+        }
+        let mut chain = self.lock().await;
+        let exchange = chain.exchange()?;
+        exchange.response_sent = true;
+        let head = exchange.response.as_mut().ok_or_else(lost)?;
+        let mut response = Response::new(body);
+        *response.status_mut() = head.status;
+        *response.headers_mut() = head.headers.clone();
+        *response.version_mut() = version;
+        if changed {
+            crate::finish::framing_removed(response.headers_mut());
+        }
+        Ok(response)
+    }
+
+    async fn replace_response(&self, answer: Response<Body>) -> Result<Body, Reject> {
+        let (parts, body) = answer.into_parts();
+        self.lock().await.exchange()?.response = Some(ResponseHead { status: parts.status, headers: parts.headers });
+        Ok(body)
+    }
+
+    /// Phase `gateway-error`: plugins may edit or replace an error response. Their failures leave it as it is.
+    pub(crate) async fn gateway_error(&self, reject: &Reject, response: Response<Body>) -> Response<Body> {
+        if !self.phases.has(Phase::GatewayError) {
+            return response;
+        }
+        let mut chain = self.lock().await;
+        let Chain { exchange, links } = &mut *chain;
+        let Some(state) = exchange.as_deref_mut() else { return response };
+        let (parts, mut body) = response.into_parts();
+        let original = (parts.status, parts.headers.clone());
+        state.response = Some(ResponseHead { status: parts.status, headers: parts.headers });
+        for link in active(links, Phase::GatewayError).rev() {
+            match link.session.gateway_error(exchange, reject.code.name(), original.0, &reject.detail).await {
+                Ok(None) => {}
+                Ok(Some(answer)) => {
+                    let (parts, bytes) = answer.into_parts();
+                    body = Body::full(bytes);
+                    if let Some(state) = exchange.as_deref_mut() {
+                        state.response = Some(ResponseHead { status: parts.status, headers: parts.headers });
+                    }
+                }
+                Err(failure) => {
+                    log(&failure, exchange);
+                    link.skipped = true;
+                }
+            }
+        }
+        let mut response = Response::new(body);
+        let head = exchange.as_deref().and_then(|exchange| exchange.response.as_ref());
+        let (status, headers) = head.map_or(original, |head| (head.status, head.headers.clone()));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
+    }
+
+    async fn inspect(&self, body: Body) -> Result<Step<Body>, Reject> {
+        let mut chain = self.lock().await;
+        let Chain { exchange, links } = &mut *chain;
+        let mut wanted = 0;
+        for link in active(links, Phase::Inspect) {
+            if let BodyMode::Buffer { limit, .. } = link.session.interest().request_body {
+                wanted = limit.max(wanted);
+            }
+        }
+        let collected = if wanted > 0 && !body.is_empty() { collect(body, wanted).await? } else { Collected::Unread(body) };
+        for link in active(links, Phase::Inspect) {
+            let (bytes, state): (&[u8], _) = match (&collected, link.session.interest().request_body) {
+                (Collected::Whole(bytes, _), BodyMode::Buffer { limit, reject }) => {
+                    if bytes.len() as u64 <= limit {
+                        (bytes, BodyState::Last)
+                    } else if reject {
+                        return Err(Way::Request.too_large(limit));
+                    } else {
+                        (&[], BodyState::TooLarge)
+                    }
+                }
+                (Collected::TooLarge(_), BodyMode::Buffer { limit, reject: true }) => {
+                    return Err(Way::Request.too_large(limit));
+                }
+                (Collected::TooLarge(_), BodyMode::Buffer { reject: false, .. }) => (&[], BodyState::TooLarge),
+                _ => (&[], BodyState::Last),
+            };
+            match link.session.inspect(exchange, bytes, state).await {
+                Ok(verdict) => {
+                    if let Some(refused) = judge(link, exchange, verdict)? {
+                        return Ok(Step::Answer(refused));
+                    }
+                }
+                Err(failure) => {
+                    if let Some(answer) = link.failed(Phase::Inspect, &failure, exchange)? {
+                        return Ok(Step::Answer(answer));
+                    }
+                }
+            }
+        }
+        Ok(Step::Next(collected.into_body()))
+    }
+
+    async fn authorize(&self) -> Result<Option<Response<Body>>, Reject> {
+        let mut chain = self.lock().await;
+        let Chain { exchange, links } = &mut *chain;
+        for link in active(links, Phase::Authorize) {
+            match link.session.authorize(exchange).await {
+                Ok(Decision::Allow { .. }) => {}
+                Ok(Decision::Deny { status, reason, headers }) => {
+                    let code = match status.as_u16() {
+                        401 => RejectCode::Unauthorized,
+                        500.. => RejectCode::AuthorizerFailure,
+                        _ => RejectCode::AccessDenied,
+                    };
+                    let mut reject = Reject::new(code, reason).because(format_args!("denied by plugin `{}`", link.name()));
+                    reject.status = status.as_u16();
+                    reject.headers = headers;
+                    return Err(reject);
+                }
+                Ok(Decision::Respond(answer)) => return Ok(Some(respond_with(answer))),
+                Err(failure) => {
+                    if let Some(answer) = link.failed(Phase::Authorize, &failure, exchange)? {
+                        return Ok(Some(answer));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Head phase of transformers.
+    async fn heads(&self, way: Way) -> Result<Option<Response<Body>>, Reject> {
+        let mut chain = self.lock().await;
+        let Chain { exchange, links } = &mut *chain;
+        let phase = if way == Way::Request { Phase::RequestHead } else { Phase::ResponseHead };
+        for index in order(links.len(), way) {
+            let Some(link) = links.get_mut(index).filter(|link| link.takes(phase)) else { continue };
+            let action = match way {
+                Way::Request => link.session.request_head(exchange).await,
+                Way::Response => link.session.response_head(exchange).await,
+            };
+            match action {
+                Ok(HeadAction::Proceed) => link.holds = false,
+                Ok(HeadAction::Hold) => link.holds = true,
+                Ok(HeadAction::Respond(answer)) => return Ok(Some(respond_with(answer))),
+                Err(failure) => {
+                    if let Some(answer) = link.failed(phase, &failure, exchange)? {
+                        return Ok(Some(answer));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Body phase of transformers: each takes the body that the one before left. True when the body may differ from what came.
+    async fn bodies(&self, way: Way, mut body: Body) -> Result<Step<(Body, bool)>, Reject> {
+        let count = self.lock().await.links.len();
+        let mut changed = false;
+        for index in order(count, way) {
+            let (mode, holds, limit) = {
+                let chain = self.lock().await;
+                let Some(link) = chain.links.get(index).filter(|link| link.takes(way.phase())) else { continue };
+                (way.mode(link.session.version()), link.holds, link.session.version().body_limit())
+            };
+            match mode {
+                BodyMode::None => {}
+                BodyMode::Stream => {
+                    changed = true;
+                    body = self.clone().streamed(way, index, body);
+                    if holds {
+                        // what the hook lets pass is collected while the head waits
+                        body = match collect(body, limit).await? {
+                            Collected::Whole(bytes, trailers) => whole(bytes, trailers),
+                            Collected::TooLarge(_) | Collected::Unread(_) => return Err(way.too_large(limit)),
+                        };
+                    }
+                }
+                BodyMode::Buffer { limit, reject } => match self.buffered(way, index, body, limit, reject).await? {
+                    Step::Next((next, touched)) => {
+                        body = next;
+                        changed |= touched;
+                    }
+                    Step::Answer(answer) => return Ok(Step::Answer(answer)),
+                },
+            }
+        }
+        Ok(Step::Next((body, changed)))
+    }
+
+    async fn buffered(
+        &self,
+        way: Way,
+        index: usize,
+        body: Body,
+        limit: u64,
+        reject: bool,
+    ) -> Result<Step<(Body, bool)>, Reject> {
+        let collected = collect(body, limit).await?;
+        let (bytes, state) = match &collected {
+            Collected::Whole(bytes, _) => (bytes.clone(), BodyState::Last),
+            Collected::TooLarge(_) if reject => return Err(way.too_large(limit)),
+            Collected::TooLarge(_) | Collected::Unread(_) => (Bytes::new(), BodyState::TooLarge),
+        };
+        let mut chain = self.lock().await;
+        let Chain { exchange, links } = &mut *chain;
+        let Some(link) = links.get_mut(index) else { return Err(lost()) };
+        match link.body(way, exchange, &bytes, state).await {
+            Ok(BodyAction::Proceed) => Ok(Step::Next((collected.into_body(), false))),
+            // a body that passes unseen cannot be replaced: its bytes are on their way
+            Ok(BodyAction::Replace(_)) if state == BodyState::TooLarge => Ok(Step::Next((collected.into_body(), false))),
+            Ok(BodyAction::Replace(bytes)) => {
+                let trailers = if let Collected::Whole(_, trailers) = collected { trailers } else { None };
+                Ok(Step::Next((whole(bytes, trailers), true)))
+            }
+            Ok(BodyAction::Respond(answer)) => Ok(Step::Answer(respond_with(answer))),
+            Err(failure) => match link.failed(way.phase(), &failure, exchange)? {
+                Some(answer) => Ok(Step::Answer(answer)),
+                None => Ok(Step::Next((collected.into_body(), false))),
+            },
+        }
+    }
+
+    /// A body whose chunks pass through one plugin. Nothing is read before it is asked for.
+    fn streamed(self, way: Way, index: usize, body: Body) -> Body {
+        let state = Streaming { chain: self, way, index, body: Some(body), trailers: None };
+        Body::boxed(StreamBody::new(stream::unfold(state, |mut state| async move {
+            let frame = state.next().await?;
+            Some((frame, state))
+        })))
+    }
+}
+
+/// A body on its way through a plugin.
+struct Streaming {
+    chain: SharedChain,
+    way: Way,
+    index: usize,
+    /// None after the end.
+    body: Option<Body>,
+    trailers: Option<HeaderMap>,
+}
+
+impl Streaming {
+    async fn next(&mut self) -> Option<Result<Frame<Bytes>, BodyError>> {
+        loop {
+            if let Some(trailers) = self.trailers.take() {
+                return Some(Ok(Frame::trailers(trailers)));
+            }
+            let body = self.body.as_mut()?;
+            let (chunk, state) = match body.frame().await {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => (data, BodyState::More),
+                    Err(frame) => {
+                        self.trailers = frame.into_trailers().ok();
+                        (Bytes::new(), BodyState::Last)
+                    }
+                },
+                Some(Err(error)) => {
+                    self.body = None;
+                    return Some(Err(error));
+                }
+                None => (Bytes::new(), BodyState::Last),
+            };
+            if state == BodyState::Last {
+                self.body = None;
+            } else if chunk.is_empty() {
+                continue;
+            }
+            match self.run(chunk, state).await {
+                Ok(out) if out.is_empty() => {}
+                Ok(out) => return Some(Ok(Frame::data(out))),
+                Err(error) => {
+                    self.body = None;
+                    self.trailers = None;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+
+    async fn run(&mut self, chunk: Bytes, state: BodyState) -> Result<Bytes, BodyError> {
+        let mut chain = self.chain.lock().await;
+        let Chain { exchange, links } = &mut *chain;
+        let aborted = |why: &str| BodyError::Aborted(Arc::from(why));
+        let Some(link) = links.get_mut(self.index) else { return Err(aborted("plugin is gone")) };
+        if link.skipped {
+            return Ok(chunk);
+        }
+        match link.body(self.way, exchange, &chunk, state).await {
+            Ok(BodyAction::Proceed) => Ok(chunk),
+            Ok(BodyAction::Replace(bytes)) => Ok(bytes),
+            Ok(BodyAction::Respond(_)) => Err(aborted("a plugin answered after the head was sent")),
+            Err(failure) => {
+                log(&failure, exchange);
+                match link.session.version().on_error(self.way.phase()) {
+                    OnError::Open => {
+                        link.skipped = true;
+                        Ok(chunk)
+                    }
+                    OnError::Closed | OnError::Respond(_) => Err(aborted("a plugin failed in the middle of the body")),
+                }
+            }
+        }
+    }
+}
+
+impl Chain {
+    fn exchange(&mut self) -> Result<&mut Exchange, Reject> {
+        self.exchange.as_deref_mut().ok_or_else(lost)
+    }
+}
+
+impl Link {
+    fn name(&self) -> &str {
+        self.session.version().name()
+    }
+
+    fn takes(&self, phase: Phase) -> bool {
+        !self.skipped && self.session.interest().phases.has(phase)
+    }
+
+    async fn body(&mut self, way: Way, exchange: &mut ExchangeSlot, chunk: &[u8], state: BodyState) -> Result<BodyAction, PluginFailure> {
+        match way {
+            Way::Request => self.session.request_body(exchange, chunk, state).await,
+            Way::Response => self.session.response_body(exchange, chunk, state).await,
+        }
+    }
+
+    /// Applies `on-error`: refuse, answer, or go on without this plugin.
+    fn failed(&mut self, phase: Phase, failure: &PluginFailure, exchange: &ExchangeSlot) -> Result<Option<Response<Body>>, Reject> {
+        log(failure, exchange);
+        match self.session.version().on_error(phase) {
+            OnError::Open => {
+                self.skipped = true;
+                Ok(None)
+            }
+            OnError::Respond(fixed) => match Fixed::new(fixed) {
+                Ok(fixed) => Ok(Some(fixed.response())),
+                Err(message) => Err(closed(phase, failure).because(message)),
+            },
+            OnError::Closed => Err(closed(phase, failure)),
+        }
+    }
+}
+
+fn active(links: &mut [Link], phase: Phase) -> impl DoubleEndedIterator<Item = &mut Link> {
+    links.iter_mut().filter(move |link| link.takes(phase))
+}
+
+/// Indices in pipeline order for requests, reversed for responses.
+fn order(count: usize, way: Way) -> impl Iterator<Item = usize> {
+    (0..count).map(move |index| if way == Way::Request { index } else { count - 1 - index })
+}
+
+fn retype<T>(step: Step<Body>) -> Step<T> {
+    match step {
+        Step::Answer(answer) => Step::Answer(answer),
+        Step::Next(body) => Step::Answer(Response::new(body)),
+    }
+}
+
+fn respond_with(answer: Answer) -> Response<Body> {
+    answer.map(Body::full)
+}
+
+fn lost() -> Reject {
+    Reject::new(RejectCode::Internal, "the request could not be processed").because("a plugin call lost the exchange")
+}
+
+fn closed(phase: Phase, failure: &PluginFailure) -> Reject {
+    let code = match (phase, failure.kind) {
+        (_, FailureKind::Capacity) => RejectCode::Overloaded,
+        (_, FailureKind::WallTime) => RejectCode::PluginTimeout,
+        (Phase::Authorize, _) => RejectCode::AuthorizerFailure,
+        (_, FailureKind::InvalidAnswer) => RejectCode::PluginInvalidAnswer,
+        _ => RejectCode::PluginFailure,
+    };
+    Reject::new(code, "a plugin of this route failed").because(failure)
+}
+
+fn log(failure: &PluginFailure, exchange: &ExchangeSlot) {
+    let exchange = exchange.as_deref();
+    tracing::warn!(
+        target: "plugin",
+        request_id = exchange.map(|exchange| exchange.request_id.as_str()),
+        route = exchange.map(|exchange| exchange.route.name.as_str()),
+        plugin = &*failure.plugin,
+        plugin_version = failure.version,
+        plugin_digest = failure.digest.short(),
+        phase = failure.phase.name(),
+        kind = failure.kind.name(),
+        message = failure.message,
+        "plugin failed"
+    );
+}
+
+/// Records what an inspection found and refuses if it says so.
+fn judge(link: &Link, exchange: &mut ExchangeSlot, verdict: edgeward_runtime::Verdict) -> Result<Option<Response<Body>>, Reject> {
+    let Some(state) = exchange.as_deref_mut() else { return Err(lost()) };
+    let rules: Vec<&str> = verdict.matched.iter().map(|(id, _, _)| id.as_str()).collect();
+    if !verdict.labels.is_empty() {
+        let labels = ContextValue::Json(serde_json::json!(verdict.labels).to_string());
+        state.context.insert((Arc::clone(link.session.version().shared_name()), "labels".to_owned()), labels);
+    }
+    if !rules.is_empty() {
+        tracing::info!(
+            target: "waf",
+            request_id = state.request_id,
+            route = state.route.name,
+            plugin = link.name(),
+            blocked = verdict.block.is_some(),
+            rules = rules.join(","),
+            locations = verdict.matched.iter().map(|(_, _, location)| location.as_str()).collect::<Vec<_>>().join(","),
+            "rules matched"
+        );
+    }
+    match verdict.block {
+        None => Ok(None),
+        Some((_, Some(answer))) => Ok(Some(respond_with(answer))),
+        Some((status, None)) => {
+            let cause = format!("blocked by plugin `{}`, rules {}", link.name(), rules.join(", "));
+            let mut reject = Reject::new(RejectCode::WafFiltered, "the request was blocked").because(cause);
+            reject.status = status.as_u16();
+            Err(reject)
+        }
+    }
+}
+
+/// A body that was read up to a limit.
+enum Collected {
+    /// All of it.
+    Whole(Bytes, Option<HeaderMap>),
+    /// It is larger; nothing of it is lost.
+    TooLarge(Body),
+    /// It was not read.
+    Unread(Body),
+}
+
+impl Collected {
+    fn into_body(self) -> Body {
+        match self {
+            Self::Whole(bytes, trailers) => whole(bytes, trailers),
+            Self::TooLarge(body) | Self::Unread(body) => body,
+        }
+    }
+}
+
+fn whole(bytes: Bytes, trailers: Option<HeaderMap>) -> Body {
+    match trailers {
+        None => Body::full(bytes),
+        Some(trailers) => {
+            let frames = [Ok(Frame::data(bytes)), Ok(Frame::trailers(trailers))];
+            Body::boxed(StreamBody::new(stream::iter(frames)))
+        }
+    }
+}
+
+/// Reads a body up to `limit` bytes. Above it, what was read is put in front of the rest.
+async fn collect(mut body: Body, limit: u64) -> Result<Collected, Reject> {
+    if http_body::Body::size_hint(&body).lower() > limit {
+        return Ok(Collected::TooLarge(body));
+    }
+    let mut bytes = BytesMut::new();
+    let mut trailers = None;
+    while let Some(frame) = body.frame().await {
+        match frame.map_err(|error| body_reject(&error))?.into_data() {
+            Ok(data) => {
+                bytes.extend_from_slice(&data);
+                if bytes.len() as u64 > limit {
+                    let front = stream::iter([Ok(Frame::data(bytes.freeze()))]);
+                    let rest = stream::unfold(body, |mut body| async move { Some((body.frame().await?, body)) });
+                    return Ok(Collected::TooLarge(Body::boxed(StreamBody::new(stream::StreamExt::chain(front, rest)))));
+                }
+            }
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    Ok(Collected::Whole(bytes.freeze(), trailers))
+}
+
+/// What a failed body means for the answer.
+pub(crate) fn body_reject(error: &BodyError) -> Reject {
+    let code = match error {
+        BodyError::TooLarge { .. } => RejectCode::RequestTooLarge,
+        BodyError::Timeout => RejectCode::RequestTimeout,
+        BodyError::ClientGone | BodyError::Malformed(_) => RejectCode::BadRequest,
+        BodyError::Upstream(_) => RejectCode::UpstreamFailure,
+        BodyError::Aborted(_) => RejectCode::PluginFailure,
+    };
+    Reject::new(code, error.to_string()).because(error)
+}
+
+fn copy(head: &RequestHead) -> RequestHead {
+    RequestHead {
+        method: head.method.clone(),
+        https: head.https,
+        authority: head.authority.clone(),
+        version: head.version,
+        path: head.path.clone(),
+        query: head.query.clone(),
+        headers: head.headers.clone(),
+    }
+}
+
+fn take(head: &mut RequestHead) -> RequestHead {
+    RequestHead {
+        method: std::mem::take(&mut head.method),
+        https: head.https,
+        authority: std::mem::take(&mut head.authority),
+        version: head.version,
+        path: std::mem::take(&mut head.path),
+        query: head.query.take(),
+        headers: std::mem::take(&mut head.headers),
+    }
+}
+
+/// The response to a reject, after the plugins that want to see errors.
+pub(crate) async fn error_response(chain: Option<&SharedChain>, reject: &Reject, request_id: &str) -> Response<Body> {
+    let response = respond::reject(reject, request_id);
+    match chain {
+        Some(chain) => chain.gateway_error(reject, response).await,
+        None => response,
+    }
+}

@@ -1,0 +1,30 @@
+//! The only place that builds error responses: problem documents (RFC 9457) with the reason and the request id.
+
+use edgeward_core::reject::Reject;
+use http::{HeaderValue, Response, StatusCode, header};
+
+use crate::body::Body;
+
+/// The response to a reject.
+pub(crate) fn reject(reject: &Reject, request_id: &str) -> Response<Body> {
+    let problem = serde_json::json!({
+        "type": format!("https://edgeward.dev/errors#{}", reject.code.name()),
+        "title": reject.code.title(),
+        "status": reject.status,
+        "detail": reject.detail,
+        "responseType": reject.code.name(),
+        "requestId": request_id,
+    });
+    let mut response = Response::new(Body::full(problem.to_string()));
+    *response.status_mut() = StatusCode::from_u16(reject.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert("x-request-id", id);
+    }
+    for (name, value) in &reject.headers {
+        headers.append(name.clone(), value.clone());
+    }
+    response
+}

@@ -1,0 +1,322 @@
+//! The immutable whole that one request sees: routes with their ready chains, upstreams, listeners. Built from a `Config` and loaded plugins, or
+//! not at all. Half-built snapshots are never visible.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use edgeward_core::{
+    config::{self, Config, FixedResponse, HeaderCondition, Limits, Problem, Problems},
+    phase::Phases,
+    route::{BuildError, HeaderMatch, HeaderValueMatch, HostPattern, PathPattern, RouteSpec, Router},
+};
+use edgeward_runtime::{PluginVersion, RouteInfo};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use ipnet::IpNet;
+
+use crate::{body::Body, listen::tls, metrics::RouteStats, upstream::UpstreamGroup};
+
+/// What a snapshot is built from.
+#[derive(Debug)]
+pub struct SnapshotInput<'a> {
+    /// The configuration, checked.
+    pub config: &'a Config,
+    /// Folder that relative paths start from.
+    pub base_dir: &'a Path,
+    /// Loaded versions by name of the binding; every binding that a route names must be there.
+    pub plugins: &'a BTreeMap<String, Arc<PluginVersion>>,
+    /// The snapshot before, whose upstreams and counters live on where their configuration did not change.
+    pub previous: Option<&'a Snapshot>,
+}
+
+/// Everything a request needs to know, at one moment.
+#[derive(Debug)]
+pub struct Snapshot {
+    id: u64,
+    pub(crate) router: Router,
+    pub(crate) routes: Vec<Route>,
+    pub(crate) limits: Limits,
+    pub(crate) log_access: bool,
+    pub(crate) listeners: Vec<Arc<ListenerSpec>>,
+    pub(crate) workers: usize,
+    upstreams: BTreeMap<String, Arc<UpstreamGroup>>,
+    plugins: BTreeMap<String, Arc<PluginVersion>>,
+}
+
+/// A route, ready to serve.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) info: Arc<RouteInfo>,
+    pub(crate) target: Target,
+    /// Plugins in the order of the pipeline; those without any interest are left out.
+    pub(crate) chain: Vec<Arc<PluginVersion>>,
+    /// Phases that any of them asked for.
+    pub(crate) phases: Phases,
+    /// Largest request body in bytes; `u64::MAX` for none.
+    pub(crate) body_limit: u64,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) stats: Arc<RouteStats>,
+}
+
+/// Where a route leads.
+#[derive(Debug)]
+pub(crate) enum Target {
+    Upstream(Arc<UpstreamGroup>),
+    Fixed(Fixed),
+}
+
+/// A response from the configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Fixed {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// A listener, ready to accept.
+#[derive(Debug)]
+pub(crate) struct ListenerSpec {
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
+    pub(crate) trusted_hops: Vec<IpNet>,
+    pub(crate) http2: bool,
+}
+
+impl Fixed {
+    pub(crate) fn new(config: &FixedResponse) -> Result<Self, String> {
+        let status = StatusCode::from_u16(config.status).map_err(|error| error.to_string())?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in &config.headers {
+            let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_ignored| format!("`{name}` is not a field name"))?;
+            if edgeward_runtime::is_framing(&parsed) {
+                return Err(format!("`{name}` belongs to the connection and cannot be set"));
+            }
+            headers.append(parsed, HeaderValue::from_str(value).map_err(|_ignored| format!("`{name}`: not a field value"))?);
+        }
+        Ok(Self { status, headers, body: Bytes::from(config.body.clone()) })
+    }
+
+    pub(crate) fn response(&self) -> Response<Body> {
+        let mut response = Response::new(Body::full(self.body.clone()));
+        *response.status_mut() = self.status;
+        response.headers_mut().clone_from(&self.headers);
+        response
+    }
+}
+
+impl Snapshot {
+    /// Builds a snapshot.
+    ///
+    /// # Errors
+    /// All problems at once: certificates and CA files that cannot be read, routes that conflict, plugins that are not loaded.
+    pub fn build(input: SnapshotInput<'_>) -> Result<Self, Problems> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let config = input.config;
+        let mut problems = Vec::new();
+        let listeners = build_listeners(&input, &mut problems);
+        let upstreams = build_upstreams(&input, &mut problems);
+        let routes: Vec<_> = config
+            .routes
+            .iter()
+            .enumerate()
+            .filter_map(|(index, route)| {
+                build_route(index, route, &input, &upstreams)
+                    .map_err(|(key, message)| problems.push(Problem::new(format!("routes[{index}]{key}"), message)))
+                    .ok()
+            })
+            .collect();
+        let specs: Vec<_> = config.routes.iter().enumerate().filter_map(|(index, route)| spec(index, route, &mut problems)).collect();
+        let router = match Router::build(&specs) {
+            Ok(router) => Some(router),
+            Err(error) => {
+                problems.push(conflict(config, &error));
+                None
+            }
+        };
+        match router {
+            Some(router) if problems.is_empty() => Ok(Self {
+                id: NEXT.fetch_add(1, Ordering::Relaxed),
+                router,
+                routes,
+                limits: config.limits.clone(),
+                log_access: config.log.access,
+                listeners,
+                workers: config.workers.map_or_else(
+                    || std::thread::available_parallelism().map_or(1, usize::from),
+                    usize::from,
+                ),
+                upstreams,
+                plugins: input.plugins.clone(),
+            }),
+            _ => Err(Problems(problems)),
+        }
+    }
+
+    /// Number of the snapshot; grows with every build.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Live versions by name of the binding.
+    #[must_use]
+    pub fn plugins(&self) -> &BTreeMap<String, Arc<PluginVersion>> {
+        &self.plugins
+    }
+
+    /// Upstreams by name.
+    #[must_use]
+    pub fn upstreams(&self) -> &BTreeMap<String, Arc<UpstreamGroup>> {
+        &self.upstreams
+    }
+}
+
+fn build_listeners(input: &SnapshotInput<'_>, problems: &mut Vec<Problem>) -> Vec<Arc<ListenerSpec>> {
+    let mut listeners = Vec::new();
+    for (index, listener) in input.config.listeners.iter().enumerate() {
+        let tls = match listener.tls.as_ref().map(|tls| tls::server_config(tls, listener.http2, input.base_dir)).transpose() {
+            Ok(tls) => tls,
+            Err(message) => {
+                problems.push(Problem::new(format!("listeners[{index}].tls"), message));
+                continue;
+            }
+        };
+        listeners.push(Arc::new(ListenerSpec {
+            name: listener.name.clone().unwrap_or_else(|| listener.address.to_string()),
+            address: listener.address,
+            tls,
+            trusted_hops: listener.trusted_hops.clone(),
+            http2: listener.http2,
+        }));
+    }
+    listeners
+}
+
+fn build_upstreams(input: &SnapshotInput<'_>, problems: &mut Vec<Problem>) -> BTreeMap<String, Arc<UpstreamGroup>> {
+    let mut upstreams = BTreeMap::new();
+    for (name, config) in &input.config.upstreams {
+        let config = with_base_dir(config, input.base_dir);
+        let kept = input.previous.and_then(|previous| previous.upstreams.get(name)).filter(|old| *old.config() == config);
+        let group = match kept {
+            Some(group) => Ok(Arc::clone(group)),
+            None => UpstreamGroup::new(name, &config),
+        };
+        match group {
+            Ok(group) => {
+                upstreams.insert(name.clone(), group);
+            }
+            Err(error) => problems.push(Problem::new(format!("upstreams.{name}"), error.to_string())),
+        }
+    }
+    upstreams
+}
+
+fn with_base_dir(config: &config::Upstream, base_dir: &Path) -> config::Upstream {
+    let mut config = config.clone();
+    if let Some(tls) = &mut config.tls {
+        for path in [&mut tls.ca, &mut tls.client_cert, &mut tls.client_key].into_iter().flatten() {
+            *path = base_dir.join(&*path);
+        }
+    }
+    config
+}
+
+type RouteProblem = (String, String);
+
+fn build_route(
+    index: usize,
+    route: &config::Route,
+    input: &SnapshotInput<'_>,
+    upstreams: &BTreeMap<String, Arc<UpstreamGroup>>,
+) -> Result<Route, RouteProblem> {
+    let name = route.display_name();
+    let target = match (&route.upstream, &route.respond) {
+        (Some(upstream), _) => match upstreams.get(upstream) {
+            Some(group) => Target::Upstream(Arc::clone(group)),
+            // the upstream's own problem is reported already
+            None => return Err((".upstream".to_owned(), format!("upstream `{upstream}` cannot be used"))),
+        },
+        (None, Some(fixed)) => Target::Fixed(Fixed::new(fixed).map_err(|message| (".respond".to_owned(), message))?),
+        (None, None) => return Err((String::new(), "has neither `upstream` nor `respond`".to_owned())),
+    };
+    let mut chain = Vec::new();
+    let mut phases = Phases::default();
+    for (at, plugin) in route.pipeline.iter().enumerate() {
+        let version = input
+            .plugins
+            .get(plugin)
+            .ok_or_else(|| (format!(".pipeline[{at}]"), format!("plugin `{plugin}` is not loaded")))?;
+        if !version.interest().phases.is_empty() {
+            phases = phases.union(version.interest().phases);
+            chain.push(Arc::clone(version));
+        }
+    }
+    let stats = input
+        .previous
+        .and_then(|previous| previous.routes.iter().find(|old| old.info.name == name))
+        .map_or_else(Arc::default, |old| Arc::clone(&old.stats));
+    let limit = route.body_limit.unwrap_or(input.config.limits.body).0;
+    // routes are in the order of the configuration: the router's indices are theirs
+    debug_assert!(index < input.config.routes.len());
+    Ok(Route {
+        info: Arc::new(RouteInfo { name, pattern: route.path.clone() }),
+        target,
+        chain,
+        phases,
+        body_limit: if limit == 0 { u64::MAX } else { limit },
+        timeout: route.timeout.map(|time| time.0),
+        stats,
+    })
+}
+
+fn spec(index: usize, route: &config::Route, problems: &mut Vec<Problem>) -> Option<RouteSpec> {
+    let built = (|| {
+        Ok::<_, String>(RouteSpec {
+            hosts: route.hosts.iter().map(|host| HostPattern::parse(host)).collect::<Result<_, _>>().map_err(|error| error.to_string())?,
+            methods: route.methods.iter().map(|method| method.parse()).collect::<Result<_, _>>().map_err(|_ignored| "not a method")?,
+            path: PathPattern::parse(&route.path).map_err(|error| error.to_string())?,
+            headers: route
+                .headers
+                .iter()
+                .map(|(name, condition)| {
+                    let value = match condition {
+                        HeaderCondition::Exact(value) => HeaderValueMatch::Exact(value.as_bytes().to_vec()),
+                        HeaderCondition::Prefix(value) => HeaderValueMatch::Prefix(value.as_bytes().to_vec()),
+                        HeaderCondition::Present(_) => HeaderValueMatch::Present,
+                    };
+                    let name = name.parse().map_err(|_ignored| format!("`{name}` is not a field name"))?;
+                    Ok(HeaderMatch { name, value })
+                })
+                .collect::<Result<_, String>>()?,
+        })
+    })();
+    built.map_err(|message| problems.push(Problem::new(format!("routes[{index}]"), message))).ok()
+}
+
+fn conflict(config: &Config, error: &BuildError) -> Problem {
+    match error {
+        BuildError::Conflict(conflict) => {
+            let name = |index: usize| config.routes.get(index).map(config::Route::display_name).unwrap_or_default();
+            Problem::new(
+                format!("routes[{}]", conflict.second),
+                format!(
+                    "route `{}` takes the same requests as routes[{}] `{}`",
+                    name(conflict.second),
+                    conflict.first,
+                    name(conflict.first)
+                ),
+            )
+            .hint("give one of them another path, host, method or header condition")
+        }
+        other => Problem::new("routes", other.to_string()),
+    }
+}

@@ -1,0 +1,347 @@
+//! Requests to upstreams: choice of an endpoint, a connection, the exchange, and retries. `send` is all the request path needs; `UpstreamGroup` is
+//! shared by the workers, `Pools` belongs to one. Whether a retry is safe and affordable is decided in `edgeward_core::retry`.
+
+mod connect;
+mod endpoint;
+mod error;
+mod group;
+mod health;
+mod pool;
+mod request;
+mod resolve;
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use edgeward_core::{
+    config::UpstreamProtocol,
+    retry::{self, Failure},
+};
+use futures_util::{FutureExt as _, future::Either};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use self::{
+    connect::{H1, H2Stream},
+    endpoint::{Endpoint, InFlight},
+    error::Failed,
+    pool::{H1Lease, H2Lease, Keep},
+    request::Replay,
+};
+pub use self::{
+    error::{UpstreamConfigError, UpstreamError, UpstreamErrorKind},
+    group::{EndpointStatus, UpstreamGroup},
+    pool::Pools,
+};
+use crate::body::{Body, Stage, Upload};
+
+/// Addresses of one name that are tried when connecting fails, without counting as retries (a name may have a family that is not reachable).
+const SIBLINGS_MAX: usize = 3;
+
+/// What a single request wants different from its upstream.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SendOptions {
+    /// Time from the end of the request to the response head, instead of `response-timeout`.
+    pub timeout: Option<Duration>,
+}
+
+/// A response head with its body still flowing.
+#[derive(Debug)]
+pub struct Sent {
+    /// The response. Its body gives the connection back when it has been read to its end and closes or resets it when dropped before.
+    pub response: Response<Body>,
+    /// Address of the endpoint that answered.
+    pub endpoint: Arc<str>,
+    /// Attempts made, retries included.
+    pub attempts: u8,
+    /// Time from the call to the response head in microseconds.
+    pub head_us: u64,
+}
+
+/// Sends a request to an endpoint of `group` and waits for the response head.
+///
+/// The request may have its target in any form; it goes out in the form of the upstream's protocol, with `host` of the configuration if there is
+/// one, and without `Expect`. Other hop-by-hop fields are the caller's to remove. The request body is sent while the response is waited for and may
+/// go on after this returned. Time in which a client is slow to send does not count against the upstream; a limit on that is the caller's
+/// ([`Body::with_timeout`]). A response that does not come in time is not retried: the client has waited long enough.
+///
+/// # Errors
+/// [`UpstreamError`] when there is no response head.
+///
+/// # Cancel safety
+/// Dropping the future ends the exchange: an HTTP/1.1 connection is closed, an HTTP/2 stream reset. Nothing half-used gets back to a pool.
+pub async fn send(
+    pools: &Pools,
+    group: &UpstreamGroup,
+    request: Request<Body>,
+    options: SendOptions,
+) -> Result<Sent, UpstreamError> {
+    let began = Instant::now();
+    let mut tried = SmallVec::<[u64; 4]>::new();
+    let mut attempts = 0_u8;
+    let mut siblings = 0;
+    if group.is_empty() {
+        Box::pin(group.resolve_if_empty()).await;
+    }
+    group.budget.request(group.now());
+    let mut call = Call::new(pools, group, request, options);
+    loop {
+        let Some(endpoint) = group.pick(group.now(), &tried) else {
+            return Err(UpstreamError {
+                kind: UpstreamErrorKind::NoEndpoint,
+                endpoint: None,
+                source: None,
+                attempts,
+            });
+        };
+        attempts = attempts.saturating_add(1);
+        let outcome = call.attempt(&endpoint).await;
+        tried.push(endpoint.id);
+        match outcome {
+            Ok(mut response) => {
+                group.record(&endpoint, !response.status().is_server_error());
+                if call.retries_status(response.status()) && call.may_retry(Failure::Status, attempts) {
+                    drain(&mut response);
+                    continue;
+                }
+                let head_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+                return Ok(Sent {
+                    response,
+                    endpoint: Arc::clone(&endpoint.name),
+                    attempts,
+                    head_us,
+                });
+            }
+            Err(Failed { kind, source }) => {
+                if !matches!(kind, UpstreamErrorKind::RequestBody(_)) {
+                    group.record(&endpoint, false);
+                }
+                let unsent = call.request.is_some();
+                let again = match kind {
+                    UpstreamErrorKind::Connect
+                        if unsent && siblings < SIBLINGS_MAX && group.has_sibling(&endpoint, &tried) =>
+                    {
+                        siblings += 1;
+                        attempts -= 1;
+                        true
+                    }
+                    UpstreamErrorKind::RequestBody(_) | UpstreamErrorKind::ResponseTimeout => false,
+                    _ if unsent => call.may_retry(Failure::NotSent, attempts),
+                    _ => call.may_retry(Failure::NoAnswer, attempts),
+                };
+                if !again {
+                    let endpoint = Some(Arc::clone(&endpoint.name));
+                    return Err(UpstreamError {
+                        kind,
+                        endpoint,
+                        source,
+                        attempts,
+                    });
+                }
+                tracing::debug!(upstream = %group.name, endpoint = %endpoint.name, ?kind, "request is tried again");
+            }
+        }
+    }
+}
+
+/// A request on its way through one or more attempts.
+struct Call<'a> {
+    pools: &'a Pools,
+    group: &'a UpstreamGroup,
+    method: Method,
+    timeout: Duration,
+    /// The request while nothing of it was sent.
+    request: Option<Request<Body>>,
+    /// What it takes to make it again, where that is safe.
+    replay: Option<Replay>,
+    upload: Option<Arc<Upload>>,
+}
+
+enum Connection {
+    H1(H1),
+    H2(H2Stream),
+}
+
+impl<'a> Call<'a> {
+    fn new(
+        pools: &'a Pools,
+        group: &'a UpstreamGroup,
+        mut request: Request<Body>,
+        options: SendOptions,
+    ) -> Self {
+        request::prepare(group, &mut request);
+        let upload = request.body().is_streaming().then(|| Arc::new(Upload::new()));
+        if let Some(upload) = &upload {
+            request.body_mut().set_upload(Arc::clone(upload));
+        }
+        Self {
+            pools,
+            group,
+            method: request.method().clone(),
+            timeout: options.timeout.unwrap_or(group.config.response_timeout.0),
+            replay: Replay::of(&request),
+            request: Some(request),
+            upload,
+        }
+    }
+
+    fn retries_status(&self, status: StatusCode) -> bool {
+        status.as_u16() >= 400 && self.group.config.retry.on_status.contains(&status.as_u16())
+    }
+
+    /// Whether another attempt is safe, allowed and affordable. Asked last: it takes from the budget.
+    fn may_retry(&self, failure: Failure, attempts: u8) -> bool {
+        attempts <= self.group.config.retry.attempts
+            && retry::may_repeat(failure, &self.method, self.replay.is_some())
+            && self.group.budget.try_retry(self.group.now())
+    }
+
+    /// One attempt on one endpoint. A kept connection that turns out to be closed does not count: the request goes out again on a new one when
+    /// nothing of it was written, or when it is safe to repeat.
+    async fn attempt(&mut self, endpoint: &Arc<Endpoint>) -> Result<Response<Body>, Failed> {
+        let flight = InFlight::new(Arc::clone(endpoint));
+        let mut fresh = false;
+        loop {
+            let (mut connection, reused) = connection(self.pools, self.group, endpoint, fresh).await?;
+            let Some(request) = self
+                .request
+                .take()
+                .or_else(|| self.replay.as_ref().map(Replay::request))
+            else {
+                return Err(Failed::bare(UpstreamErrorKind::Reset)); // not reached: retries need one of both
+            };
+            let answer = match &mut connection {
+                Connection::H1(h1) => Either::Left(h1.send(request)),
+                Connection::H2(h2) => Either::Right(h2.send(request)),
+            };
+            match within(self.timeout, self.upload.as_deref(), answer).await {
+                Some(Ok(response)) => return self.accept(response, connection, flight),
+                Some(Err(mut error)) => {
+                    self.request = error.take_message();
+                    let failed = self.sort(error.into_error());
+                    let closed = matches!(failed.kind, UpstreamErrorKind::Reset);
+                    let repeatable =
+                        self.request.is_some() || (self.replay.is_some() && self.method.is_idempotent());
+                    if !(reused && closed && repeatable) {
+                        return Err(failed);
+                    }
+                    fresh = true;
+                }
+                None => return Err(Failed::bare(UpstreamErrorKind::ResponseTimeout)),
+            }
+        }
+    }
+
+    /// A failing request body shows as a broken exchange; the body itself knows better.
+    fn sort(&self, error: hyper::Error) -> Failed {
+        match self.upload.as_ref().and_then(|upload| upload.error()) {
+            Some(body) => Failed::bare(UpstreamErrorKind::RequestBody(body)),
+            None => Failed::from_hyper(error),
+        }
+    }
+
+    fn accept(
+        &self,
+        response: Response<Incoming>,
+        connection: Connection,
+        flight: InFlight,
+    ) -> Result<Response<Body>, Failed> {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Failed::new(
+                UpstreamErrorKind::Protocol,
+                "101 to a request without Upgrade",
+            ));
+        }
+        let config = &self.group.config;
+        let lease: Box<dyn crate::body::Lease> = match connection {
+            Connection::H1(connection) => Box::new(H1Lease {
+                pools: self.pools.clone(),
+                flight,
+                connection,
+                upload: self.upload.clone(),
+                closes: request::closes(&response),
+                keep: Keep {
+                    time: config.idle_timeout.0,
+                    max: usize::try_from(config.idle_connections).unwrap_or(usize::MAX),
+                    settle: config.body_timeout.0,
+                },
+            }),
+            Connection::H2(stream) => Box::new(H2Lease { flight, stream }),
+        };
+        Ok(response.map(|incoming| {
+            Body::from_upstream(incoming)
+                .with_timeout(config.body_timeout.0)
+                .with_lease(lease)
+        }))
+    }
+}
+
+/// A kept connection unless `fresh`, else a new one. The flag says whether it was kept.
+async fn connection(
+    pools: &Pools,
+    group: &UpstreamGroup,
+    endpoint: &Endpoint,
+    fresh: bool,
+) -> Result<(Connection, bool), Failed> {
+    match group.config.protocol {
+        UpstreamProtocol::Http1 => {
+            if !fresh && let Some(h1) = pools.take(endpoint) {
+                return Ok((Connection::H1(h1), true));
+            }
+            // Boxed: handshakes are large and rare, and every request carries the future of this function.
+            Box::pin(connect::h1(group, endpoint))
+                .await
+                .map(|h1| (Connection::H1(h1), false))
+        }
+        UpstreamProtocol::Http2 => {
+            if !fresh && let Some(stream) = pools.open_stream(endpoint, false) {
+                return Ok((Connection::H2(stream), true));
+            }
+            let (stream, reused) = Box::pin(pools.new_stream(group, endpoint, fresh)).await?;
+            Ok((Connection::H2(stream), reused))
+        }
+    }
+}
+
+/// Waits for the response head. The time runs from the last byte that the client sent; while the client is waited for it does not run.
+async fn within<F: Future>(timeout: Duration, upload: Option<&Upload>, answer: F) -> Option<F::Output> {
+    let Some(upload) = upload else {
+        return tokio::time::timeout(timeout, answer).await.ok();
+    };
+    let mut answer = std::pin::pin!(answer);
+    let mut timer = std::pin::pin!(tokio::time::sleep(timeout));
+    loop {
+        tokio::select! {
+            biased;
+            output = &mut answer => return Some(output),
+            () = &mut timer => {
+                let now = Instant::now();
+                let since = match upload.state() {
+                    (Stage::Source, _) => now,
+                    (Stage::Sink | Stage::Done, since) => since,
+                };
+                let deadline = since + timeout;
+                if deadline <= now {
+                    return None;
+                }
+                timer.as_mut().reset(deadline);
+            }
+        }
+    }
+}
+
+/// Reads what is left of a response that is not wanted, as far as it is already there, so that its connection can be used again.
+fn drain(response: &mut Response<Body>) {
+    for _ in 0..16 {
+        match response.body_mut().frame().now_or_never() {
+            Some(Some(Ok(_))) => {}
+            _ => return,
+        }
+    }
+}

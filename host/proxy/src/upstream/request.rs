@@ -1,0 +1,120 @@
+//! The form of a request on the way out: target, host, and what is needed to send it a second time.
+
+use edgeward_core::config::UpstreamProtocol;
+use http::{
+    HeaderMap, Method, Request, Response, Uri, Version,
+    header::{CONNECTION, EXPECT, HOST, HeaderValue},
+    uri::{Authority, PathAndQuery, Scheme},
+};
+use hyper::body::Incoming;
+
+use super::group::UpstreamGroup;
+use crate::body::Body;
+
+/// Gives the request the form of the upstream's protocol. `Expect` goes: the server side has dealt with it.
+pub(super) fn prepare(group: &UpstreamGroup, request: &mut Request<Body>) {
+    request.headers_mut().remove(EXPECT);
+    match group.config.protocol {
+        UpstreamProtocol::Http1 => prepare_h1(group, request),
+        UpstreamProtocol::Http2 => prepare_h2(group, request),
+    }
+}
+
+/// Origin-form with `Host` (RFC 9112 sections 3.2.1 and 3.2).
+fn prepare_h1(group: &UpstreamGroup, request: &mut Request<Body>) {
+    *request.version_mut() = Version::HTTP_11;
+    if let Some((host, _)) = &group.host {
+        request.headers_mut().insert(HOST, host.clone());
+    } else if !request.headers().contains_key(HOST) {
+        let authority = request.uri().authority().unwrap_or(&group.targets[0].authority);
+        if let Ok(host) = HeaderValue::from_str(without_user(authority.as_str())) {
+            request.headers_mut().insert(HOST, host);
+        }
+    }
+    if request.uri().authority().is_some() || request.uri().scheme().is_some() {
+        *request.uri_mut() = Uri::from(path_of(request.uri()));
+    }
+}
+
+/// `:scheme`, `:authority` and `:path` (RFC 9113 section 8.3.1); `Host` would say the same a second time.
+fn prepare_h2(group: &UpstreamGroup, request: &mut Request<Body>) {
+    *request.version_mut() = Version::HTTP_2;
+    let sent = request.headers_mut().remove(HOST);
+    let authority = match (&group.host, &sent) {
+        (Some((_, authority)), _) => authority.clone(),
+        (None, Some(host)) => {
+            Authority::try_from(host.as_bytes()).unwrap_or_else(|_not_one| group.targets[0].authority.clone())
+        }
+        (None, None) => request
+            .uri()
+            .authority()
+            .unwrap_or(&group.targets[0].authority)
+            .clone(),
+    };
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(if group.tls.is_some() {
+        Scheme::HTTPS
+    } else {
+        Scheme::HTTP
+    });
+    parts.authority = Some(authority);
+    parts.path_and_query = Some(path_of(request.uri()));
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+}
+
+fn path_of(uri: &Uri) -> PathAndQuery {
+    uri.path_and_query()
+        .filter(|path| !path.as_str().is_empty())
+        .cloned()
+        .unwrap_or(PathAndQuery::from_static("/"))
+}
+
+fn without_user(authority: &str) -> &str {
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
+/// Whether the peer closes the connection after this HTTP/1 response.
+pub(super) fn closes(response: &Response<Incoming>) -> bool {
+    response.version() == Version::HTTP_10
+        || response.headers().get_all(CONNECTION).iter().any(|value| {
+            value
+                .as_bytes()
+                .split(|byte| *byte == b',')
+                .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"close"))
+        })
+}
+
+/// A prepared request that is safe to send again: idempotent, and its body empty or in memory. Copies reference counts, not bytes.
+pub(super) struct Replay {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    headers: HeaderMap,
+    body: Body,
+}
+
+impl Replay {
+    pub(super) fn of(request: &Request<Body>) -> Option<Self> {
+        if !request.method().is_idempotent() {
+            return None;
+        }
+        Some(Self {
+            body: request.body().copy()?,
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            headers: request.headers().clone(),
+        })
+    }
+
+    pub(super) fn request(&self) -> Request<Body> {
+        let mut request = Request::new(self.body.copy().unwrap_or_default());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.version_mut() = self.version;
+        *request.headers_mut() = self.headers.clone();
+        request
+    }
+}

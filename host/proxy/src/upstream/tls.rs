@@ -1,0 +1,95 @@
+//! TLS towards upstreams: one rustls client configuration per group, built once. The certificate is always verified; there is no switch for that.
+
+use std::{path::Path, sync::Arc, sync::OnceLock};
+
+use edgeward_core::config;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
+use tokio_rustls::TlsConnector;
+
+use super::error::UpstreamConfigError;
+
+pub(super) fn connector(
+    tls: &config::UpstreamTls,
+    protocol: config::UpstreamProtocol,
+) -> Result<TlsConnector, UpstreamConfigError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots(tls.ca.as_deref())?);
+    let mut config = match (&tls.client_cert, &tls.client_key) {
+        (None, None) => builder.with_no_client_auth(),
+        (Some(cert), Some(key)) => {
+            let chain = certificates("client-cert", cert)?;
+            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| UpstreamConfigError::Pem {
+                what: "client-key",
+                path: key.clone(),
+                problem: error.to_string(),
+            })?;
+            builder.with_client_auth_cert(chain, key)?
+        }
+        _ => return Err(UpstreamConfigError::HalfClientCert),
+    };
+    config.alpn_protocols = match protocol {
+        config::UpstreamProtocol::Http1 => vec![b"http/1.1".to_vec()],
+        config::UpstreamProtocol::Http2 => vec![b"h2".to_vec()],
+    };
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// The name to send and to verify: the configured one, else the host of the endpoint (an address is verified as an address, without SNI).
+pub(super) fn server_name(
+    tls: &config::UpstreamTls,
+    host: &str,
+) -> Result<ServerName<'static>, UpstreamConfigError> {
+    let name = tls.server_name.as_deref().unwrap_or(host);
+    ServerName::try_from(name.to_owned())
+        .map_err(|_not_a_name| UpstreamConfigError::ServerName(name.to_owned()))
+}
+
+fn roots(ca: Option<&Path>) -> Result<Arc<RootCertStore>, UpstreamConfigError> {
+    let Some(path) = ca else { return system_roots() };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates("ca", path)? {
+        roots.add(certificate).map_err(|error| UpstreamConfigError::Pem {
+            what: "ca",
+            path: path.to_owned(),
+            problem: error.to_string(),
+        })?;
+    }
+    Ok(Arc::new(roots))
+}
+
+/// Read once per process: hundreds of certificates, and every group shares them.
+fn system_roots() -> Result<Arc<RootCertStore>, UpstreamConfigError> {
+    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    if let Some(roots) = ROOTS.get() {
+        return Ok(Arc::clone(roots));
+    }
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let problems: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
+        return Err(UpstreamConfigError::NoSystemRoots(problems.join("; ")));
+    }
+    Ok(Arc::clone(ROOTS.get_or_init(|| Arc::new(roots))))
+}
+
+fn certificates(
+    what: &'static str,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, UpstreamConfigError> {
+    let fail = |problem: String| UpstreamConfigError::Pem {
+        what,
+        path: path.to_owned(),
+        problem,
+    };
+    let certificates = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| fail(error.to_string()))?;
+    if certificates.is_empty() {
+        return Err(fail("no certificate in it".to_owned()));
+    }
+    Ok(certificates)
+}

@@ -1,0 +1,82 @@
+//! Worker threads: each a current-thread runtime with its own sockets and upstream pools.
+
+use std::{
+    io,
+    net::TcpListener as StdListener,
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Shared,
+    listen::{self, Listener},
+    upstream::Pools,
+};
+
+/// What one worker thread works with.
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pools: Pools,
+    /// Cancelled when the gateway drains.
+    pub(crate) drain: CancellationToken,
+    pub(crate) connections: TaskTracker,
+    /// Work that goes on after an exchange has ended (observers).
+    pub(crate) background: TaskTracker,
+}
+
+/// A command to a worker.
+pub(crate) enum Command {
+    /// Accept on this socket.
+    Listen(Arc<Listener>, StdListener),
+    /// Stop accepting, let connections finish for that long, end.
+    Drain(Duration),
+}
+
+/// The other end of a worker.
+pub(crate) struct WorkerHandle {
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) thread: Option<JoinHandle<()>>,
+}
+
+/// Starts a worker thread.
+pub(crate) fn start(shared: &Arc<Shared>, index: usize) -> io::Result<WorkerHandle> {
+    let (sender, commands) = mpsc::channel(64);
+    let shared = Arc::clone(shared);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        let worker = Arc::new(Worker {
+            shared,
+            pools: Pools::new(),
+            drain: CancellationToken::new(),
+            connections: TaskTracker::new(),
+            background: TaskTracker::new(),
+        });
+        runtime.block_on(run(worker, commands));
+    })?;
+    Ok(WorkerHandle { commands: sender, thread: Some(thread) })
+}
+
+async fn run(worker: Arc<Worker>, mut commands: mpsc::Receiver<Command>) {
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Listen(listener, socket) => {
+                tokio::spawn(listen::accept(Arc::clone(&worker), listener, socket));
+            }
+            Command::Drain(limit) => {
+                worker.drain.cancel();
+                let all = async {
+                    listen::drained(&worker.connections).await;
+                    listen::drained(&worker.background).await;
+                };
+                if tokio::time::timeout(limit, all).await.is_err() {
+                    tracing::warn!(connections = worker.connections.len(), "connections cut off: they did not end in time");
+                }
+                return;
+            }
+        }
+    }
+}

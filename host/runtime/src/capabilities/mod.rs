@@ -1,0 +1,62 @@
+//! Capabilities: what plugins may import. One file each: grant, state, host implementation. They never see each other.
+
+mod crypto;
+pub(crate) mod head;
+pub(crate) mod http;
+pub(crate) mod kv;
+mod log;
+pub(crate) mod matcher;
+mod metrics;
+mod secret;
+pub(crate) mod time;
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use edgeward_core::config::{Grants, PluginLimits, SecretSource};
+
+/// What one version was granted, in ready form. Shared by all its instances.
+pub(crate) struct Capabilities {
+    pub(crate) plugin: Arc<str>,
+    pub(crate) version: u64,
+    pub(crate) limits: PluginLimits,
+    pub(crate) metrics: bool,
+    pub(crate) kv: BTreeMap<String, Arc<kv::Store>>,
+    pub(crate) http: Option<http::Client>,
+    pub(crate) secrets: BTreeMap<String, Secret>,
+}
+
+/// Where a secret is read from when it is asked for; the value is never kept.
+pub(crate) enum Secret {
+    Env(String),
+    File(PathBuf),
+}
+
+impl Capabilities {
+    /// Opens what `grants` gives.
+    ///
+    /// # Errors
+    /// Text for the operator: which grant cannot be opened and why.
+    pub(crate) fn open(
+        plugin: Arc<str>,
+        version: u64,
+        limits: PluginLimits,
+        grants: &Grants,
+        base_dir: &std::path::Path,
+        stores: &kv::Stores,
+    ) -> Result<Self, String> {
+        let http = grants.http.as_ref().map(|grant| http::Client::new(grant, base_dir, &limits)).transpose()?;
+        let secrets = grants
+            .secrets
+            .iter()
+            .map(|(name, source)| {
+                let secret = match source {
+                    SecretSource::Env(variable) => Secret::Env(variable.clone()),
+                    SecretSource::File(path) => Secret::File(base_dir.join(path)),
+                };
+                (name.clone(), secret)
+            })
+            .collect();
+        let kv = grants.kv.iter().map(|(name, grant)| (name.clone(), stores.open(name, grant.max_bytes.0))).collect();
+        Ok(Self { plugin, version, limits, metrics: grants.metrics, kv, http, secrets })
+    }
+}

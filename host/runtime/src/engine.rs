@@ -1,0 +1,83 @@
+//! The wasmtime engine: pooling allocator, copy-on-write images, epochs; and the thread that advances the epoch every millisecond.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
+
+/// Length of an epoch: the granularity of CPU budgets.
+pub(crate) const TICK: Duration = Duration::from_millis(1);
+
+/// Most memory one instance can have (the size of a slot); `limits.memory` is at most this.
+const MEMORY_MAX: usize = 256 << 20;
+
+/// Settings of the engine. A component built by one is valid in another made by the same function only.
+pub(crate) fn config(instances: u32) -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    // a component may consist of several core instances (adapters, shims) with a memory and a table each
+    pool.total_component_instances(instances)
+        .total_core_instances(instances.saturating_mul(4))
+        .total_memories(instances)
+        .total_tables(instances.saturating_mul(4))
+        .total_stacks(instances)
+        .max_memory_size(MEMORY_MAX)
+        .max_memories_per_component(4)
+        .max_tables_per_component(16)
+        .max_core_instances_per_component(16)
+        .max_core_instance_size(1 << 20)
+        .max_component_instance_size(1 << 20)
+        .table_elements(100_000)
+        // what a small filter dirties is reset by writing it, not by madvise and a page fault for each page
+        .linear_memory_keep_resident(256 << 10)
+        .table_keep_resident(64 << 10)
+        .pagemap_scan(Enabled::Auto)
+        .max_unused_warm_slots(instances);
+    let mut config = Config::new();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .memory_init_cow(true)
+        .epoch_interruption(true)
+        .wasm_component_model(true)
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+        .max_wasm_stack(512 << 10)
+        .async_stack_size(1 << 20);
+    config
+}
+
+/// Advances the epoch of an engine until dropped.
+pub(crate) struct Ticker {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    pub(crate) fn start(engine: &Engine) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let weak = engine.weak();
+        let thread = std::thread::Builder::new().name("epoch".to_owned()).spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                std::thread::sleep(TICK);
+                let Some(engine) = weak.upgrade() else { return };
+                engine.increment_epoch();
+            }
+        })?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // the ticker has no way to panic that matters here
+            let _ignored = thread.join();
+        }
+    }
+}

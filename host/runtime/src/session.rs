@@ -1,0 +1,644 @@
+//! The only way into a guest. A `Session` is one plugin in one exchange: it makes or takes an instance at the first call, keeps it for the later
+//! phases of the same exchange, and throws it away after any failure.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use edgeward_core::phase::Phase;
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use wasmtime::{Store, component::Resource};
+
+use crate::{
+    bindings::{
+        edgeward::plugin::types as wit,
+        exports::edgeward::plugin::{authorize, inspect, lifecycle, observe, transform},
+    },
+    capabilities::head::from_wit,
+    exchange::{Exchange, ExchangeHandle, RequestHandle, ResponseHandle, editable_name, field_value, final_status, is_framing},
+    failure::{FailureKind, PluginFailure, exceeded},
+    interest::Interest,
+    state::{Budget, HostState, Mode},
+    version::{IDLE_LISTS, PluginVersion, classify},
+    wasi::Frozen,
+};
+
+/// An answer of a plugin: checked, framing fields dropped.
+pub type Answer = Response<Bytes>;
+
+/// Verdict of an authorizer. What it says of the caller is in the exchange already.
+#[derive(Debug)]
+pub enum Decision {
+    /// Go on.
+    Allow {
+        /// How long the decision may be reused, in seconds; 0 is not at all.
+        ttl_seconds: u32,
+    },
+    /// Refuse.
+    Deny {
+        /// 401 or 403 usually; 400 to 599.
+        status: StatusCode,
+        /// For log and error body.
+        reason: String,
+        /// Extra header fields.
+        headers: Vec<(HeaderName, HeaderValue)>,
+    },
+    /// Refuse with an answer of the plugin's own.
+    Respond(Answer),
+}
+
+/// What to do after a head.
+#[derive(Debug)]
+pub enum HeadAction {
+    /// Go on.
+    Proceed,
+    /// Hold the head until the body was seen.
+    Hold,
+    /// Answer instead.
+    Respond(Answer),
+}
+
+/// What to do with a body or a chunk of it.
+#[derive(Debug)]
+pub enum BodyAction {
+    /// Pass it.
+    Proceed,
+    /// Put this in its place.
+    Replace(Bytes),
+    /// Answer instead.
+    Respond(Answer),
+}
+
+/// Where a chunk stands in its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyState {
+    /// More follows.
+    More,
+    /// The end.
+    Last,
+    /// Above the buffer limit; passes unseen.
+    TooLarge,
+}
+
+/// Verdict of an inspection.
+#[derive(Debug)]
+pub struct Verdict {
+    /// Refusal, if it is one: status, and an answer in place of the gateway's.
+    pub block: Option<(StatusCode, Option<Answer>)>,
+    /// Rules that matched: id, message, location.
+    pub matched: Vec<(String, String, String)>,
+    /// Labels.
+    pub labels: Vec<String>,
+}
+
+/// What became of an exchange.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Status sent; 0 when the client went before.
+    pub status: u16,
+    /// Reason of a response that the gateway made itself.
+    pub response_type: Option<&'static str>,
+    /// Body bytes from the client.
+    pub request_bytes: u64,
+    /// Body bytes to the client.
+    pub response_bytes: u64,
+    /// Whole duration.
+    pub duration: Duration,
+    /// Time to the upstream's head.
+    pub upstream: Option<Duration>,
+    /// Endpoint that answered.
+    pub endpoint: Option<Arc<str>>,
+    /// Not sent to the end.
+    pub aborted: bool,
+}
+
+/// A running instance of a version.
+pub(crate) struct Instance {
+    pub(crate) store: Store<HostState>,
+    guests: Guests,
+    uses: u32,
+    born: Instant,
+}
+
+struct Guests {
+    authorize: Option<authorize::Guest>,
+    transform: Option<transform::Guest>,
+    inspect: Option<inspect::Guest>,
+    observe: Option<observe::Guest>,
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.store.data().stats.live.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One plugin in one exchange.
+pub struct Session {
+    version: Arc<PluginVersion>,
+    instance: Option<Instance>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Session({:?})", self.version)
+    }
+}
+
+/// Where the exchange is kept between calls. It is empty only while a call runs.
+pub type ExchangeSlot = Option<Box<Exchange>>;
+
+type Failed = (FailureKind, String);
+
+fn request() -> Resource<RequestHandle> {
+    Resource::new_borrow(1)
+}
+fn response() -> Resource<ResponseHandle> {
+    Resource::new_borrow(2)
+}
+fn exchange_handle() -> Resource<ExchangeHandle> {
+    Resource::new_borrow(3)
+}
+
+/// Calls a function of a guest with everything that belongs to it: instance, exchange in and out, budgets, classification, counters.
+macro_rules! enter {
+    ($session:expr, $phase:expr, $slot:expr, $hook:ident . $function:ident ( $($argument:expr),* )) => {{
+        let session: &mut Session = $session;
+        let phase: Phase = $phase;
+        let slot: &mut ExchangeSlot = $slot;
+        let started = Instant::now();
+        // the instance is owned by this call, so that a call that is dropped half-way drops it too
+        let mut instance = session.begin(phase, slot).await?;
+        let wall = session.version.may_wait.then_some(session.version.capabilities.limits.wall_time.0);
+        let result = match &instance.guests.$hook {
+            Some(guest) => bounded(wall, guest.$function(&mut instance.store, $($argument),*)).await,
+            None => Err(exceeded(FailureKind::Trap, concat!("the module does not export `", stringify!($hook), "`"))),
+        };
+        session.end(phase, slot, instance, started, result)?
+    }};
+}
+
+impl Session {
+    /// A session for one exchange. Costs nothing until the first call.
+    #[must_use]
+    pub fn new(version: &Arc<PluginVersion>) -> Self {
+        Self { version: Arc::clone(version), instance: None }
+    }
+
+    /// The version it runs.
+    #[must_use]
+    pub fn version(&self) -> &Arc<PluginVersion> {
+        &self.version
+    }
+
+    /// What the plugin asked for.
+    #[must_use]
+    pub fn interest(&self) -> &Interest {
+        self.version.interest()
+    }
+
+    /// Bytes of linear memory of its instance now; 0 without one.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.instance.as_ref().map_or(0, |instance| instance.store.data().memory_used)
+    }
+
+    /// Hook `authorize`. On `Allow` principal, usage key and context are in the exchange.
+    ///
+    /// # Errors
+    /// The failure; the exchange is as it was before.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops instance and exchange.
+    pub async fn authorize(&mut self, slot: &mut ExchangeSlot) -> Result<Decision, PluginFailure> {
+        let decision =
+            enter!(self, Phase::Authorize, slot, authorize.call_authorize(request(), exchange_handle()));
+        let checked = self.decide(slot, decision);
+        self.checked(Phase::Authorize, slot, checked)
+    }
+
+    fn decide(&self, slot: &mut ExchangeSlot, decision: authorize::Decision) -> Result<Decision, Failed> {
+        match decision {
+            authorize::Decision::Allow(allowed) => {
+                let Some(exchange) = slot.as_deref_mut() else { return Err(lost()) };
+                for fact in allowed.context {
+                    let value = from_wit(fact.value)
+                        .map_err(|error| (FailureKind::InvalidAnswer, format!("context `{}`: {error}", fact.key)))?;
+                    exchange.set_context(self.version.shared_name(), &fact.key, value);
+                }
+                exchange.principal = Some(allowed.principal);
+                exchange.usage_key = allowed.usage_key;
+                Ok(Decision::Allow { ttl_seconds: allowed.ttl_seconds.unwrap_or(0) })
+            }
+            authorize::Decision::Deny(denied) => {
+                let status = refusal(denied.status, "deny")?;
+                let headers = denied
+                    .headers
+                    .into_iter()
+                    .map(|pair| {
+                        let name = editable_name(&pair.name)?;
+                        let value = field_value(&name, pair.value.as_bytes())?;
+                        Ok((name, value))
+                    })
+                    .collect::<Result<_, String>>()
+                    .map_err(invalid)?;
+                Ok(Decision::Deny { status, reason: denied.reason, headers })
+            }
+            authorize::Decision::Respond(answer) => self.answer(answer).map(Decision::Respond),
+        }
+    }
+
+    /// Hook `inspect`.
+    ///
+    /// # Errors
+    /// As [`Session::authorize`].
+    pub async fn inspect(&mut self, slot: &mut ExchangeSlot, body: &[u8], state: BodyState) -> Result<Verdict, PluginFailure> {
+        let verdict =
+            enter!(self, Phase::Inspect, slot, inspect.call_inspect(request(), exchange_handle(), body, state.to_wit()));
+        let block = match verdict.action {
+            inspect::Action::Allow => Ok(None),
+            inspect::Action::Block(blocking) => self.blocking(blocking).map(Some),
+        };
+        let block = self.checked(Phase::Inspect, slot, block)?;
+        Ok(Verdict {
+            block,
+            matched: verdict.matched.into_iter().map(|rule| (rule.id, rule.message, rule.location)).collect(),
+            labels: verdict.labels,
+        })
+    }
+
+    fn blocking(&self, blocking: inspect::Blocking) -> Result<(StatusCode, Option<Answer>), Failed> {
+        let status = refusal(blocking.status, "block")?;
+        let answer = blocking.answer.map(|answer| self.answer(answer)).transpose()?;
+        Ok((status, answer))
+    }
+
+    /// Hook `transform.on-request-head`.
+    ///
+    /// # Errors
+    /// As [`Session::authorize`].
+    pub async fn request_head(&mut self, slot: &mut ExchangeSlot) -> Result<HeadAction, PluginFailure> {
+        let action =
+            enter!(self, Phase::RequestHead, slot, transform.call_on_request_head(request(), exchange_handle()));
+        let action = self.head_action(action);
+        self.checked(Phase::RequestHead, slot, action)
+    }
+
+    /// Hook `transform.on-response-head`.
+    ///
+    /// # Errors
+    /// As [`Session::authorize`].
+    pub async fn response_head(&mut self, slot: &mut ExchangeSlot) -> Result<HeadAction, PluginFailure> {
+        let action = enter!(
+            self,
+            Phase::ResponseHead,
+            slot,
+            transform.call_on_response_head(request(), response(), exchange_handle())
+        );
+        let action = self.head_action(action);
+        self.checked(Phase::ResponseHead, slot, action)
+    }
+
+    /// Hook `transform.on-request-body`.
+    ///
+    /// # Errors
+    /// As [`Session::authorize`].
+    pub async fn request_body(
+        &mut self,
+        slot: &mut ExchangeSlot,
+        chunk: &[u8],
+        state: BodyState,
+    ) -> Result<BodyAction, PluginFailure> {
+        let action = enter!(
+            self,
+            Phase::RequestBody,
+            slot,
+            transform.call_on_request_body(request(), exchange_handle(), chunk, state.to_wit())
+        );
+        let action = self.body_action(action);
+        self.checked(Phase::RequestBody, slot, action)
+    }
+
+    /// Hook `transform.on-response-body`.
+    ///
+    /// # Errors
+    /// As [`Session::authorize`].
+    pub async fn response_body(
+        &mut self,
+        slot: &mut ExchangeSlot,
+        chunk: &[u8],
+        state: BodyState,
+    ) -> Result<BodyAction, PluginFailure> {
+        let action = enter!(
+            self,
+            Phase::ResponseBody,
+            slot,
+            transform.call_on_response_body(request(), response(), exchange_handle(), chunk, state.to_wit())
+        );
+        let action = self.body_action(action);
+        self.checked(Phase::ResponseBody, slot, action)
+    }
+
+    /// Hook `transform.on-gateway-error`: an answer in place of the gateway's, if the plugin gives one.
+    ///
+    /// # Errors
+    /// As [`Session::authorize`].
+    pub async fn gateway_error(
+        &mut self,
+        slot: &mut ExchangeSlot,
+        response_type: &str,
+        status: StatusCode,
+        detail: &str,
+    ) -> Result<Option<Answer>, PluginFailure> {
+        let error = transform::GatewayError {
+            response_type: response_type.to_owned(),
+            status: status.as_u16(),
+            detail: detail.to_owned(),
+        };
+        let answer = enter!(
+            self,
+            Phase::GatewayError,
+            slot,
+            transform.call_on_gateway_error(request(), response(), exchange_handle(), &error)
+        );
+        let answer = answer.map(|answer| self.answer(answer)).transpose();
+        self.checked(Phase::GatewayError, slot, answer)
+    }
+
+    /// Hook `observe.on-complete`.
+    ///
+    /// # Errors
+    /// As [`Session::authorize`].
+    pub async fn observe(&mut self, slot: &mut ExchangeSlot, outcome: &Outcome) -> Result<(), PluginFailure> {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let outcome = observe::Outcome {
+            status: outcome.status,
+            response_type: outcome.response_type.map(str::to_owned),
+            request_bytes: outcome.request_bytes,
+            response_bytes: outcome.response_bytes,
+            duration_us: micros(outcome.duration),
+            upstream_us: outcome.upstream.map(micros),
+            endpoint: outcome.endpoint.as_deref().map(str::to_owned),
+            aborted: outcome.aborted,
+        };
+        enter!(self, Phase::Observe, slot, observe.call_on_complete(request(), exchange_handle(), &outcome));
+        Ok(())
+    }
+
+    /// Gets an instance ready and moves the exchange into it.
+    async fn begin(&mut self, phase: Phase, slot: &mut ExchangeSlot) -> Result<Instance, PluginFailure> {
+        if !self.version.breaker.admits() {
+            return Err(self.failure(phase, (FailureKind::BreakerOpen, "it failed too often in a row".to_owned())));
+        }
+        let mut instance = match self.instance.take() {
+            Some(instance) => instance,
+            None => match Arc::clone(&self.version).obtain().await {
+                Ok(instance) => instance,
+                Err(failed) => return Err(self.failure(phase, failed)),
+            },
+        };
+        let state = instance.store.data_mut();
+        state.exchange = slot.take();
+        state.begin_call(Mode::Serve(phase), self.version.capabilities.limits.cpu_time.0);
+        instance.store.set_epoch_deadline(1);
+        Ok(instance)
+    }
+
+    /// Moves the exchange back, keeps or drops the instance, counts.
+    fn end<T>(
+        &mut self,
+        phase: Phase,
+        slot: &mut ExchangeSlot,
+        mut instance: Instance,
+        started: Instant,
+        result: wasmtime::Result<T>,
+    ) -> Result<T, PluginFailure> {
+        let state = instance.store.data_mut();
+        *slot = state.exchange.take();
+        self.version.stats.call(phase, started.elapsed());
+        match result {
+            Ok(value) => {
+                if let Some(exchange) = slot.as_deref_mut() {
+                    exchange.commit();
+                }
+                self.version.breaker.success();
+                self.instance = Some(instance);
+                Ok(value)
+            }
+            Err(error) => {
+                let failed = classify(state, &error);
+                if let Some(exchange) = slot.as_deref_mut() {
+                    exchange.roll_back();
+                }
+                Err(self.failure(phase, failed))
+            }
+        }
+    }
+
+    fn failure(&self, phase: Phase, (kind, message): Failed) -> PluginFailure {
+        let version = &self.version;
+        version.stats.failure(kind);
+        let failure = PluginFailure {
+            plugin: Arc::clone(version.shared_name()),
+            version: version.version(),
+            digest: version.digest(),
+            phase,
+            kind,
+            message,
+        };
+        // overload is not the version's fault, and an open breaker no new failure
+        if !matches!(kind, FailureKind::Capacity | FailureKind::BreakerOpen) && version.breaker.failure() {
+            tracing::error!(plugin = version.name(), version = version.version(), digest = %version.digest(), %failure, "plugin breaker opened");
+        }
+        failure
+    }
+
+    /// Turns what is wrong with an answer into a failure of the plugin.
+    fn checked<T>(&mut self, phase: Phase, slot: &mut ExchangeSlot, checked: Result<T, Failed>) -> Result<T, PluginFailure> {
+        match checked {
+            Ok(value) => {
+                if let Some(exchange) = slot.as_deref_mut() {
+                    exchange.commit();
+                }
+                Ok(value)
+            }
+            Err(failed) => {
+                if let Some(exchange) = slot.as_deref_mut() {
+                    exchange.roll_back();
+                }
+                self.instance = None;
+                Err(self.failure(phase, failed))
+            }
+        }
+    }
+
+    fn head_action(&self, action: transform::HeadAction) -> Result<HeadAction, Failed> {
+        Ok(match action {
+            transform::HeadAction::Proceed => HeadAction::Proceed,
+            transform::HeadAction::Hold => HeadAction::Hold,
+            transform::HeadAction::Respond(answer) => HeadAction::Respond(self.answer(answer)?),
+        })
+    }
+
+    fn body_action(&self, action: transform::BodyAction) -> Result<BodyAction, Failed> {
+        Ok(match action {
+            transform::BodyAction::Proceed => BodyAction::Proceed,
+            transform::BodyAction::Replace(bytes) => BodyAction::Replace(Bytes::from(bytes)),
+            transform::BodyAction::Respond(answer) => BodyAction::Respond(self.answer(answer)?),
+        })
+    }
+
+    /// Checks an answer and turns it into a response.
+    fn answer(&self, answer: wit::Answer) -> Result<Answer, Failed> {
+        let limit = self.version.capabilities.limits.host_buffers;
+        let size = answer.body.len() + answer.headers.iter().map(|header| header.name.len() + header.value.len()).sum::<usize>();
+        if size as u64 > limit.0 {
+            return Err((FailureKind::HostBuffer, format!("answer of {size} bytes exceeds `limits.host-buffers` of {limit}")));
+        }
+        let mut response = Response::new(Bytes::from(answer.body));
+        *response.status_mut() = final_status(answer.status).map_err(invalid)?;
+        for header in answer.headers {
+            let name = HeaderName::from_bytes(header.name.as_bytes())
+                .map_err(|_ignored| invalid(format!("answer: `{}` is not a field name", header.name)))?;
+            if is_framing(&name) {
+                continue;
+            }
+            let value = field_value(&name, &header.value).map_err(invalid)?;
+            response.headers_mut().append(name, value);
+        }
+        Ok(response)
+    }
+}
+
+/// A status that a refusal can have.
+fn refusal(status: u16, what: &str) -> Result<StatusCode, Failed> {
+    match final_status(status) {
+        Ok(code) if status >= 400 => Ok(code),
+        _ => Err(invalid(format!("{what} with status {status}, which is not between 400 and 599"))),
+    }
+}
+
+fn invalid(message: String) -> Failed {
+    (FailureKind::InvalidAnswer, message)
+}
+
+fn lost() -> Failed {
+    (FailureKind::Trap, "the exchange was lost".to_owned())
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let (Some(mut instance), Some(reuse)) = (self.instance.take(), self.version.reuse) else { return };
+        instance.store.data_mut().exchange = None;
+        if instance.uses < reuse.requests && instance.born.elapsed() < reuse.ttl.0 {
+            let mut idle = self.version.idle_list().lock();
+            // more idle instances than this were a burst
+            if idle.len() < 64 {
+                idle.push(instance);
+            }
+        }
+    }
+}
+
+impl PluginVersion {
+    /// Idle instances of this thread.
+    fn idle_list(&self) -> &parking_lot::Mutex<Vec<Instance>> {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            static MINE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % IDLE_LISTS;
+        }
+        let mine = MINE.with(|mine| *mine);
+        // `MINE` is a remainder of the length
+        #[expect(clippy::indexing_slicing, reason = "the index is a remainder of the length")]
+        &self.idle[mine]
+    }
+
+    /// An instance: an idle one where reuse allows it, else a new one.
+    async fn obtain(&self) -> Result<Instance, Failed> {
+        if let Some(reuse) = self.reuse {
+            let mut idle = self.idle_list().lock();
+            while let Some(mut instance) = idle.pop() {
+                if instance.born.elapsed() < reuse.ttl.0 {
+                    instance.uses += 1;
+                    instance.store.data_mut().budget = Budget::of(&self.capabilities.limits);
+                    return Ok(instance);
+                }
+            }
+        }
+        self.instantiate().await
+    }
+
+    async fn instantiate(&self) -> Result<Instance, Failed> {
+        let mut store = self.store(Mode::Init, &Frozen::default());
+        store.data_mut().begin_call(Mode::Init, self.capabilities.limits.init_time.0);
+        let made = self.pre.instantiate_async(&mut store).await;
+        let made = match made {
+            Ok(instance) => self.guests(&mut store, &instance).map(|guests| (instance, guests)),
+            Err(error) => Err(error),
+        };
+        let (instance, guests) = made.map_err(|error| classify(store.data_mut(), &error))?;
+        if !self.snapshotted {
+            self.init(&mut store, &instance).await?;
+        }
+        self.stats.instances.fetch_add(1, Ordering::Relaxed);
+        self.stats.live.fetch_add(1, Ordering::Relaxed);
+        Ok(Instance { store, guests, uses: 1, born: Instant::now() })
+    }
+
+    fn guests(&self, store: &mut Store<HostState>, instance: &wasmtime::component::Instance) -> wasmtime::Result<Guests> {
+        let indices = &self.indices;
+        Ok(Guests {
+            authorize: indices.authorize.as_ref().map(|indices| indices.load(&mut *store, instance)).transpose()?,
+            transform: indices.transform.as_ref().map(|indices| indices.load(&mut *store, instance)).transpose()?,
+            inspect: indices.inspect.as_ref().map(|indices| indices.load(&mut *store, instance)).transpose()?,
+            observe: indices.observe.as_ref().map(|indices| indices.load(&mut *store, instance)).transpose()?,
+        })
+    }
+
+    /// Runs `init` in an instance that did not start from a snapshot.
+    async fn init(&self, store: &mut Store<HostState>, instance: &wasmtime::component::Instance) -> Result<(), Failed> {
+        let wall = Some(self.capabilities.limits.init_time.0.saturating_mul(4));
+        let answer = match self.indices.lifecycle.load(&mut *store, instance) {
+            Ok(guest) => bounded(wall, guest.call_init(&mut *store, &self.config)).await,
+            Err(error) => Err(error),
+        };
+        match answer {
+            Ok(Ok(lifecycle::Interest { .. })) => {
+                let state = store.data_mut();
+                state.matchers = std::mem::take(&mut state.built).into();
+                Ok(())
+            }
+            Ok(Err(message)) => Err((FailureKind::Init, message)),
+            Err(error) => Err(classify(store.data_mut(), &error)),
+        }
+    }
+}
+
+/// Ends a call after this wall time.
+async fn bounded<T>(
+    wall: Option<Duration>,
+    call: impl Future<Output = wasmtime::Result<T>>,
+) -> wasmtime::Result<T> {
+    let Some(wall) = wall else { return call.await };
+    match tokio::time::timeout(wall, call).await {
+        Ok(result) => result,
+        Err(_elapsed) => {
+            Err(exceeded(FailureKind::WallTime, format!("took longer than {} ms, host calls included", wall.as_millis())))
+        }
+    }
+}
+
+impl BodyState {
+    const fn to_wit(self) -> wit::BodyState {
+        match self {
+            Self::More => wit::BodyState::More,
+            Self::Last => wit::BodyState::Last,
+            Self::TooLarge => wit::BodyState::TooLarge,
+        }
+    }
+}

@@ -1,0 +1,628 @@
+//! A live version of a plugin binding: from the bytes of a module to something that requests can be run through.
+//! validate -> grants -> init -> snapshot -> compile -> `InstancePre`, or all of it from the cache.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use edgeward_core::{
+    config::{Isolation, OnError, Plugin, Reuse},
+    ids::Digest,
+    phase::Phase,
+};
+use parking_lot::Mutex;
+use serde::Serialize;
+use wasmtime::{
+    Store,
+    component::{Component, InstancePre, Linker},
+};
+use wasmtime_wizer::{WasmtimeWizerComponent, Wizer};
+
+use crate::{
+    RuntimeInner,
+    artifact::{self, Cache, Meta},
+    bindings::exports::edgeward::plugin as hooks,
+    capabilities::{Capabilities, matcher::Matcher},
+    failure::{Exceeded, FailureKind, LoadError},
+    interest::Interest,
+    manifest::{self, ModuleInfo, Wrong},
+    session::Instance,
+    state::{Budget, CpuMeter, HostState, Mode},
+    stats::{Stats, StatsView},
+    wasi::{self, Frozen},
+};
+
+/// What to make a version of.
+#[derive(Clone, Debug)]
+pub struct VersionSpec {
+    /// Name of the binding.
+    pub name: String,
+    /// Number of the version; 0 is what the configuration file says.
+    pub version: u64,
+    /// The binding's settings.
+    pub settings: Plugin,
+    /// Folder that relative paths in grants start from.
+    pub base_dir: PathBuf,
+}
+
+/// What happened while a version was made.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LoadReport {
+    /// What the plugin asked for.
+    pub interest: Interest,
+    /// `taken`, or why there is none.
+    pub snapshot: String,
+    /// How instances are shared: `request` or `reuse(requests, ttl)`.
+    pub isolation: String,
+    /// True when compiled code came from the cache.
+    pub from_cache: bool,
+    /// Time for `init`, in milliseconds, instrumenting and compiling for it included; 0 from the cache.
+    pub init_ms: f64,
+    /// Time for the snapshot, in milliseconds; 0 from the cache.
+    pub snapshot_ms: f64,
+    /// Time to compile or to read from the cache, in milliseconds.
+    pub compile_ms: f64,
+    /// Everything, in milliseconds.
+    pub total_ms: f64,
+    /// Size of the component that runs (with its snapshot), in bytes; 0 from the cache.
+    pub component_bytes: u64,
+    /// Capabilities that the module imports, does not need with this configuration and was not granted: calls to them are refused.
+    pub ungranted: Vec<String>,
+}
+
+/// A live version of a binding.
+pub struct PluginVersion {
+    pub(crate) runtime: Arc<RuntimeInner>,
+    pub(crate) pre: InstancePre<HostState>,
+    pub(crate) indices: Indices,
+    pub(crate) capabilities: Arc<Capabilities>,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) matchers: Arc<[Matcher]>,
+    pub(crate) snapshotted: bool,
+    pub(crate) config: String,
+    pub(crate) reuse: Option<Reuse>,
+    /// Idle instances for reuse; one list per worker thread, so that the locks are not contended.
+    pub(crate) idle: [Mutex<Vec<Instance>>; IDLE_LISTS],
+    pub(crate) breaker: Breaker,
+    pub(crate) uses_wasi: bool,
+    /// True when a call may wait for something outside, so that wall time has to be watched.
+    pub(crate) may_wait: bool,
+    on_error: Option<OnError>,
+    info: ModuleInfo,
+    report: LoadReport,
+}
+
+/// Lists of idle instances.
+pub(crate) const IDLE_LISTS: usize = 16;
+
+impl std::fmt::Debug for PluginVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PluginVersion({} version {} {})", self.name(), self.version(), self.digest().short())
+    }
+}
+
+/// Where the exports of a component are, looked up once.
+pub(crate) struct Indices {
+    pub(crate) lifecycle: hooks::lifecycle::GuestIndices,
+    pub(crate) authorize: Option<hooks::authorize::GuestIndices>,
+    pub(crate) transform: Option<hooks::transform::GuestIndices>,
+    pub(crate) inspect: Option<hooks::inspect::GuestIndices>,
+    pub(crate) observe: Option<hooks::observe::GuestIndices>,
+}
+
+impl Indices {
+    fn new(pre: &InstancePre<HostState>, exported: &[String]) -> wasmtime::Result<Self> {
+        let has = |name: &str| exported.iter().any(|hook| hook == name);
+        Ok(Self {
+            lifecycle: hooks::lifecycle::GuestIndices::new(pre)?,
+            authorize: has("authorize").then(|| hooks::authorize::GuestIndices::new(pre)).transpose()?,
+            transform: has("transform").then(|| hooks::transform::GuestIndices::new(pre)).transpose()?,
+            inspect: has("inspect").then(|| hooks::inspect::GuestIndices::new(pre)).transpose()?,
+            observe: has("observe").then(|| hooks::observe::GuestIndices::new(pre)).transpose()?,
+        })
+    }
+}
+
+/// Stops calling a version that keeps failing. After `open_time` one call may try again.
+pub(crate) struct Breaker {
+    settings: edgeward_core::config::Breaker,
+    born: Instant,
+    failures: AtomicU32,
+    /// Milliseconds after `born` until which it is open; 0 when closed.
+    open_until: AtomicU64,
+}
+
+impl Breaker {
+    fn new(settings: edgeward_core::config::Breaker) -> Self {
+        Self { settings, born: Instant::now(), failures: AtomicU32::new(0), open_until: AtomicU64::new(0) }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// True when a call may be made. While open, one call per `open_time` may.
+    pub(crate) fn admits(&self) -> bool {
+        let until = self.open_until.load(Ordering::Relaxed);
+        if until == 0 {
+            return true;
+        }
+        let now = self.now();
+        let next = now + u64::try_from(self.settings.open_time.0.as_millis()).unwrap_or(u64::MAX / 2).max(1);
+        now >= until && self.open_until.compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    pub(crate) fn success(&self) {
+        if self.failures.load(Ordering::Relaxed) != 0 {
+            self.failures.store(0, Ordering::Relaxed);
+            self.open_until.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a failure; true when it opened the breaker.
+    pub(crate) fn failure(&self) -> bool {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if self.settings.failures == 0 || failures < self.settings.failures {
+            return false;
+        }
+        let until = self.now() + u64::try_from(self.settings.open_time.0.as_millis()).unwrap_or(u64::MAX / 2).max(1);
+        self.open_until.swap(until, Ordering::Relaxed) == 0
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.open_until.load(Ordering::Relaxed) != 0
+    }
+}
+
+impl PluginVersion {
+    /// Name of the binding.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.capabilities.plugin
+    }
+    /// The name, shared.
+    #[must_use]
+    pub fn shared_name(&self) -> &Arc<str> {
+        &self.capabilities.plugin
+    }
+    /// Number of the version.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.capabilities.version
+    }
+    /// Module.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.info.digest
+    }
+    /// What the module is.
+    #[must_use]
+    pub fn info(&self) -> &ModuleInfo {
+        &self.info
+    }
+    /// How it was made.
+    #[must_use]
+    pub fn report(&self) -> &LoadReport {
+        &self.report
+    }
+    /// What it asked for.
+    #[must_use]
+    pub fn interest(&self) -> &Interest {
+        &self.report.interest
+    }
+    /// Its counters.
+    #[must_use]
+    pub fn stats(&self) -> StatsView {
+        self.stats.view()
+    }
+    /// True while its breaker is open.
+    #[must_use]
+    pub fn breaker_open(&self) -> bool {
+        self.breaker.is_open()
+    }
+    /// Largest body that it may collect, in bytes.
+    #[must_use]
+    pub fn body_limit(&self) -> u64 {
+        self.capabilities.limits.body.0
+    }
+    /// What happens to a request when it fails in this phase.
+    #[must_use]
+    pub fn on_error(&self, phase: Phase) -> &OnError {
+        self.on_error.as_ref().unwrap_or(if phase == Phase::Observe { &OnError::Open } else { &OnError::Closed })
+    }
+
+    /// A store for a new instance.
+    pub(crate) fn store(&self, mode: Mode, frozen: &Frozen) -> Store<HostState> {
+        new_store(&self.runtime, &self.capabilities, &self.stats, &self.matchers, self.uses_wasi, mode, frozen)
+    }
+}
+
+fn new_store(
+    runtime: &RuntimeInner,
+    capabilities: &Arc<Capabilities>,
+    stats: &Arc<Stats>,
+    matchers: &Arc<[Matcher]>,
+    uses_wasi: bool,
+    mode: Mode,
+    frozen: &Frozen,
+) -> Store<HostState> {
+    let state = HostState {
+        exchange: None,
+        budget: Budget::of(&capabilities.limits),
+        wasi: uses_wasi.then(|| Box::new(wasi::context(&capabilities.plugin, frozen))),
+        capabilities: Arc::clone(capabilities),
+        stats: Arc::clone(stats),
+        mode,
+        matchers: Arc::clone(matchers),
+        built: Vec::new(),
+        memory_used: 0,
+        memory_refused: false,
+        cpu: CpuMeter::default(),
+        cpu_limit: Duration::MAX,
+        panic: None,
+    };
+    let mut store = Store::new(&runtime.engine, state);
+    store.limiter(|state| state);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(HostState::on_tick);
+    store
+}
+
+/// Everything that loading needs to know while it goes on.
+struct Loading {
+    runtime: Arc<RuntimeInner>,
+    spec: VersionSpec,
+    info: ModuleInfo,
+    capabilities: Arc<Capabilities>,
+    stats: Arc<Stats>,
+    config: String,
+    uses_wasi: bool,
+    /// Imports without a grant.
+    ungranted: Vec<String>,
+}
+
+/// What came out of compiling.
+struct Compiled {
+    component: Component,
+    interest: Interest,
+    matchers: Vec<Matcher>,
+    no_snapshot: Option<String>,
+    from_cache: bool,
+    init_ms: f64,
+    snapshot_ms: f64,
+    compile_ms: f64,
+    component_bytes: u64,
+}
+
+pub(crate) fn inspect(wasm: &[u8]) -> Result<ModuleInfo, LoadError> {
+    let digest = artifact::digest(wasm);
+    manifest::component(wasm)
+        .and_then(|(component, kind)| manifest::read(&component, kind, digest, wasm.len() as u64))
+        .map_err(|wrong| wrong_module("", digest, wrong))
+}
+
+fn wrong_module(plugin: &str, digest: Digest, wrong: Wrong) -> LoadError {
+    let plugin = plugin.to_owned();
+    match wrong {
+        Wrong::Invalid(message) => LoadError::Invalid { plugin, digest, message },
+        Wrong::World(message) => LoadError::WrongWorld { plugin, digest, message },
+    }
+}
+
+fn host(plugin: &str, message: impl std::fmt::Display) -> LoadError {
+    LoadError::Host { plugin: plugin.to_owned(), message: message.to_string() }
+}
+
+pub(crate) async fn load(
+    runtime: &Arc<RuntimeInner>,
+    wasm: &[u8],
+    spec: VersionSpec,
+) -> Result<Arc<PluginVersion>, LoadError> {
+    let started = Instant::now();
+    let digest = artifact::digest(wasm);
+    let wrong = |wrong| wrong_module(&spec.name, digest, wrong);
+    let (component, kind) = manifest::component(wasm).map_err(wrong)?;
+    let info = manifest::read(&component, kind, digest, wasm.len() as u64).map_err(wrong)?;
+    let ungranted: Vec<String> =
+        info.capabilities.iter().filter(|name| !manifest::granted(name, &spec.settings.grants)).cloned().collect();
+    // WASI cannot be answered with a refusal: a guest that imports it needs it from its first instruction on
+    if ungranted.iter().any(|name| name == "wasi") {
+        return Err(LoadError::NotGranted { plugin: spec.name, digest, message: "wasi".to_owned() });
+    }
+    let capabilities = Capabilities::open(
+        Arc::from(spec.name.as_str()),
+        spec.version,
+        spec.settings.limits.clone(),
+        &spec.settings.grants,
+        &spec.base_dir,
+        &runtime.stores,
+    )
+    .map_err(|message| host(&spec.name, message))?;
+    let loading = Loading {
+        runtime: Arc::clone(runtime),
+        uses_wasi: info.capabilities.iter().any(|name| name == "wasi"),
+        capabilities: Arc::new(capabilities),
+        stats: Arc::default(),
+        config: spec.settings.config.to_string(),
+        ungranted,
+        info,
+        spec,
+    };
+    let compiled = loading.compile(&component).await?;
+    loading.finish(compiled, started)
+}
+
+impl Loading {
+    async fn compile(&self, component: &[u8]) -> Result<Compiled, LoadError> {
+        let engine = &self.runtime.engine;
+        let started = Instant::now();
+        let memory = self.capabilities.limits.memory.0;
+        let key = Cache::key(engine, &self.info.digest.0, &self.config, memory);
+        if let Some(cache) = &self.runtime.cache
+            && let Some((component, meta)) = cache.load(engine, &key)
+        {
+            let matchers = meta.matchers.into_iter().map(Matcher::build).collect::<Result<Vec<_>, _>>();
+            return Ok(Compiled {
+                component,
+                interest: self.checked(meta.interest)?,
+                matchers: matchers.map_err(|error| host(&self.spec.name, error))?,
+                no_snapshot: meta.no_snapshot,
+                from_cache: true,
+                init_ms: 0.0,
+                snapshot_ms: 0.0,
+                compile_ms: ms(started),
+                component_bytes: 0,
+            });
+        }
+        let compiled = self.compile_anew(component).await?;
+        self.runtime.compiled.fetch_add(1, Ordering::Relaxed);
+        if let Some(cache) = &self.runtime.cache {
+            let meta = Meta {
+                interest: compiled.interest.clone(),
+                matchers: compiled.matchers.iter().map(|matcher| matcher.source.clone()).collect(),
+                no_snapshot: compiled.no_snapshot.clone(),
+            };
+            cache.store(&key, &compiled.component, &meta);
+        }
+        Ok(compiled)
+    }
+
+    async fn compile_anew(&self, component: &[u8]) -> Result<Compiled, LoadError> {
+        let started = Instant::now();
+        let wizer = Wizer::new();
+        let (instrumented, mut no_snapshot) = match wizer.instrument_component(component) {
+            Ok(instrumented) => (Some(instrumented), None),
+            Err(error) => (None, Some(format!("the module cannot be snapshotted: {error:#}"))),
+        };
+        let bytes = instrumented.as_ref().map_or(component, |(_, bytes)| bytes);
+        let for_init = self.compiled_component(bytes).await?;
+        let frozen = Frozen::default();
+        let mut store = new_store(
+            &self.runtime,
+            &self.capabilities,
+            &self.stats,
+            &Arc::from([]),
+            self.uses_wasi,
+            Mode::Init,
+            &frozen,
+        );
+        let linker = self.linker();
+        store.data_mut().begin_call(Mode::Init, self.capabilities.limits.init_time.0);
+        let instance = linker
+            .instantiate_async(&mut store, &for_init)
+            .await
+            .map_err(|error| self.init_failed(&mut store, &error))?;
+        let interest = self.run_init(&mut store, &instance, &frozen).await?;
+        let init_ms = ms(started);
+        if frozen.seed.load(Ordering::Relaxed) {
+            no_snapshot = Some("init took a seed for hash tables (wasi:random/insecure-seed), which must differ between instances".to_owned());
+        }
+        let matchers = std::mem::take(&mut store.data_mut().built);
+        let started = Instant::now();
+        let snapshot = match (&instrumented, &no_snapshot) {
+            (Some((context, _)), None) => {
+                match wizer.snapshot_component(context, &mut WasmtimeWizerComponent { store: &mut store, instance }).await {
+                    Ok(bytes) => Some(bytes),
+                    Err(error) => {
+                        no_snapshot = Some(format!("the snapshot failed: {error:#}"));
+                        None
+                    }
+                }
+            }
+            _ => None,
+        };
+        drop(store);
+        let snapshot_ms = ms(started);
+        let started = Instant::now();
+        let (component, component_bytes) = match (&snapshot, instrumented) {
+            (Some(bytes), _) => (self.compiled_component(bytes).await?, bytes.len()),
+            // without instrumentation the component for init is the original one
+            (None, None) => (for_init, component.len()),
+            (None, Some(_)) => (self.compiled_component(component).await?, component.len()),
+        };
+        Ok(Compiled {
+            component,
+            interest,
+            matchers,
+            no_snapshot,
+            from_cache: false,
+            init_ms,
+            snapshot_ms,
+            compile_ms: ms(started),
+            component_bytes: component_bytes as u64,
+        })
+    }
+
+    /// Compiles on a thread that may block.
+    async fn compiled_component(&self, bytes: &[u8]) -> Result<Component, LoadError> {
+        let engine = self.runtime.engine.clone();
+        let bytes = bytes.to_vec();
+        let compiled = tokio::task::spawn_blocking(move || Component::new(&engine, bytes)).await;
+        let invalid = |message| LoadError::Invalid { plugin: self.spec.name.clone(), digest: self.info.digest, message };
+        match compiled {
+            Ok(Ok(component)) => Ok(component),
+            Ok(Err(error)) => Err(invalid(format!("{error:#}"))),
+            Err(_panic) => Err(invalid("the module makes the compiler fail".to_owned())),
+        }
+    }
+
+    fn linker(&self) -> &Linker<HostState> {
+        if self.uses_wasi { &self.runtime.linker_wasi } else { &self.runtime.linker }
+    }
+
+    async fn run_init(
+        &self,
+        store: &mut Store<HostState>,
+        instance: &wasmtime::component::Instance,
+        frozen: &Frozen,
+    ) -> Result<Interest, LoadError> {
+        let pre = instance.instance_pre(&*store);
+        let answer = match hooks::lifecycle::GuestIndices::new(&pre).and_then(|indices| indices.load(&mut *store, instance)) {
+            Ok(guest) => {
+                let wall = self.capabilities.limits.init_time.0.saturating_mul(4);
+                match tokio::time::timeout(wall, guest.call_init(&mut *store, &self.config)).await {
+                    Ok(answer) => answer,
+                    Err(_elapsed) => Err(crate::failure::exceeded(
+                        FailureKind::WallTime,
+                        format!("init took longer than {} ms", wall.as_millis()),
+                    )),
+                }
+            }
+            Err(error) => Err(error),
+        };
+        let answer = answer.map_err(|error| self.init_failed(store, &error))?;
+        if frozen.refused.load(Ordering::Relaxed) {
+            return Err(LoadError::InitFailed {
+                plugin: self.spec.name.clone(),
+                kind: FailureKind::Denied,
+                message: "init may not use a clock (wasi:clocks): the time would be frozen into the snapshot".to_owned(),
+            });
+        }
+        match answer {
+            Ok(interest) => self.checked(Interest::from_wit(interest)),
+            Err(message) => Err(LoadError::InitRefused { plugin: self.spec.name.clone(), message }),
+        }
+    }
+
+    fn checked(&self, interest: Interest) -> Result<Interest, LoadError> {
+        let settings = &self.spec.settings;
+        let missing: Vec<_> =
+            interest.capabilities.iter().filter(|name| !manifest::granted(name, &settings.grants)).map(String::as_str).collect();
+        if !missing.is_empty() {
+            return Err(LoadError::NotGranted {
+                plugin: self.spec.name.clone(),
+                digest: self.info.digest,
+                message: missing.join(", "),
+            });
+        }
+        match interest.check(&self.info.hooks, &settings.limits) {
+            Ok(()) => Ok(interest),
+            Err(message) => Err(LoadError::Interest { plugin: self.spec.name.clone(), message }),
+        }
+    }
+
+    fn init_failed(&self, store: &mut Store<HostState>, error: &wasmtime::Error) -> LoadError {
+        let (kind, message) = classify(store.data_mut(), error);
+        LoadError::InitFailed { plugin: self.spec.name.clone(), kind, message }
+    }
+
+    fn finish(self, compiled: Compiled, started: Instant) -> Result<Arc<PluginVersion>, LoadError> {
+        let failed = |error: wasmtime::Error| LoadError::WrongWorld {
+            plugin: self.spec.name.clone(),
+            digest: self.info.digest,
+            message: format!("{error:#}"),
+        };
+        let pre = self.linker().instantiate_pre(&compiled.component).map_err(failed)?;
+        let indices = Indices::new(&pre, &self.info.hooks).map_err(failed)?;
+        let snapshotted = compiled.no_snapshot.is_none();
+        let reuse = match (self.spec.settings.isolation, snapshotted) {
+            (Isolation::Reuse(reuse), _) => Some(reuse),
+            (Isolation::Request, false) => Some(Reuse::default()),
+            (Isolation::Request, true) => None,
+        };
+        let isolation = reuse.map_or_else(
+            || "request".to_owned(),
+            |reuse| format!("reuse({}, {})", reuse.requests, reuse.ttl),
+        );
+        let report = LoadReport {
+            interest: compiled.interest,
+            snapshot: compiled.no_snapshot.unwrap_or_else(|| "taken".to_owned()),
+            isolation,
+            from_cache: compiled.from_cache,
+            init_ms: compiled.init_ms,
+            snapshot_ms: compiled.snapshot_ms,
+            compile_ms: compiled.compile_ms,
+            total_ms: ms(started),
+            component_bytes: compiled.component_bytes,
+            ungranted: self.ungranted,
+        };
+        let version = Arc::new(PluginVersion {
+            runtime: Arc::clone(&self.runtime),
+            pre,
+            indices,
+            may_wait: self.uses_wasi || self.info.capabilities.iter().any(|name| name == "http"),
+            capabilities: self.capabilities,
+            stats: self.stats,
+            matchers: compiled.matchers.into(),
+            snapshotted,
+            config: self.config,
+            reuse,
+            idle: Default::default(),
+            breaker: Breaker::new(self.spec.settings.breaker.clone()),
+            uses_wasi: self.uses_wasi,
+            on_error: self.spec.settings.on_error,
+            info: self.info,
+            report,
+        });
+        let mut versions = self.runtime.versions.lock();
+        versions.retain(|known| known.strong_count() > 0);
+        versions.push(Arc::downgrade(&version));
+        drop(versions);
+        Ok(version)
+    }
+}
+
+fn ms(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1000.0
+}
+
+/// What kind of failure an error of wasmtime is, and its text for the operator.
+pub(crate) fn classify(state: &mut HostState, error: &wasmtime::Error) -> (FailureKind, String) {
+    if let Some(exceeded) = error.downcast_ref::<Exceeded>() {
+        return (exceeded.kind, exceeded.message.clone());
+    }
+    if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+        return (FailureKind::Capacity, format!("{error}"));
+    }
+    if state.memory_refused {
+        let limit = state.capabilities.limits.memory;
+        return (FailureKind::Memory, format!("asked for more than {limit} of memory and did not survive the refusal"));
+    }
+    let text = trap_text(error);
+    match state.panic.take() {
+        Some(panic) => (FailureKind::Trap, format!("{panic}: {text}")),
+        None => (FailureKind::Trap, text),
+    }
+}
+
+/// Cause and the first frames of a trap, with file and line where the module has them.
+fn trap_text(error: &wasmtime::Error) -> String {
+    let cause = error.root_cause().to_string();
+    let Some(backtrace) = error.downcast_ref::<wasmtime::WasmBacktrace>() else { return cause };
+    let mut places = backtrace.frames().iter().filter_map(|frame| {
+        let name = frame.func_name().unwrap_or("?");
+        let symbol = frame.symbols().iter().find(|symbol| symbol.file().is_some());
+        let place = symbol.and_then(|symbol| Some(format!("{}:{}", symbol.file()?, symbol.line()?)));
+        let name = symbol.and_then(|symbol| symbol.name()).unwrap_or(name);
+        let plumbing = ["core::", "std::", "alloc::", "__rust", "rust_panic", "abort"].iter().any(|front| name.starts_with(front));
+        (!plumbing).then(|| place.map_or_else(|| name.to_owned(), |place| format!("{name} at {place}")))
+    });
+    let shown: Vec<_> = places.by_ref().take(4).collect();
+    if shown.is_empty() { cause } else { format!("{cause}: in {}", shown.join(", from ")) }
+}

@@ -1,0 +1,48 @@
+//! `cargo xtask ci`: every check of a change, cheap ones first, the test summary last. `.ci/run` calls this.
+
+use std::io::IsTerminal as _;
+use std::time::Instant;
+
+use anyhow::Context as _;
+
+use crate::command::{self, cargo};
+use crate::workspace::Workspace;
+use crate::{Check, docs, guests, test, wit};
+
+type Step = (&'static str, fn(&Workspace) -> anyhow::Result<()>);
+
+const STEPS: &[Step] = &[
+    ("fmt", |_| fmt()),
+    ("wit", |workspace| wit::run(workspace, Check { check: true })),
+    ("guests", |workspace| {
+        guests::run(workspace, &guests::Options::default())
+    }),
+    ("clippy", |_| {
+        command::run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    }),
+    ("docs", |workspace| docs::run(workspace, Check { check: true })),
+    ("test", |_| test::tests(&[], Some("ci"))),
+];
+
+fn fmt() -> anyhow::Result<()> {
+    let mut fmt = cargo();
+    fmt.args(["fmt", "--all", "--check"]);
+    if !std::io::stdout().is_terminal() {
+        fmt.args(["--", "--color", "never"]); // rustfmt goes by TERM alone
+    }
+    command::run(&mut fmt).context("run `cargo fmt --all`")
+}
+
+/// Runs every step and stops at the first that fails.
+///
+/// # Errors
+/// The failed step, by name.
+pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
+    let started = Instant::now();
+    for (name, step) in STEPS {
+        println!("ci: {name}");
+        step(workspace).with_context(|| format!("ci step {name} failed"))?;
+    }
+    println!("ci: passed in {} s", started.elapsed().as_secs());
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! `cargo xtask docs`: the pages that the gateway itself writes, so that they cannot differ from the code.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+
+use crate::Check;
+use crate::command::{self, cargo};
+use crate::workspace::Workspace;
+
+/// File below docs/, and the arguments of `edgeward` that print it.
+const PAGES: [(&str, &[&str]); 3] = [
+    ("gateway.schema.json", &["schema"]),
+    ("config.md", &["schema", "--markdown"]),
+    ("errors.md", &["schema", "--errors"]),
+];
+
+/// Writes every generated page, or compares all of them and reports each difference.
+///
+/// # Errors
+/// The gateway does not build or print a page; with `check`, a page is out of date.
+pub(crate) fn run(workspace: &Workspace, check: Check) -> anyhow::Result<()> {
+    command::run(cargo().args(["build", "--package", "edgeward"]))?;
+    let mut stale = Vec::new();
+    for (name, args) in PAGES {
+        let mut text = command::output(
+            cargo()
+                .args(["run", "--quiet", "--package", "edgeward", "--"])
+                .args(args),
+        )?;
+        if text.trim().is_empty() {
+            bail!("`edgeward {}` printed nothing for docs/{name}", args.join(" "));
+        }
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        let path = workspace.root.join("docs").join(name);
+        let old = read(&path)?;
+        if old.as_deref() == Some(text.as_str()) {
+            println!("docs: {name:<24} up to date");
+        } else if check.check {
+            let old = old.unwrap_or_default();
+            stale.push(format!("docs/{name} {}", first_difference(&old, &text)));
+        } else {
+            std::fs::write(&path, &text).with_context(|| format!("cannot write {}", path.display()))?;
+            println!("docs: {name:<24} written");
+        }
+    }
+    if !stale.is_empty() {
+        bail!(
+            "generated files are out of date, run `cargo xtask docs`:\n  {}",
+            stale.join("\n  ")
+        );
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> anyhow::Result<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+/// Where and how two texts differ first.
+fn first_difference(old: &str, new: &str) -> String {
+    let (mut old, mut new) = (old.lines(), new.lines());
+    for number in 1.. {
+        match (old.next(), new.next()) {
+            (None, None) => break,
+            (was, is) if was == is => {}
+            (was, is) => {
+                let shown = |line: Option<&str>| {
+                    line.map_or("the end".to_owned(), |line| format!("`{}`", line.trim()))
+                };
+                return format!("line {number}: is {}, should be {}", shown(was), shown(is));
+            }
+        }
+    }
+    "differs only in line ends".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_difference_names_line_and_both_sides() {
+        assert_eq!(
+            first_difference("a\n b\n", "a\n c\n"),
+            "line 2: is `b`, should be `c`"
+        );
+        assert_eq!(first_difference("", "a\n"), "line 1: is the end, should be `a`");
+        assert_eq!(
+            first_difference("a\nb\n", "a\n"),
+            "line 2: is `b`, should be the end"
+        );
+        assert_eq!(first_difference("a\r\n", "a\n"), "differs only in line ends");
+    }
+}

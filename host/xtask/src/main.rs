@@ -1,0 +1,117 @@
+//! Tasks for people who work on Edgeward: `cargo xtask <task>`. One file per task; `workspace.rs` knows the
+//! tree, `command.rs` starts programs. Depends on no Edgeward crate, so that it builds in seconds.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line tool talks to its terminal"
+)]
+
+mod bench;
+mod ci;
+mod command;
+mod demo;
+mod docs;
+mod foreign;
+mod guests;
+mod test;
+mod toolchain;
+mod wit;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// Tasks for people who work on Edgeward.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build every plugin, example guest and test guest to a component in <target>/guests.
+    Guests(guests::Options),
+    /// Make the active Rust toolchain able to build guests (the other tasks do this by themselves).
+    ///
+    /// Tries `rustup target add`; where that fails, builds std from Debian's rust-src of the same version.
+    /// EDGEWARD_WASM_STD=source goes straight to the second way.
+    Toolchain,
+    /// Build the guests, then run every test of the workspace.
+    Test(PassThrough),
+    /// Everything CI checks: format, WIT, guests, clippy, generated files, tests. Stops at the first failure.
+    Ci,
+    /// Check wit/ and copy it into the SDK crate.
+    Wit(Check),
+    /// Regenerate the documentation that comes from code.
+    Docs(Check),
+    /// Run the benchmarks (release build); arguments go to the benchmark program.
+    Bench(PassThrough),
+    /// Show the gateway at work: requests through plugins, and a swap under load.
+    Demo(demo::Options),
+}
+
+/// Write, or only compare.
+#[derive(Args, Clone, Copy)]
+struct Check {
+    /// Change nothing; fail if a file is not what it should be.
+    #[arg(long)]
+    check: bool,
+}
+
+#[derive(Args)]
+struct PassThrough {
+    /// Handed on as they are.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<()> {
+    let workspace = Workspace::load()?;
+    match task {
+        Task::Guests(options) => guests::run(&workspace, &options),
+        Task::Toolchain => toolchain::ensure(&toolchain::TARGETS),
+        Task::Test(pass) => test::run(&workspace, &pass.args),
+        Task::Ci => ci::run(&workspace),
+        Task::Wit(check) => wit::run(&workspace, check),
+        Task::Docs(check) => docs::run(&workspace, check),
+        Task::Bench(pass) => bench::run(&workspace, &pass.args),
+        Task::Demo(options) => demo::run(&workspace, &options),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_after_the_dashes_are_handed_on() {
+        let cli = Cli::try_parse_from(["xtask", "test", "--", "-E", "test(swap)"]).unwrap();
+        let Task::Test(pass) = cli.task else {
+            panic!("not the test task")
+        };
+        assert_eq!(pass.args, ["-E", "test(swap)"]);
+    }
+}

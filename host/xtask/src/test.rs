@@ -1,0 +1,54 @@
+//! `cargo xtask test`: the guests, then the documentation examples of the SDK, then every test of the workspace.
+
+use anyhow::Context as _;
+
+use crate::command::{self, cargo};
+use crate::guests;
+use crate::workspace::Workspace;
+
+/// Runs the tests; `args` go to nextest, or to `cargo test` where nextest is not installed.
+///
+/// # Errors
+/// A guest does not build, or a test fails.
+pub(crate) fn run(workspace: &Workspace, args: &[String]) -> anyhow::Result<()> {
+    guests::run(workspace, &guests::Options::default())?;
+    tests(args, None)
+}
+
+/// Runs the tests with the guests as they are. The summary of the whole suite comes last.
+pub(crate) fn tests(args: &[String], nextest_profile: Option<&str>) -> anyhow::Result<()> {
+    if !command::succeeds(cargo().args(["nextest", "--version"])) {
+        println!("test: cargo-nextest is not installed, so this is plain `cargo test`");
+        return command::run(cargo().arg("test").args(scope(args)).args(args)).context("tests failed");
+    }
+    // Doctests are what nextest cannot run. Arguments such as filters are meant for the suite.
+    if args.is_empty() {
+        command::run(cargo().args(["test", "--quiet", "--doc", "--package", "edgeward-sdk"]))
+            .context("documentation examples of the SDK failed")?;
+    }
+    let mut nextest = cargo();
+    nextest.args(["nextest", "run"]).args(scope(args));
+    if let Some(profile) = nextest_profile {
+        nextest.args(["--profile", profile]);
+    }
+    command::run(nextest.args(args)).context("tests failed")
+}
+
+/// The whole workspace, unless `args` name packages.
+fn scope(args: &[String]) -> Option<&'static str> {
+    let names_package = |arg: &String| arg == "-p" || arg.starts_with("--package");
+    (!args.iter().any(names_package)).then_some("--workspace")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_whole_workspace_is_tested_unless_a_package_is_named() {
+        let scope = |args: &[&str]| scope(&args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>());
+        assert_eq!(scope(&["-E", "test(swap)"]), Some("--workspace"));
+        assert_eq!(scope(&["--package=edgeward-core"]), None);
+        assert_eq!(scope(&["-p", "edgeward-core"]), None);
+    }
+}

@@ -1,0 +1,332 @@
+//! Key sets behind a URL: fetched when needed, cached in a `kv` store that all instances share, and never fetched more often than the
+//! cooldown allows once they are there.
+//!
+//! Two keys per URL: `jwks:<url>` holds the keys and when they were fetched, `jwks-gate:<url>` is there while nobody may fetch.
+//! - Keys younger than the refresh age are used. Older ones are used too, while the one request that takes the gate fetches.
+//! - When that fetch fails the old keys serve on, up to the stale age, and the gate opens again soon.
+//! - Without any keys every request may fetch, unless a fetch failed just now.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::{
+    jwk::{self, KeySet},
+    outside::{Outside, Severity},
+    settings::UrlSource,
+    strict_json,
+};
+
+/// Pause after a failed fetch in milliseconds (the cooldown when that is shorter).
+const RETRY_MS: u64 = 5000;
+
+const FETCHING: &[u8] = b"fetching";
+const FETCHED: &[u8] = b"fetched";
+const FAILED: &[u8] = b"failed";
+
+/// The parsed keys of one URL, kept as long as the instance lives and the store holds the same bytes.
+#[derive(Default)]
+pub struct KeyCache {
+    parsed: Option<Entry>,
+}
+
+#[derive(Clone)]
+struct Entry {
+    stored: Vec<u8>,
+    fetched_ms: u64,
+    keys: Arc<KeySet>,
+}
+
+/// What came of the wish for newer keys.
+pub enum Refetch {
+    /// Newer keys.
+    Keys(Arc<KeySet>),
+    /// They were fetched within the cooldown: what is not in them does not exist.
+    Recent,
+    /// They are being fetched, or cannot be fetched.
+    Unavailable(String),
+}
+
+impl KeyCache {
+    /// The keys to check a token with.
+    ///
+    /// # Errors
+    /// There are none that may be used, and none can be fetched.
+    pub fn keys(&mut self, source: &UrlSource, outside: &dyn Outside) -> Result<Arc<KeySet>, String> {
+        let Some(entry) = self.stored(source, outside)? else {
+            return self.first(source, outside);
+        };
+        let age_ms = outside.now_ms().saturating_sub(entry.fetched_ms);
+        if age_ms < source.refresh_ms {
+            return Ok(entry.keys);
+        }
+        if age_ms >= source.max_stale_ms {
+            return self.first(source, outside);
+        }
+        if !take_gate(source, outside)? {
+            return Ok(entry.keys);
+        }
+        self.fetch(source, outside).or_else(|error| {
+            let (age, left) = (age_ms / 1000, (source.max_stale_ms - age_ms) / 1000);
+            outside.log(
+                Severity::Warn,
+                &format!("{error}; keys fetched {age} s ago serve for {left} s more"),
+            );
+            Ok(entry.keys)
+        })
+    }
+
+    /// Newer keys, because a token names a key that is not there.
+    pub fn refetch(&mut self, source: &UrlSource, outside: &dyn Outside) -> Refetch {
+        match take_gate(source, outside) {
+            Ok(true) => self
+                .fetch(source, outside)
+                .map_or_else(Refetch::Unavailable, Refetch::Keys),
+            Ok(false) => match gate(source, outside) {
+                Some(state) if state == FETCHING => {
+                    Refetch::Unavailable(format!("{} is being fetched", source.url))
+                }
+                Some(state) if state == FAILED => Refetch::Unavailable(failed_just_now(source)),
+                _ => Refetch::Recent,
+            },
+            Err(error) => Refetch::Unavailable(error),
+        }
+    }
+
+    /// Without usable keys: fetches, together with others if need be, but not right after a failure.
+    fn first(&mut self, source: &UrlSource, outside: &dyn Outside) -> Result<Arc<KeySet>, String> {
+        if !take_gate(source, outside)? && gate(source, outside).is_some_and(|state| state == FAILED) {
+            return Err(failed_just_now(source));
+        }
+        self.fetch(source, outside)
+    }
+
+    fn stored(&mut self, source: &UrlSource, outside: &dyn Outside) -> Result<Option<Entry>, String> {
+        let Some(stored) = outside.read(&source.store, &keys_name(source))? else {
+            return Ok(None);
+        };
+        if let Some(entry) = self.parsed.as_ref().filter(|entry| entry.stored == stored) {
+            return Ok(Some(entry.clone()));
+        }
+        let entry = parse(stored);
+        if let Err(error) = &entry {
+            let message = format!(
+                "entry for {} in store {:?} is unusable and ignored: {error}",
+                source.url, source.store
+            );
+            outside.log(Severity::Error, &message);
+        }
+        self.parsed = entry.ok();
+        Ok(self.parsed.clone())
+    }
+
+    fn fetch(&mut self, source: &UrlSource, outside: &dyn Outside) -> Result<Arc<KeySet>, String> {
+        let fetched = download(source, outside);
+        let (state, pause_ms) = match &fetched {
+            Ok(_) => (FETCHED, source.cooldown_ms),
+            Err(_) => (FAILED, source.cooldown_ms.min(RETRY_MS)),
+        };
+        let mut written = outside.write(&source.store, &gate_name(source), state, pause_ms);
+        let entry = fetched?;
+        if written.is_ok() {
+            written = outside.write(
+                &source.store,
+                &keys_name(source),
+                &entry.stored,
+                source.max_stale_ms,
+            );
+        }
+        if let Err(error) = written {
+            let message = format!(
+                "keys of {} cannot be cached, every request fetches them: {error}",
+                source.url
+            );
+            outside.log(Severity::Error, &message);
+        }
+        let keys = Arc::clone(&entry.keys);
+        self.parsed = Some(entry);
+        Ok(keys)
+    }
+}
+
+fn download(source: &UrlSource, outside: &dyn Outside) -> Result<Entry, String> {
+    let url = &source.url;
+    let (status, body) = outside
+        .fetch(url, source.timeout_ms)
+        .map_err(|error| format!("{url}: {error}"))?;
+    if status != 200 {
+        return Err(format!("{url}: status {status} instead of 200"));
+    }
+    let keys = jwk::compact(&body).map_err(|error| format!("{url}: {error}"))?;
+    let entry = json!({ "fetched": outside.now_ms(), "jwks": keys });
+    parse(entry.to_string().into_bytes()).map_err(|error| format!("{url}: {error}"))
+}
+
+fn parse(stored: Vec<u8>) -> Result<Entry, String> {
+    let entry = strict_json::object(&stored)?;
+    let fetched_ms = entry
+        .get("fetched")
+        .and_then(Value::as_u64)
+        .ok_or("no time of fetch")?;
+    let jwks = entry.get("jwks").and_then(Value::as_object).ok_or("no key set")?;
+    let keys = Arc::new(KeySet::from_jwks(jwks, false)?);
+    Ok(Entry {
+        stored,
+        fetched_ms,
+        keys,
+    })
+}
+
+/// True for the one request that may fetch now.
+fn take_gate(source: &UrlSource, outside: &dyn Outside) -> Result<bool, String> {
+    // At least as long as the fetch can take, so that a short cooldown does not let a second one start meanwhile.
+    let pause_ms = source.cooldown_ms.max(source.timeout_ms.into());
+    outside.write_if_absent(&source.store, &gate_name(source), FETCHING, pause_ms)
+}
+
+fn gate(source: &UrlSource, outside: &dyn Outside) -> Option<Vec<u8>> {
+    outside.read(&source.store, &gate_name(source)).ok().flatten()
+}
+
+fn keys_name(source: &UrlSource) -> String {
+    format!("jwks:{}", source.url)
+}
+
+fn gate_name(source: &UrlSource) -> String {
+    format!("jwks-gate:{}", source.url)
+}
+
+fn failed_just_now(source: &UrlSource) -> String {
+    format!("{} could not be fetched a moment ago", source.url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{Fake, p256_jwk};
+
+    const URL: &str = "https://id.test/jwks";
+
+    fn source() -> UrlSource {
+        UrlSource {
+            url: URL.into(),
+            store: "jwks".into(),
+            refresh_ms: 300_000,
+            max_stale_ms: 3_600_000,
+            cooldown_ms: 30_000,
+            timeout_ms: 2000,
+        }
+    }
+
+    /// Names of the keys that an instance just started gets.
+    fn kids(fake: &Fake) -> Result<Vec<String>, String> {
+        let keys = KeyCache::default().keys(&source(), fake)?;
+        Ok(keys
+            .keys
+            .iter()
+            .map(|key| key.kid.clone().unwrap_or_default())
+            .collect())
+    }
+
+    #[test]
+    fn keys_are_fetched_once_and_refreshed_when_old() {
+        let fake = Fake::at(1_000_000);
+        fake.serve(URL, 200, json!({"keys": [p256_jwk("a")]}).to_string());
+        for _ in 0..5 {
+            assert_eq!(kids(&fake).unwrap(), ["a"]);
+        }
+        assert_eq!(fake.fetches(), 1);
+        fake.serve(URL, 200, json!({"keys": [p256_jwk("b")]}).to_string());
+        fake.pass(299_999);
+        assert_eq!(kids(&fake).unwrap(), ["a"]);
+        fake.pass(1);
+        assert_eq!(kids(&fake).unwrap(), ["b"]);
+        assert_eq!(fake.fetches(), 2);
+    }
+
+    #[test]
+    fn old_keys_serve_while_the_issuer_fails_and_end_with_the_stale_age() {
+        let fake = Fake::at(0);
+        fake.serve(URL, 200, json!({"keys": [p256_jwk("a")]}).to_string());
+        assert_eq!(kids(&fake).unwrap(), ["a"]);
+        fake.serve(URL, 500, String::new());
+        fake.pass(300_000);
+        for _ in 0..10 {
+            assert_eq!(kids(&fake).unwrap(), ["a"]);
+        }
+        assert_eq!(fake.fetches(), 2, "one retry, then the pause");
+        assert!(fake.logged("status 500 instead of 200; keys fetched 300 s ago serve for 3300 s more"));
+        fake.pass(RETRY_MS);
+        assert_eq!(kids(&fake).unwrap(), ["a"]);
+        assert_eq!(fake.fetches(), 3);
+        fake.pass(3_600_000);
+        assert!(kids(&fake).unwrap_err().contains("status 500"));
+        assert!(
+            kids(&fake)
+                .unwrap_err()
+                .contains("could not be fetched a moment ago")
+        );
+        assert_eq!(fake.fetches(), 4);
+        fake.serve(URL, 200, json!({"keys": [p256_jwk("c")]}).to_string());
+        fake.pass(RETRY_MS);
+        assert_eq!(kids(&fake).unwrap(), ["c"]);
+    }
+
+    #[test]
+    fn a_flood_of_unknown_kids_fetches_once_per_cooldown() {
+        let fake = Fake::at(0);
+        fake.serve(URL, 200, json!({"keys": [p256_jwk("a")]}).to_string());
+        kids(&fake).unwrap();
+        let mut refetched = 0;
+        for _ in 0..600 {
+            fake.pass(100);
+            if let Refetch::Keys(_) = KeyCache::default().refetch(&source(), &fake) {
+                refetched += 1;
+            }
+        }
+        assert_eq!(
+            (refetched, fake.fetches()),
+            (2, 3),
+            "60 s of flood, cooldown 30 s"
+        );
+    }
+
+    #[test]
+    fn a_request_that_meets_a_running_fetch_is_told_so() {
+        let fake = Fake::at(0);
+        fake.put("jwks", "jwks-gate:https://id.test/jwks", FETCHING, 30_000);
+        let outcome = KeyCache::default().refetch(&source(), &fake);
+        assert!(matches!(outcome, Refetch::Unavailable(error) if error.contains("is being fetched")));
+    }
+
+    #[test]
+    fn what_is_no_key_set_is_an_error_that_names_the_url() {
+        for (status, body, wanted) in [
+            (200, "<html>", "no JWKS"),
+            (200, "{\"keys\":[]}", "no usable key"),
+            (302, "", "status 302"),
+        ] {
+            let fake = Fake::at(0);
+            fake.serve(URL, status, body.to_owned());
+            let error = kids(&fake).unwrap_err();
+            assert!(error.contains(URL) && error.contains(wanted), "{error}");
+        }
+        assert!(kids(&Fake::at(0)).unwrap_err().contains("connection refused"));
+    }
+
+    #[test]
+    fn a_store_that_takes_nothing_is_reported_and_the_keys_still_serve() {
+        let fake = Fake::at(0);
+        fake.serve(URL, 200, json!({"keys": [p256_jwk("a")]}).to_string());
+        fake.fill_store();
+        assert!(
+            kids(&fake).is_err(),
+            "the gate cannot be taken: no fetch without bounds"
+        );
+        let fake = Fake::at(0);
+        fake.serve(URL, 200, json!({"keys": [p256_jwk("a")]}).to_string());
+        fake.put("jwks", "jwks:https://id.test/jwks", b"rubbish", 1000);
+        assert_eq!(kids(&fake).unwrap(), ["a"]);
+        assert!(fake.logged("is unusable and ignored"));
+    }
+}

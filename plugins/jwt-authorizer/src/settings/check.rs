@@ -1,0 +1,300 @@
+//! Checks a configuration and collects everything that is wrong with it.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{Keys, Source, UrlSource};
+use crate::{
+    claim_path::ClaimPath,
+    claims::{Condition, Rule},
+    config::{ClaimRule, Config, JwksSource, KeySource, TokenFrom},
+    jwk::KeySet,
+    locate::Location,
+};
+
+/// Longest key set URL in bytes: it is part of the key in the `kv` store, which takes 512.
+const URL_LIMIT: usize = 480;
+
+/// Collects what is wrong.
+#[derive(Default)]
+pub(super) struct Check {
+    pub(super) problems: Vec<String>,
+    pub(super) notes: Vec<String>,
+}
+
+impl Check {
+    fn problem(&mut self, text: impl Into<String>) {
+        self.problems.push(text.into());
+    }
+
+    fn range(&mut self, key: &str, value: u64, low: u64, high: u64) {
+        if !(low..=high).contains(&value) {
+            self.problem(format!("{key}: {value} is outside {low} to {high}"));
+        }
+    }
+
+    pub(super) fn path(&mut self, key: &str, text: &str) -> Option<ClaimPath> {
+        ClaimPath::parse(text)
+            .map_err(|error| self.problem(format!("{key}: {error}")))
+            .ok()
+    }
+
+    pub(super) fn identities(&mut self, config: &Config) {
+        for (key, list, any) in [
+            ("issuer", &config.issuer, config.allow_any_issuer),
+            ("audience", &config.audience, config.allow_any_audience),
+        ] {
+            match (list.is_empty(), any) {
+                (true, false) => {
+                    self.problem(format!(
+                        "{key}: missing; name what to accept, or set allow-any-{key}: true"
+                    ));
+                }
+                (false, true) => self.problem(format!("{key}: contradicts allow-any-{key}: true")),
+                _ => {}
+            }
+        }
+        if config.algorithms.as_ref().is_some_and(Vec::is_empty) {
+            self.problem(
+                "algorithms: an empty list accepts nothing; leave it out to take what the keys allow",
+            );
+        }
+        for scope in &config.scopes {
+            // RFC 6749 section 3.3: no quotes, no space; it is written into the challenge
+            if scope.is_empty()
+                || !scope
+                    .bytes()
+                    .all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
+            {
+                self.problem(format!("scopes: {scope:?} is no scope"));
+            }
+        }
+        for (key, text) in [
+            ("realm", Some(&config.realm)),
+            ("resource-metadata", config.resource_metadata.as_ref()),
+        ] {
+            let printable = |b: u8| (0x20..0x7f).contains(&b) && b != b'"' && b != b'\\';
+            if text.is_some_and(|text| !text.bytes().all(printable)) {
+                self.problem(format!(
+                    "{key}: only printable ASCII without quotes and backslashes"
+                ));
+            }
+        }
+    }
+
+    pub(super) fn limits(&mut self, config: &Config) {
+        self.range("leeway-seconds", config.leeway_seconds.into(), 0, 600);
+        self.range("max-token-bytes", config.max_token_bytes as u64, 256, 65_536);
+        self.range(
+            "decision-ttl-seconds",
+            config.decision_ttl_seconds.into(),
+            0,
+            3600,
+        );
+    }
+
+    pub(super) fn sources(&mut self, config: &Config) -> Vec<Source> {
+        if config.keys.is_empty() {
+            self.problem("keys: no source of keys");
+        }
+        let hmac_accepted = config
+            .algorithms
+            .iter()
+            .flatten()
+            .any(|algorithm| algorithm.is_hmac());
+        let signatures_accepted = config
+            .algorithms
+            .as_ref()
+            .is_none_or(|list| list.iter().any(|algorithm| !algorithm.is_hmac()));
+        let mut sources = Vec::new();
+        for (index, source) in config.keys.iter().enumerate() {
+            let (path, issuers, keys) = match source {
+                KeySource::Jwks(jwks) => {
+                    let path = format!("keys[{index}].jwks");
+                    (
+                        path.clone(),
+                        &jwks.issuer,
+                        self.jwks(&path, jwks, signatures_accepted),
+                    )
+                }
+                KeySource::Hmac(hmac) => {
+                    let path = format!("keys[{index}].hmac");
+                    if !hmac_accepted {
+                        self.problem(format!(
+                            "{path}: list HS256, HS384 or HS512 in `algorithms` to use a shared secret"
+                        ));
+                    }
+                    let keys = Keys::Hmac {
+                        secret: hmac.secret.clone(),
+                        kid: hmac.kid.clone(),
+                        encoding: hmac.encoding,
+                    };
+                    (path, &hmac.issuer, Some(keys))
+                }
+            };
+            for issuer in issuers {
+                if !config.allow_any_issuer && !config.issuer.contains(issuer) {
+                    self.problem(format!("{path}.issuer: {issuer:?} is not in the list `issuer`"));
+                }
+            }
+            // RFC 8725 section 3.8: a key of one issuer must not speak for another.
+            if issuers.is_empty() && config.issuer.len() > 1 && config.keys.len() > 1 {
+                self.problem(format!("{path}.issuer: missing; with several issuers and key sources each source names its issuer"));
+            }
+            sources.extend(keys.map(|keys| Source {
+                issuers: issuers.clone(),
+                keys,
+            }));
+        }
+        sources.sort_by_key(|source| match source.keys {
+            Keys::Fixed(_) => 0,
+            Keys::Hmac { .. } | Keys::SecretSet(_) => 1,
+            Keys::Url(_) => 2,
+        });
+        sources
+    }
+
+    fn jwks(&mut self, path: &str, jwks: &JwksSource, signatures_accepted: bool) -> Option<Keys> {
+        let url_only = [
+            ("store", jwks.store.is_some()),
+            ("refresh-seconds", jwks.refresh_seconds.is_some()),
+            ("max-stale-seconds", jwks.max_stale_seconds.is_some()),
+            ("cooldown-seconds", jwks.cooldown_seconds.is_some()),
+            ("timeout-ms", jwks.timeout_ms.is_some()),
+            ("allow-plain-http", jwks.allow_plain_http),
+        ];
+        if let (None, Some((key, _))) = (&jwks.url, url_only.iter().find(|(_, set)| *set)) {
+            self.problem(format!("{path}.{key}: makes sense with `url` only"));
+        }
+        match (&jwks.inline, &jwks.secret, &jwks.url) {
+            (Some(set), None, None) => self.inline(path, set),
+            (None, Some(name), None) => Some(Keys::SecretSet(name.clone())),
+            (None, None, Some(url)) => {
+                if !signatures_accepted {
+                    self.problem(format!(
+                        "{path}.url: holds public keys, but `algorithms` lists only HS algorithms"
+                    ));
+                }
+                Some(Keys::Url(self.url(path, url, jwks)))
+            }
+            _ => {
+                self.problem(format!("{path}: exactly one of inline, secret and url is needed"));
+                None
+            }
+        }
+    }
+
+    fn inline(&mut self, path: &str, set: &serde_json::Map<String, Value>) -> Option<Keys> {
+        match KeySet::from_jwks(set, false) {
+            Ok(set) if set.keys.is_empty() => {
+                self.problem(format!(
+                    "{path}.inline: no usable key: {}",
+                    set.skipped.join(", ")
+                ));
+                None
+            }
+            Ok(set) => {
+                self.notes
+                    .extend(set.skipped.iter().map(|note| format!("{path}.inline: {note}")));
+                Some(Keys::Fixed(Arc::new(set)))
+            }
+            Err(error) => {
+                self.problem(format!("{path}.inline: {error}"));
+                None
+            }
+        }
+    }
+
+    fn url(&mut self, path: &str, url: &str, jwks: &JwksSource) -> UrlSource {
+        let secure = url.strip_prefix("https://");
+        match secure.or_else(|| url.strip_prefix("http://")) {
+            Some(rest) if rest.starts_with('/') || rest.is_empty() => {
+                self.problem(format!("{path}.url: {url:?} has no host"));
+            }
+            Some(_) if secure.is_none() && !jwks.allow_plain_http => {
+                self.problem(format!(
+                    "{path}.url: {url:?} is not https://; set allow-plain-http: true if that is meant"
+                ));
+            }
+            Some(_) => {}
+            None => self.problem(format!("{path}.url: {url:?} is no https:// URL")),
+        }
+        if url.len() > URL_LIMIT || url.bytes().any(|byte| !byte.is_ascii_graphic()) {
+            self.problem(format!(
+                "{path}.url: longer than {URL_LIMIT} bytes or with characters that no URL has"
+            ));
+        }
+        let refresh = u64::from(jwks.refresh_seconds.unwrap_or(300));
+        let max_stale = jwks
+            .max_stale_seconds
+            .map_or_else(|| refresh.max(21_600), u64::from);
+        let cooldown = u64::from(jwks.cooldown_seconds.unwrap_or(30));
+        let timeout_ms = jwks.timeout_ms.unwrap_or(2000);
+        self.range(&format!("{path}.refresh-seconds"), refresh, 10, 86_400);
+        self.range(&format!("{path}.max-stale-seconds"), max_stale, refresh, 604_800);
+        self.range(&format!("{path}.cooldown-seconds"), cooldown, 1, 3600);
+        self.range(&format!("{path}.timeout-ms"), timeout_ms.into(), 100, 60_000);
+        UrlSource {
+            url: url.to_owned(),
+            store: jwks.store.clone().unwrap_or_else(|| "jwks".into()),
+            refresh_ms: refresh * 1000,
+            max_stale_ms: max_stale * 1000,
+            cooldown_ms: cooldown * 1000,
+            timeout_ms,
+        }
+    }
+
+    pub(super) fn locations(&mut self, places: Option<&[TokenFrom]>) -> Vec<Location> {
+        let Some(places) = places else {
+            return vec![Location::bearer()];
+        };
+        if places.is_empty() {
+            self.problem("token-from: an empty list finds no token; leave it out for Authorization: Bearer");
+        }
+        let mut locations = Vec::new();
+        for (index, place) in places.iter().enumerate() {
+            let path = format!("token-from[{index}]");
+            match (&place.header, &place.query, &place.cookie) {
+                (Some(name), None, None) => {
+                    let name = name.to_ascii_lowercase();
+                    let default = if name == "authorization" { "Bearer" } else { "" };
+                    let scheme = place.scheme.clone().unwrap_or_else(|| default.into());
+                    locations.push(Location::Header { name, scheme });
+                }
+                (None, Some(name), None) => locations.push(Location::Query(name.clone())),
+                (None, None, Some(name)) => locations.push(Location::Cookie(name.clone())),
+                _ => self.problem(format!(
+                    "{path}: exactly one of header, query and cookie is needed"
+                )),
+            }
+            if place.scheme.is_some() && place.header.is_none() {
+                self.problem(format!("{path}.scheme: makes sense with `header` only"));
+            }
+        }
+        locations
+    }
+
+    pub(super) fn rules(&mut self, rules: &[ClaimRule]) -> Vec<Rule> {
+        let mut checked = Vec::new();
+        for (index, rule) in rules.iter().enumerate() {
+            let key = format!("claims[{index}]");
+            let condition = match (&rule.equals, &rule.one_of, &rule.contains, rule.exists) {
+                (Some(value), None, None, None) => Condition::OneOf(vec![value.clone()]),
+                (None, Some(values), None, None) => Condition::OneOf(values.clone()),
+                (None, None, Some(value), None) => Condition::Contains(value.clone()),
+                (None, None, None, Some(exists)) => Condition::Exists(exists),
+                _ => {
+                    self.problem(format!(
+                        "{key}: exactly one of equals, one-of, contains and exists is needed"
+                    ));
+                    continue;
+                }
+            };
+            if let Some(path) = self.path(&format!("{key}.claim"), &rule.claim) {
+                checked.push(Rule { path, condition });
+            }
+        }
+        checked
+    }
+}
