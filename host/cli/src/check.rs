@@ -30,7 +30,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<()> {
     let file = ConfigFile::read(&args.file).map_err(|error| unusable(&args.file, error))?;
     if !args.shallow {
-        let threads = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let threads = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         threads.block_on(deep(args, &file, output))?;
     }
     let config = &file.config;
@@ -57,8 +59,14 @@ pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<()> {
 /// Loads every plugin and builds what requests would be served with.
 async fn deep(args: &Args, file: &ConfigFile, output: Output) -> anyhow::Result<()> {
     install_crypto();
-    let data_dir = args.data_dir.clone().unwrap_or_else(|| file.base_dir.join(&file.config.data_dir.0));
-    let runtime = Runtime::new(RuntimeOptions { instances: 8, ..RuntimeOptions::default() })?;
+    let data_dir = args
+        .data_dir
+        .clone()
+        .unwrap_or_else(|| file.base_dir.join(&file.config.data_dir.0));
+    let runtime = Runtime::new(RuntimeOptions {
+        instances: 8,
+        ..RuntimeOptions::default()
+    })?;
     let (mut plugins, mut problems) = (BTreeMap::new(), Vec::new());
     for (name, settings) in &file.config.plugins {
         let path = match &settings.module {
@@ -68,7 +76,10 @@ async fn deep(args: &Args, file: &ConfigFile, output: Output) -> anyhow::Result<
         };
         let progress = output.spinner(format!("loading {name}"));
         let loaded = match std::fs::read(&path) {
-            Err(error) => Err(Problem::new(format!("plugins.{name}.module"), format!("cannot read {}: {error}", path.display()))),
+            Err(error) => Err(Problem::new(
+                format!("plugins.{name}.module"),
+                format!("cannot read {}: {error}", path.display()),
+            )),
             Ok(bytes) => {
                 let spec = VersionSpec {
                     name: name.clone(),
@@ -88,7 +99,12 @@ async fn deep(args: &Args, file: &ConfigFile, output: Output) -> anyhow::Result<
     }
     // without all plugins the snapshot would only repeat that they are missing
     if problems.is_empty() {
-        let input = SnapshotInput { config: &file.config, base_dir: &file.base_dir, plugins: &plugins, previous: None };
+        let input = SnapshotInput {
+            config: &file.config,
+            base_dir: &file.base_dir,
+            plugins: &plugins,
+            previous: None,
+        };
         if let Err(found) = Snapshot::build(input) {
             problems = found.0;
         }
@@ -96,5 +112,9 @@ async fn deep(args: &Args, file: &ConfigFile, output: Output) -> anyhow::Result<
     if problems.is_empty() {
         return Ok(());
     }
-    Err(Invalid { what: args.file.display().to_string(), problems: Problems(problems) }.into())
+    Err(Invalid {
+        what: args.file.display().to_string(),
+        problems: Problems(problems),
+    }
+    .into())
 }

@@ -28,7 +28,16 @@ const ANSWER_TIME: Duration = Duration::from_secs(600);
 /// Bytes sent at a time.
 const CHUNK: usize = 64 << 10;
 /// What may not stand in a segment of a path as it is.
-const SEGMENT: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'/').add(b'<').add(b'>').add(b'?').add(b'`');
+const SEGMENT: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'/')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'`');
 
 /// Where the gateway is and how to be let in.
 #[derive(Clone, Debug, clap::Args)]
@@ -52,7 +61,12 @@ pub(crate) struct Refused {
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the gateway refused ({}): {}", self.status.as_u16(), self.detail)
+        write!(
+            f,
+            "the gateway refused ({}): {}",
+            self.status.as_u16(),
+            self.detail
+        )
     }
 }
 
@@ -67,9 +81,15 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(args: &ServerArgs) -> anyhow::Result<Self> {
-        let uri: Uri = args.admin.parse().with_context(|| format!("`{}` is not a URL", args.admin))?;
+        let uri: Uri = args
+            .admin
+            .parse()
+            .with_context(|| format!("`{}` is not a URL", args.admin))?;
         if uri.scheme_str() != Some("http") || uri.authority().is_none() {
-            bail!("admin URL `{}` does not begin with `http://<host>`: reach a remote gateway through a tunnel", args.admin);
+            bail!(
+                "admin URL `{}` does not begin with `http://<host>`: reach a remote gateway through a tunnel",
+                args.admin
+            );
         }
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(Duration::from_secs(5)));
@@ -82,7 +102,13 @@ impl Client {
 
     /// GET.
     pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        self.send(Method::GET, path, "application/json", Full::new(Bytes::new()).boxed_unsync()).await
+        self.send(
+            Method::GET,
+            path,
+            "application/json",
+            Full::new(Bytes::new()).boxed_unsync(),
+        )
+        .await
     }
 
     /// POST of JSON.
@@ -108,7 +134,9 @@ impl Client {
             }
         });
         let body = StreamBody::new(chunks).boxed_unsync();
-        let answer = self.send(Method::POST, "/v1/modules", "application/wasm", body).await;
+        let answer = self
+            .send(Method::POST, "/v1/modules", "application/wasm", body)
+            .await;
         bar.finish_and_clear();
         answer
     }
@@ -127,25 +155,43 @@ impl Client {
             .header(header::CONTENT_TYPE, kind)
             .body(body)?;
         let exchange = async {
-            let response = self
-                .http
-                .request(request)
-                .await
-                .with_context(|| format!("no answer from the gateway at {}: does it run? (--admin, EDGEWARD_ADMIN)", self.base))?;
+            let response = self.http.request(request).await.with_context(|| {
+                format!(
+                    "no answer from the gateway at {}: does it run? (--admin, EDGEWARD_ADMIN)",
+                    self.base
+                )
+            })?;
             let (parts, body) = response.into_parts();
-            let body = Limited::new(body, ANSWER_MAX).collect().await.map_err(|error| anyhow::anyhow!(error))?;
+            let body = Limited::new(body, ANSWER_MAX)
+                .collect()
+                .await
+                .map_err(|error| anyhow::anyhow!(error))?;
             Ok::<_, anyhow::Error>((parts.status, body.to_bytes()))
         };
-        let (status, body) =
-            tokio::time::timeout(ANSWER_TIME, exchange).await.with_context(|| format!("no answer from {} in time", self.base))??;
-        let value: Value = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap_or(Value::Null) };
+        let (status, body) = tokio::time::timeout(ANSWER_TIME, exchange)
+            .await
+            .with_context(|| format!("no answer from {} in time", self.base))??;
+        let value: Value = if body.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&body).unwrap_or(Value::Null)
+        };
         if status.is_success() {
             return Ok(value);
         }
         let detail = value.get("detail").and_then(Value::as_str).map(str::to_owned);
-        let problems = value.get("problems").and_then(Value::as_array).cloned().unwrap_or_default();
+        let problems = value
+            .get("problems")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
         let detail = detail.unwrap_or_else(|| String::from_utf8_lossy(&body).chars().take(500).collect());
-        Err(Refused { status, detail, problems }.into())
+        Err(Refused {
+            status,
+            detail,
+            problems,
+        }
+        .into())
     }
 }
 
@@ -156,7 +202,10 @@ pub(crate) fn plugin_path(name: &str, rest: &str) -> String {
 
 /// Runs a client command.
 pub(crate) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(future)
 }
 
 fn token(file: Option<&Path>) -> anyhow::Result<String> {
@@ -167,7 +216,10 @@ fn token(file: Option<&Path>) -> anyhow::Result<String> {
     }
     let path = file.unwrap_or(Path::new("edgeward-data/admin.token"));
     let text = std::fs::read_to_string(path).with_context(|| {
-        format!("cannot read the admin token in {} (--token-file, EDGEWARD_TOKEN_FILE or EDGEWARD_TOKEN)", path.display())
+        format!(
+            "cannot read the admin token in {} (--token-file, EDGEWARD_TOKEN_FILE or EDGEWARD_TOKEN)",
+            path.display()
+        )
     })?;
     Ok(text.trim().to_owned())
 }
@@ -179,7 +231,10 @@ mod tests {
     #[test]
     fn names_cannot_leave_their_segment() {
         assert_eq!(plugin_path("auth", "/publish"), "/v1/plugins/auth/publish");
-        assert_eq!(plugin_path("a/../b?c#d%", ""), "/v1/plugins/a%2F..%2Fb%3Fc%23d%25");
+        assert_eq!(
+            plugin_path("a/../b?c#d%", ""),
+            "/v1/plugins/a%2F..%2Fb%3Fc%23d%25"
+        );
     }
 
     #[test]
@@ -189,13 +244,19 @@ mod tests {
         std::fs::write(&path, " secret-token \n").unwrap();
         assert_eq!(token(Some(&path)).unwrap(), "secret-token");
         let error = format!("{:#}", token(Some(&dir.path().join("none"))).unwrap_err());
-        assert!(error.contains("none") && error.contains("EDGEWARD_TOKEN"), "{error}");
+        assert!(
+            error.contains("none") && error.contains("EDGEWARD_TOKEN"),
+            "{error}"
+        );
     }
 
     #[test]
     fn only_plain_http_urls_are_taken() {
         for bad in ["https://example.com", "127.0.0.1:9440", "ftp://x"] {
-            let args = ServerArgs { admin: bad.to_owned(), token_file: None };
+            let args = ServerArgs {
+                admin: bad.to_owned(),
+                token_file: None,
+            };
             assert!(Client::new(&args).is_err(), "{bad}");
         }
     }

@@ -19,7 +19,7 @@ use crate::output::{Invalid, Output};
 
 /// An API gateway that runs sandboxed plugins and swaps them under traffic.
 #[derive(Parser)]
-#[command(name = "edgeward", version, propagate_version = true)]
+#[command(name = "edgeward", version)]
 struct Cli {
     /// Print JSON, for programs.
     #[arg(long, global = true)]

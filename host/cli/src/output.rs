@@ -32,8 +32,16 @@ pub(crate) struct Invalid {
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.problems.0.len();
-        write!(f, "{}: {count} problem{}", self.what, if count == 1 { "" } else { "s" })?;
-        self.problems.0.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+        write!(
+            f,
+            "{}: {count} problem{}",
+            self.what,
+            if count == 1 { "" } else { "s" }
+        )?;
+        self.problems
+            .0
+            .iter()
+            .try_for_each(|problem| write!(f, "\n  {problem}"))
     }
 }
 
@@ -51,7 +59,8 @@ impl Output {
     /// Prints the outcome of a command: the value as JSON, or a text for people.
     pub(crate) fn show(self, value: &impl Serialize, text: impl FnOnce() -> String) {
         if self.json {
-            let text = serde_json::to_string_pretty(value).unwrap_or_else(|error| json!({"error": {"message": error.to_string()}}).to_string());
+            let text = serde_json::to_string_pretty(value)
+                .unwrap_or_else(|error| json!({"error": {"message": error.to_string()}}).to_string());
             print(&text);
         } else {
             print(text().trim_end());
@@ -95,7 +104,9 @@ impl Output {
     /// A bar over bytes; invisible where there is no terminal.
     pub(crate) fn bytes(self, total: u64) -> ProgressBar {
         let bar = self.bar(ProgressBar::new(total));
-        if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}") {
+        if let Ok(style) =
+            ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}")
+        {
             bar.set_style(style.progress_chars("=> "));
         }
         bar

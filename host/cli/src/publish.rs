@@ -43,7 +43,12 @@ pub(crate) fn publish(args: &PublishArgs, output: Output) -> anyhow::Result<()> 
 pub(crate) fn rollback(args: &RollbackArgs, output: Output) -> anyhow::Result<()> {
     if let Some(dir) = &args.offline {
         let version = rollback_offline(dir, &args.name, args.version)?;
-        let text = || format!("plugin `{}`: version {version} is live at the next start", args.name);
+        let text = || {
+            format!(
+                "plugin `{}`: version {version} is live at the next start",
+                args.name
+            )
+        };
         output.show(&json!({"name": args.name, "version": version}), text);
         return Ok(());
     }

@@ -72,26 +72,46 @@ fn section(node: &Value, text: &mut String, names: &mut Vec<String>) {
     let Some(variants) = variants(node) else { return };
     *text += "\n| value | meaning |\n|---|---|\n";
     for variant in variants {
-        let _unused = writeln!(text, "| {} | {} |", kind(variant, names), cell(&description(variant)));
+        let _unused = writeln!(
+            text,
+            "| {} | {} |",
+            kind(variant, names),
+            cell(&description(variant))
+        );
     }
 }
 
 fn rows(node: &Value, properties: &Map<String, Value>, text: &mut String, names: &mut Vec<String>) {
-    let required: Vec<_> = node.get("required").and_then(Value::as_array).into_iter().flatten().collect();
+    let required: Vec<_> = node
+        .get("required")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .collect();
     *text += "\n| key | type | meaning |\n|---|---|---|\n";
     for (key, property) in properties {
         let must = required.iter().any(|name| name.as_str() == Some(key));
         let must = if must { " **Required.**" } else { "" };
-        let _unused = writeln!(text, "| `{key}` | {} | {}{must} |", kind(property, names), cell(&description(property)));
+        let _unused = writeln!(
+            text,
+            "| `{key}` | {} | {}{must} |",
+            kind(property, names),
+            cell(&description(property))
+        );
     }
 }
 
 fn variants(node: &Value) -> Option<&Vec<Value>> {
-    ["oneOf", "anyOf"].iter().find_map(|key| node.get(key)?.as_array())
+    ["oneOf", "anyOf"]
+        .iter()
+        .find_map(|key| node.get(key)?.as_array())
 }
 
 fn description(node: &Value) -> String {
-    node.get("description").and_then(Value::as_str).unwrap_or_default().to_owned()
+    node.get("description")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// A text that fits into one cell of a table.
@@ -101,7 +121,11 @@ fn cell(text: &str) -> String {
 
 /// The type of a node in words; what it names gets a section of its own.
 fn kind(node: &Value, names: &mut Vec<String>) -> String {
-    if let Some(name) = node.get("$ref").and_then(Value::as_str).and_then(|to| to.strip_prefix("#/$defs/")) {
+    if let Some(name) = node
+        .get("$ref")
+        .and_then(Value::as_str)
+        .and_then(|to| to.strip_prefix("#/$defs/"))
+    {
         match name {
             "Bytes" => return "size".to_owned(),
             "Time" => return "time".to_owned(),
@@ -118,16 +142,26 @@ fn kind(node: &Value, names: &mut Vec<String>) -> String {
         return format!("`{value}`");
     }
     if let Some(values) = node.get("enum").and_then(Value::as_array) {
-        return values.iter().map(|value| format!("`{}`", value.as_str().unwrap_or("null"))).collect::<Vec<_>>().join(" or ");
+        return values
+            .iter()
+            .map(|value| format!("`{}`", value.as_str().unwrap_or("null")))
+            .collect::<Vec<_>>()
+            .join(" or ");
     }
     if let Some(variants) = variants(node) {
-        let mut kinds: Vec<_> = variants.iter().filter(|variant| !is_null(variant)).map(|variant| kind(variant, names)).collect();
+        let mut kinds: Vec<_> = variants
+            .iter()
+            .filter(|variant| !is_null(variant))
+            .map(|variant| kind(variant, names))
+            .collect();
         kinds.dedup();
         return kinds.join(" or ");
     }
     match type_name(node) {
         Some("array") => {
-            let items = node.get("items").map_or_else(|| "anything".to_owned(), |items| kind(items, names));
+            let items = node
+                .get("items")
+                .map_or_else(|| "anything".to_owned(), |items| kind(items, names));
             format!("list of {items}")
         }
         Some("object") => object(node, names),
@@ -139,10 +173,16 @@ fn kind(node: &Value, names: &mut Vec<String>) -> String {
 
 fn object(node: &Value, names: &mut Vec<String>) -> String {
     if let Some(properties) = node.get("properties").and_then(Value::as_object) {
-        let keys: Vec<_> = properties.iter().map(|(key, value)| format!("`{key}`: {}", kind(value, names))).collect();
+        let keys: Vec<_> = properties
+            .iter()
+            .map(|(key, value)| format!("`{key}`: {}", kind(value, names)))
+            .collect();
         return format!("{{{}}}", keys.join(", "));
     }
-    match node.get("additionalProperties").filter(|values| values.is_object()) {
+    match node
+        .get("additionalProperties")
+        .filter(|values| values.is_object())
+    {
         Some(values) => format!("map of name to {}", kind(values, names)),
         None => "object".to_owned(),
     }
@@ -156,7 +196,10 @@ fn is_null(node: &Value) -> bool {
 fn type_name(node: &Value) -> Option<&str> {
     match node.get("type")? {
         Value::String(name) => Some(name),
-        Value::Array(names) => names.iter().filter_map(Value::as_str).find(|name| *name != "null"),
+        Value::Array(names) => names
+            .iter()
+            .filter_map(Value::as_str)
+            .find(|name| *name != "null"),
         _ => None,
     }
 }
@@ -171,7 +214,10 @@ mod tests {
         let page = markdown(&schema);
         let mut keys = 0;
         let definitions = schema["$defs"].as_object().unwrap().values().chain([&schema]);
-        for (key, property) in definitions.filter_map(|node| node.get("properties")?.as_object()).flatten() {
+        for (key, property) in definitions
+            .filter_map(|node| node.get("properties")?.as_object())
+            .flatten()
+        {
             assert!(page.contains(&format!("| `{key}` | ")), "{key} is missing");
             assert!(!description(property).is_empty(), "{key} has no description");
             keys += 1;
@@ -182,8 +228,16 @@ mod tests {
     #[test]
     fn every_link_leads_to_a_section() {
         let page = markdown(&config::schema());
-        for link in page.split("](#").skip(1).filter_map(|rest| rest.split(')').next()) {
-            assert!(page.lines().any(|line| line.to_lowercase() == format!("## {link}")), "{link}");
+        for link in page
+            .split("](#")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            assert!(
+                page.lines()
+                    .any(|line| line.to_lowercase() == format!("## {link}")),
+                "{link}"
+            );
         }
     }
 }

@@ -48,7 +48,10 @@ pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<()> {
 
 /// rustls asks for one provider per process.
 pub(crate) fn install_crypto() {
-    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+    if rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .is_err()
+    {
         tracing::debug!("a TLS provider was installed before");
     }
 }
@@ -56,7 +59,11 @@ pub(crate) fn install_crypto() {
 /// A configuration that cannot be used, with exit code 2.
 pub(crate) fn unusable(file: &std::path::Path, error: FileError) -> anyhow::Error {
     match error {
-        FileError::Invalid(problems) => Invalid { what: file.display().to_string(), problems }.into(),
+        FileError::Invalid(problems) => Invalid {
+            what: file.display().to_string(),
+            problems,
+        }
+        .into(),
         FileError::Io { .. } => error.into(),
     }
 }
@@ -83,7 +90,7 @@ async fn serve(args: &Args, output: Output) -> anyhow::Result<()> {
             }
             Err(error) => return Err(error.into()),
         },
-        () = signals.stop() => return Ok(()),
+        () = signals.ending.wait() => return Ok(()),
     };
     let proxy = Arc::new(Proxy::start(runtime, snapshot)?);
     deployer.attach(Arc::clone(&proxy));
@@ -98,8 +105,10 @@ async fn serve(args: &Args, output: Output) -> anyhow::Result<()> {
 fn announce(proxy: &Proxy, control: &Control, output: Output) {
     let addresses = proxy.addresses();
     if output.is_json() {
-        let listeners: Vec<_> =
-            addresses.iter().map(|(name, address)| json!({"name": name, "address": address})).collect();
+        let listeners: Vec<_> = addresses
+            .iter()
+            .map(|(name, address)| json!({"name": name, "address": address}))
+            .collect();
         output.event(&json!({
             "event": "listening",
             "listeners": listeners,
@@ -113,14 +122,17 @@ fn announce(proxy: &Proxy, control: &Control, output: Output) {
         output.line(&format!("listening on {address} (listener {name})"));
     }
     if let (Some(address), Some(token)) = (control.admin_address(), control.token_file()) {
-        output.line(&format!("admin API on http://{address} (token in {})", token.display()));
+        output.line(&format!(
+            "admin API on http://{address} (token in {})",
+            token.display()
+        ));
     }
 }
 
 async fn run_until_stopped(signals: &mut Signals, deployer: &Deployer) {
     loop {
         tokio::select! {
-            () = signals.stop() => return,
+            () = signals.ending.wait() => return,
             _ = signals.hang_up.recv() => {
                 tracing::info!("SIGHUP: loading the configuration again");
                 let deployer = deployer.clone();
@@ -135,10 +147,13 @@ async fn stop(signals: &mut Signals, proxy: &Proxy, control: Control) {
     let deployer = control.deployer().clone();
     deployer.stop();
     let limit = deployer.applied().effective.limits.drain_timeout.0;
-    tracing::info!(limit_s = limit.as_secs(), "stopping: no new connections, running exchanges finish");
+    tracing::info!(
+        limit_s = limit.as_secs(),
+        "stopping: no new connections, running exchanges finish"
+    );
     tokio::select! {
         () = proxy.drain(limit) => {}
-        () = signals.stop() => {
+        () = signals.ending.wait() => {
             tracing::warn!("second signal: stopping at once");
             quit();
         }
@@ -153,22 +168,31 @@ fn quit() {
 }
 
 struct Signals {
+    ending: Ending,
+    hang_up: Signal,
+}
+
+/// Signals that end the process.
+struct Ending {
     terminate: Signal,
     interrupt: Signal,
-    hang_up: Signal,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
         Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
+            ending: Ending {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            },
             hang_up: signal(SignalKind::hangup())?,
         })
     }
+}
 
+impl Ending {
     /// Waits for SIGTERM or SIGINT.
-    async fn stop(&mut self) {
+    async fn wait(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

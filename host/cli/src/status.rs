@@ -28,25 +28,51 @@ fn string<'v>(value: &'v Value, pointer: &str) -> &'v str {
 }
 
 fn list<'v>(value: &'v Value, pointer: &str) -> impl Iterator<Item = &'v Value> {
-    value.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
+    value
+        .pointer(pointer)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
 }
 
 fn text(status: &Value) -> String {
     let mut out = String::new();
     // writing to a String cannot fail
-    let ready = if status.get("ready") == Some(&Value::Bool(true)) { "serving" } else { "not serving" };
-    let _unused = writeln!(out, "edgeward {} {ready} since {}", string(status, "/version"), string(status, "/started-at"));
+    let ready = if status.get("ready") == Some(&Value::Bool(true)) {
+        "serving"
+    } else {
+        "not serving"
+    };
+    let _unused = writeln!(
+        out,
+        "edgeward {} {ready} since {}",
+        string(status, "/version"),
+        string(status, "/started-at")
+    );
     let snapshot = status.get("snapshot").cloned().unwrap_or_default();
     let _unused = writeln!(out, "snapshot {snapshot} since {}", string(status, "/since"));
     for listener in list(status, "/listeners") {
-        let _unused = writeln!(out, "listener {:<20} {}", string(listener, "/name"), string(listener, "/address"));
+        let _unused = writeln!(
+            out,
+            "listener {:<20} {}",
+            string(listener, "/name"),
+            string(listener, "/address")
+        );
     }
     let _unused = writeln!(out, "config   {}", string(status, "/config/path"));
     if status.pointer("/config/last-reload/ok") == Some(&Value::Bool(false)) {
         let since = string(status, "/config/last-reload/error/since");
-        let _unused = writeln!(out, "         NOT LOADED since {since}, an older configuration is in effect:");
+        let _unused = writeln!(
+            out,
+            "         NOT LOADED since {since}, an older configuration is in effect:"
+        );
         for problem in list(status, "/config/last-reload/error/problems") {
-            let _unused = writeln!(out, "           {}: {}", string(problem, "/path"), string(problem, "/message"));
+            let _unused = writeln!(
+                out,
+                "           {}: {}",
+                string(problem, "/path"),
+                string(problem, "/message")
+            );
         }
     }
     for warning in list(status, "/warnings") {
@@ -56,7 +82,11 @@ fn text(status: &Value) -> String {
         let number = |pointer: &str| plugin.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
         let sum = |pointer: &str| -> u64 {
             let counts = plugin.pointer(pointer).and_then(Value::as_object);
-            counts.into_iter().flat_map(|counts| counts.values()).filter_map(Value::as_u64).sum()
+            counts
+                .into_iter()
+                .flat_map(|counts| counts.values())
+                .filter_map(Value::as_u64)
+                .sum()
         };
         let version = match number("/version") {
             0 => "file".to_owned(),

@@ -18,9 +18,12 @@ pub(crate) enum LogFormat {
 /// # Errors
 /// The filter cannot be understood.
 pub(crate) fn start(format: LogFormat) -> anyhow::Result<()> {
-    let setting = ["EDGEWARD_LOG", "RUST_LOG"].into_iter().find_map(|name| std::env::var(name).ok());
+    let setting = ["EDGEWARD_LOG", "RUST_LOG"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok());
     let filter = setting.unwrap_or_else(|| "info".to_owned());
-    let filter = EnvFilter::try_new(&filter).with_context(|| format!("log filter `{filter}` cannot be understood"))?;
+    let filter =
+        EnvFilter::try_new(&filter).with_context(|| format!("log filter `{filter}` cannot be understood"))?;
     let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.init(),
@@ -29,7 +32,11 @@ pub(crate) fn start(format: LogFormat) -> anyhow::Result<()> {
     std::panic::set_hook(Box::new(|panic| {
         let text = panic.payload_as_str().unwrap_or("no text");
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, thread = std::thread::current().name().unwrap_or_default(), "panic: {text}");
+        tracing::error!(
+            place,
+            thread = std::thread::current().name().unwrap_or_default(),
+            "panic: {text}"
+        );
     }));
     Ok(())
 }

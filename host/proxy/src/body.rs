@@ -24,7 +24,7 @@ use tokio::time::{Instant, Sleep};
 
 /// Why a body ended before its end.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum BodyError {
+pub(crate) enum BodyError {
     /// The client closed or reset its connection or stream.
     #[error("client went away before the end of the request body")]
     ClientGone,
@@ -51,13 +51,13 @@ pub enum BodyError {
 type BoxedStream = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BodyError> + Send>>;
 
 /// Something that is held while a body flows and wants to know of a clean end. Dropped without `end`, the body was not read to its end.
-pub trait Lease: Send + Sync {
+pub(crate) trait Lease: Send + Sync {
     /// The last frame was handed out.
     fn end(self: Box<Self>);
 }
 
 /// A message body. Cheap to move; costs an allocation only where something is watched.
-pub struct Body {
+pub(crate) struct Body {
     kind: Kind,
     watch: Option<Box<Watch>>,
 }
@@ -74,7 +74,7 @@ enum Kind {
 impl Body {
     /// No body.
     #[must_use]
-    pub const fn empty() -> Self {
+    pub(crate) const fn empty() -> Self {
         Self {
             kind: Kind::Empty,
             watch: None,
@@ -83,7 +83,7 @@ impl Body {
 
     /// A body that is whole in memory.
     #[must_use]
-    pub fn full(data: impl Into<Bytes>) -> Self {
+    pub(crate) fn full(data: impl Into<Bytes>) -> Self {
         let data = data.into();
         Self {
             kind: if data.is_empty() {
@@ -97,7 +97,7 @@ impl Body {
 
     /// The body of a request that hyper's server received. Its failures are the client's.
     #[must_use]
-    pub fn from_client(incoming: Incoming) -> Self {
+    pub(crate) fn from_client(incoming: Incoming) -> Self {
         let ended = incoming.is_end_stream();
         Self {
             kind: if ended {
@@ -111,7 +111,7 @@ impl Body {
 
     /// The body of a response that hyper's client received. Its failures are the upstream's.
     #[must_use]
-    pub fn from_upstream(incoming: Incoming) -> Self {
+    pub(crate) fn from_upstream(incoming: Incoming) -> Self {
         let ended = incoming.is_end_stream();
         Self {
             kind: if ended {
@@ -125,7 +125,9 @@ impl Body {
 
     /// Any other stream.
     #[must_use]
-    pub fn boxed(stream: impl http_body::Body<Data = Bytes, Error = BodyError> + Send + 'static) -> Self {
+    pub(crate) fn boxed(
+        stream: impl http_body::Body<Data = Bytes, Error = BodyError> + Send + 'static,
+    ) -> Self {
         Self {
             kind: Kind::Boxed(Mutex::new(Box::pin(stream))),
             watch: None,
@@ -134,7 +136,7 @@ impl Body {
 
     /// Fails with [`BodyError::TooLarge`] at the frame that takes it above `limit` bytes. The smaller limit wins if set twice.
     #[must_use]
-    pub fn with_limit(mut self, limit: u64) -> Self {
+    pub(crate) fn with_limit(mut self, limit: u64) -> Self {
         if !self.is_empty() {
             let watch = self.watch_mut();
             watch.limit = watch.limit.min(limit);
@@ -144,7 +146,7 @@ impl Body {
 
     /// Fails with [`BodyError::Timeout`] when it is waited for and nothing comes for `idle`. Time in which nobody asks does not count.
     #[must_use]
-    pub fn with_timeout(mut self, idle: Duration) -> Self {
+    pub(crate) fn with_timeout(mut self, idle: Duration) -> Self {
         if self.is_streaming() {
             self.watch_mut().idle = Some(idle);
         }
@@ -153,7 +155,7 @@ impl Body {
 
     /// Adds the data bytes that pass to `counter` (trailers and framing are not counted).
     #[must_use]
-    pub fn with_counter(mut self, counter: Arc<AtomicU64>) -> Self {
+    pub(crate) fn with_counter(mut self, counter: Arc<AtomicU64>) -> Self {
         if !self.is_empty() {
             self.watch_mut().counter = Some(counter);
         }
@@ -162,7 +164,7 @@ impl Body {
 
     /// Holds `lease` until the end; an empty body ends at once.
     #[must_use]
-    pub fn with_lease(mut self, lease: Box<dyn Lease>) -> Self {
+    pub(crate) fn with_lease(mut self, lease: Box<dyn Lease>) -> Self {
         if self.is_empty() {
             lease.end();
         } else {
@@ -177,19 +179,19 @@ impl Body {
 
     /// No data and no trailers will come.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         matches!(self.kind, Kind::Empty)
     }
 
     /// Whether its bytes come from outside over time (neither empty nor in memory).
     #[must_use]
-    pub fn is_streaming(&self) -> bool {
+    pub(crate) fn is_streaming(&self) -> bool {
         !matches!(self.kind, Kind::Empty | Kind::Full(_))
     }
 
     /// A second copy (a reference count, not the bytes) of a body that is empty or in memory; `None` for streams.
     #[must_use]
-    pub fn copy(&self) -> Option<Self> {
+    pub(crate) fn copy(&self) -> Option<Self> {
         match &self.kind {
             Kind::Empty => Some(Self::empty()),
             Kind::Full(data) => Some(Self::full(data.clone())),
@@ -201,7 +203,10 @@ impl Body {
     ///
     /// # Errors
     /// [`BodyError::TooLarge`] above `limit`, else what the stream fails with.
-    pub async fn collect_limited(mut self, limit: u64) -> Result<(Bytes, Option<HeaderMap>), BodyError> {
+    pub(crate) async fn collect_limited(
+        mut self,
+        limit: u64,
+    ) -> Result<(Bytes, Option<HeaderMap>), BodyError> {
         if self.size_hint().lower() > limit {
             return Err(BodyError::TooLarge { limit });
         }

@@ -34,7 +34,7 @@ use crate::{
     worker::{Command, WorkerHandle},
 };
 pub use snapshot::{Snapshot, SnapshotInput};
-pub use upstream::{EndpointStatus, UpstreamGroup};
+pub use upstream::{EndpointStatus, UpstreamConfigError, UpstreamGroup};
 
 /// What all workers share.
 pub(crate) struct Shared {

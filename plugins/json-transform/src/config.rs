@@ -34,7 +34,13 @@ pub struct Request {
 
 impl Default for Request {
     fn default() -> Self {
-        Self { rules: Vec::new(), limit: 1 << 20, over: Unusable::Reject, invalid: Unusable::Reject, encoded: Unusable::Pass }
+        Self {
+            rules: Vec::new(),
+            limit: 1 << 20,
+            over: Unusable::Reject,
+            invalid: Unusable::Reject,
+            encoded: Unusable::Pass,
+        }
     }
 }
 

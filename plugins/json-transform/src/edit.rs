@@ -21,7 +21,13 @@ impl Budget {
 
 /// Puts a value at all places. Missing objects are made where the path goes on with names only; with `only_missing`, a place that
 /// has a value keeps it.
-pub fn put(node: &mut Json, path: &[Segment], value: &Json, only_missing: bool, budget: &mut Budget) -> Result<bool, TooLarge> {
+pub fn put(
+    node: &mut Json,
+    path: &[Segment],
+    value: &Json,
+    only_missing: bool,
+    budget: &mut Budget,
+) -> Result<bool, TooLarge> {
     let Some((segment, rest)) = path.split_first() else {
         if only_missing {
             return Ok(false);
@@ -40,12 +46,18 @@ pub fn put(node: &mut Json, path: &[Segment], value: &Json, only_missing: bool, 
     if let (Segment::Child(Selector::Name(name)), Json::Object(members)) = (segment, &mut *node)
         && !members.iter().any(|(other, _)| other == name)
     {
-        if rest.iter().all(|segment| matches!(segment, Segment::Child(Selector::Name(_)))) {
+        if rest
+            .iter()
+            .all(|segment| matches!(segment, Segment::Child(Selector::Name(_))))
+        {
             budget.take(value)?;
-            let nested = rest.iter().rev().fold(value.clone(), |inner, segment| match segment {
-                Segment::Child(Selector::Name(name)) => Json::Object(vec![(name.clone(), inner)]),
-                _ => inner,
-            });
+            let nested = rest
+                .iter()
+                .rev()
+                .fold(value.clone(), |inner, segment| match segment {
+                    Segment::Child(Selector::Name(name)) => Json::Object(vec![(name.clone(), inner)]),
+                    _ => inner,
+                });
             members.push((name.clone(), nested));
             changed = true;
         }
@@ -58,7 +70,11 @@ pub fn put(node: &mut Json, path: &[Segment], value: &Json, only_missing: bool, 
 }
 
 /// Calls `change` for every value that the path names.
-pub fn each<E>(node: &mut Json, path: &[Segment], change: &mut dyn FnMut(&mut Json) -> Result<bool, E>) -> Result<bool, E> {
+pub fn each<E>(
+    node: &mut Json,
+    path: &[Segment],
+    change: &mut dyn FnMut(&mut Json) -> Result<bool, E>,
+) -> Result<bool, E> {
     let Some((segment, rest)) = path.split_first() else {
         return change(node);
     };
@@ -111,12 +127,20 @@ pub fn remove(node: &mut Json, path: &[Segment]) -> bool {
 
 /// Gives the members that the path names another name, in their place; a member that has that name already is replaced.
 pub fn rename(node: &mut Json, path: &[Segment], to: &str) -> bool {
-    let Some((Segment::Child(Selector::Name(last)) | Segment::Descendant(Selector::Name(last)), _)) = path.split_last() else {
+    let Some((Segment::Child(Selector::Name(last)) | Segment::Descendant(Selector::Name(last)), _)) =
+        path.split_last()
+    else {
         return false;
     };
     let mut change = |object: &mut Json| -> Result<bool, std::convert::Infallible> {
-        let Json::Object(members) = object else { return Ok(false) };
-        let Some(value) = members.iter().rposition(|(name, _)| name == last).map(|at| std::mem::replace(&mut members[at].1, Json::Null)) else {
+        let Json::Object(members) = object else {
+            return Ok(false);
+        };
+        let Some(value) = members
+            .iter()
+            .rposition(|(name, _)| name == last)
+            .map(|at| std::mem::replace(&mut members[at].1, Json::Null))
+        else {
             return Ok(false);
         };
         if last != to {
@@ -134,7 +158,8 @@ pub fn rename(node: &mut Json, path: &[Segment], to: &str) -> bool {
     match path.split_last() {
         Some((Segment::Child(_), parents)) => each(node, parents, &mut change).unwrap_or(false),
         Some((Segment::Descendant(_), parents)) => {
-            let mut everywhere = |value: &mut Json| Ok(all(value, &mut |inner| change(inner).unwrap_or(false)));
+            let mut everywhere =
+                |value: &mut Json| Ok(all(value, &mut |inner| change(inner).unwrap_or(false)));
             each::<std::convert::Infallible>(node, parents, &mut everywhere).unwrap_or(false)
         }
         None => false,
@@ -157,11 +182,16 @@ pub fn keep(value: &Json, paths: &[&[Segment]]) -> Option<Json> {
         return Some(value.clone());
     }
     // a descendant segment alone does not make a container stay
-    let explicit = paths.iter().any(|path| matches!(path.first(), Some(Segment::Child(_))));
+    let explicit = paths
+        .iter()
+        .any(|path| matches!(path.first(), Some(Segment::Child(_))));
     let narrowed = |matches: &dyn Fn(&Selector) -> bool| -> Vec<&[Segment]> {
         let mut inner: Vec<&[Segment]> = Vec::new();
         for path in paths {
-            let Some((Segment::Child(selector) | Segment::Descendant(selector), rest)) = path.split_first() else { continue };
+            let Some((Segment::Child(selector) | Segment::Descendant(selector), rest)) = path.split_first()
+            else {
+                continue;
+            };
             if matches(selector) {
                 inner.push(rest);
             }
@@ -176,7 +206,10 @@ pub fn keep(value: &Json, paths: &[&[Segment]]) -> Option<Json> {
             let kept: Vec<(String, Json)> = members
                 .iter()
                 .filter_map(|(name, child)| {
-                    let inner = narrowed(&|selector| matches!(selector, Selector::Wildcard) || matches!(selector, Selector::Name(n) if n == name));
+                    let inner = narrowed(&|selector| {
+                        matches!(selector, Selector::Wildcard)
+                            || matches!(selector, Selector::Name(n) if n == name)
+                    });
                     Some((name.clone(), keep(child, &inner)?))
                 })
                 .collect();
@@ -212,7 +245,11 @@ fn children(node: &mut Json) -> Vec<&mut Json> {
 /// The children that a segment selects. Of duplicate members only the last stays: a reader that takes the first one must not see
 /// another value than the one that is changed here.
 fn selected<'a>(node: &'a mut Json, segment: &Segment) -> Vec<&'a mut Json> {
-    if let (Segment::Child(Selector::Name(name)) | Segment::Descendant(Selector::Name(name)), Json::Object(members)) = (segment, &mut *node) {
+    if let (
+        Segment::Child(Selector::Name(name)) | Segment::Descendant(Selector::Name(name)),
+        Json::Object(members),
+    ) = (segment, &mut *node)
+    {
         let last = members.iter().rposition(|(other, _)| other == name);
         let mut at = 0;
         members.retain(|(other, _)| {
@@ -227,12 +264,15 @@ fn selected<'a>(node: &'a mut Json, segment: &Segment) -> Vec<&'a mut Json> {
 fn matching<'a>(node: &'a mut Json, segment: &Segment) -> Vec<&'a mut Json> {
     let (Segment::Child(selector) | Segment::Descendant(selector)) = segment;
     match (node, selector) {
-        (Json::Object(members), Selector::Name(name)) => {
-            members.iter_mut().filter(|(other, _)| other == name).map(|(_, child)| child).collect()
-        }
-        (Json::Array(items), Selector::Index(index)) => {
-            resolve(*index, items.len()).and_then(|at| items.get_mut(at)).into_iter().collect()
-        }
+        (Json::Object(members), Selector::Name(name)) => members
+            .iter_mut()
+            .filter(|(other, _)| other == name)
+            .map(|(_, child)| child)
+            .collect(),
+        (Json::Array(items), Selector::Index(index)) => resolve(*index, items.len())
+            .and_then(|at| items.get_mut(at))
+            .into_iter()
+            .collect(),
         (node, Selector::Wildcard) => children(node),
         _ => Vec::new(),
     }
@@ -254,7 +294,14 @@ mod tests {
 
     fn after_put(document: &str, at: &str, value: &str, only_missing: bool) -> String {
         let mut document = json(document);
-        put(&mut document, &path(at).0, &json(value), only_missing, &mut Budget(1000)).unwrap();
+        put(
+            &mut document,
+            &path(at).0,
+            &json(value),
+            only_missing,
+            &mut Budget(1000),
+        )
+        .unwrap();
         document.to_text()
     }
 
@@ -267,23 +314,36 @@ mod tests {
             (r#"{"a":[{},{"b":1}]}"#, "$.a[*].b", r#"{"a":[{"b":9},{"b":9}]}"#),
             (r#"{"a":[1,2]}"#, "$.a[-1]", r#"{"a":[1,9]}"#),
             (r#"{"a":[1,2]}"#, "$.a[2]", r#"{"a":[1,2]}"#),
-            (r#"{"a":{"x":1},"b":[{"x":2},{}]}"#, "$..x", r#"{"a":{"x":9},"b":[{"x":9},{}]}"#),
+            (
+                r#"{"a":{"x":1},"b":[{"x":2},{}]}"#,
+                "$..x",
+                r#"{"a":{"x":9},"b":[{"x":9},{}]}"#,
+            ),
             (r#"{"a":1}"#, "$", "9"),
             (r#"{"a":1,"a":2}"#, "$.a", r#"{"a":9}"#),
             ("{}", "$.a[0]", "{}"),
         ] {
             assert_eq!(after_put(document, at, "9", false), expected, "{document} {at}");
         }
-        assert_eq!(after_put(r#"{"l":[{"a":1},{}]}"#, "$.l[*].a", "9", true), r#"{"l":[{"a":1},{"a":9}]}"#);
+        assert_eq!(
+            after_put(r#"{"l":[{"a":1},{}]}"#, "$.l[*].a", "9", true),
+            r#"{"l":[{"a":1},{"a":9}]}"#
+        );
         assert_eq!(after_put(r#"{"a":null}"#, "$.a", "9", true), r#"{"a":null}"#);
-        assert_eq!(after_put(r#"{"a":{"a":1}}"#, "$..a", r#"{"a":2}"#, false), r#"{"a":{"a":2}}"#);
+        assert_eq!(
+            after_put(r#"{"a":{"a":1}}"#, "$..a", r#"{"a":2}"#, false),
+            r#"{"a":{"a":2}}"#
+        );
     }
 
     #[test]
     fn documents_do_not_grow_above_the_budget() {
         let mut document = json(&format!("[{}]", vec!["{}"; 1000].join(",")));
         let value = json(&format!("\"{}\"", "x".repeat(100)));
-        assert_eq!(put(&mut document, &path("$[*].a").0, &value, false, &mut Budget(5000)), Err(TooLarge));
+        assert_eq!(
+            put(&mut document, &path("$[*].a").0, &value, false, &mut Budget(5000)),
+            Err(TooLarge)
+        );
     }
 
     #[test]
@@ -291,7 +351,11 @@ mod tests {
         for (document, at, expected) in [
             (r#"{"a":1,"b":2}"#, "$.a", r#"{"b":2}"#),
             (r#"{"a":1,"b":2,"a":3}"#, "$.a", r#"{"b":2}"#),
-            (r#"{"a":{"s":1},"a":{"s":2,"t":3}}"#, "$.a.s", r#"{"a":{},"a":{"t":3}}"#),
+            (
+                r#"{"a":{"s":1},"a":{"s":2,"t":3}}"#,
+                "$.a.s",
+                r#"{"a":{},"a":{"t":3}}"#,
+            ),
             (r#"{"a":[1,2,3]}"#, "$.a[-1]", r#"{"a":[1,2]}"#),
             (r#"{"a":[{"s":1},{"s":2}]}"#, "$.a[*].s", r#"{"a":[{},{}]}"#),
             (r#"{"s":1,"a":[{"s":{"s":1}}]}"#, "$..s", r#"{"a":[{}]}"#),
@@ -301,7 +365,11 @@ mod tests {
         ] {
             let mut value = json(document);
             let changed = remove(&mut value, &path(at).0);
-            assert_eq!((value.to_text().as_str(), changed), (expected, expected != document), "{document} {at}");
+            assert_eq!(
+                (value.to_text().as_str(), changed),
+                (expected, expected != document),
+                "{document} {at}"
+            );
         }
     }
 
@@ -324,16 +392,28 @@ mod tests {
     fn only_what_is_named_is_kept() {
         for (document, paths, expected) in [
             (r#"{"a":1,"b":2,"c":3}"#, &["$.c", "$.a"][..], r#"{"a":1,"c":3}"#),
-            (r#"{"l":[{"id":1,"s":2},{"s":3}],"x":1}"#, &["$.l[*].id"], r#"{"l":[{"id":1},{}]}"#),
+            (
+                r#"{"l":[{"id":1,"s":2},{"s":3}],"x":1}"#,
+                &["$.l[*].id"],
+                r#"{"l":[{"id":1},{}]}"#,
+            ),
             (r#"{"l":[]}"#, &["$.l[*].id"], r#"{"l":[]}"#),
-            (r#"{"a":{"id":1},"b":{"c":{"id":2,"s":3}},"d":4}"#, &["$..id"], r#"{"a":{"id":1},"b":{"c":{"id":2}}}"#),
+            (
+                r#"{"a":{"id":1},"b":{"c":{"id":2,"s":3}},"d":4}"#,
+                &["$..id"],
+                r#"{"a":{"id":1},"b":{"c":{"id":2}}}"#,
+            ),
             (r#"{"l":[1,2,3]}"#, &["$.l[0]", "$.l[-1]"], r#"{"l":[1,3]}"#),
             (r#"{"a":"text"}"#, &["$.a.b"], "{}"),
             ("5", &["$.a"], "null"),
         ] {
             let paths: Vec<Path> = paths.iter().map(|text| path(text)).collect();
             let segments: Vec<&[Segment]> = paths.iter().map(|path| path.0.as_slice()).collect();
-            assert_eq!(keep(&json(document), &segments).unwrap_or(Json::Null).to_text(), expected, "{document}");
+            assert_eq!(
+                keep(&json(document), &segments).unwrap_or(Json::Null).to_text(),
+                expected,
+                "{document}"
+            );
         }
     }
 

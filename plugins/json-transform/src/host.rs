@@ -21,7 +21,12 @@ impl Hook<'_> {
         let object = |value: ContextValue| json(value).filter(|value| matches!(value, Json::Object(_)));
         match self.claims_from {
             Some(namespace) => object(self.exchange.get(namespace, "claims")?),
-            None => self.exchange.entries().into_iter().filter(|entry| entry.key == "claims").find_map(|entry| object(entry.value)),
+            None => self
+                .exchange
+                .entries()
+                .into_iter()
+                .filter(|entry| entry.key == "claims")
+                .find_map(|entry| object(entry.value)),
         }
     }
 }
@@ -39,7 +44,9 @@ impl Values for Hook<'_> {
             Variable::Plain("route") => self.exchange.route(),
             Variable::Plain("route.pattern") => self.exchange.route_pattern(),
             Variable::Plain("client.address") => self.exchange.peer().client_address,
-            Variable::Plain("response.status") => return Some(Json::Number(self.response?.status().to_string())),
+            Variable::Plain("response.status") => {
+                return Some(Json::Number(self.response?.status().to_string()));
+            }
             Variable::Plain(_) => return None,
             Variable::Query(name) => self.request.query_param(name)?,
             Variable::Path(name) => self.request.path_param(name)?,
@@ -48,8 +55,16 @@ impl Values for Hook<'_> {
             Variable::Context(namespace, key) => return json(self.exchange.get(namespace, key)?),
             Variable::Claim(path) => {
                 return path.iter().try_fold(self.claims()?, |value, name| match value {
-                    Json::Object(members) => members.into_iter().rev().find(|(other, _)| other == name).map(|(_, value)| value),
-                    Json::Array(mut items) => name.parse().ok().filter(|at| *at < items.len()).map(|at: usize| items.swap_remove(at)),
+                    Json::Object(members) => members
+                        .into_iter()
+                        .rev()
+                        .find(|(other, _)| other == name)
+                        .map(|(_, value)| value),
+                    Json::Array(mut items) => name
+                        .parse()
+                        .ok()
+                        .filter(|at| *at < items.len())
+                        .map(|at: usize| items.swap_remove(at)),
                     _ => None,
                 });
             }
@@ -60,7 +75,11 @@ impl Values for Hook<'_> {
 
 /// All lines of a field as one text; none without a line, or when it is not UTF-8.
 fn joined(lines: &[Vec<u8>]) -> Option<String> {
-    if lines.is_empty() { None } else { String::from_utf8(lines.join(&b", "[..])).ok() }
+    if lines.is_empty() {
+        None
+    } else {
+        String::from_utf8(lines.join(&b", "[..])).ok()
+    }
 }
 
 fn json(value: ContextValue) -> Option<Json> {

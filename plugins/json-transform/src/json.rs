@@ -46,7 +46,11 @@ impl Json {
         let mut parser = Parser { text, at: start };
         let value = parser.value(0)?;
         parser.white_space();
-        if parser.at < text.len() { Err(parser.error("text after the document")) } else { Ok(value) }
+        if parser.at < text.len() {
+            Err(parser.error("text after the document"))
+        } else {
+            Ok(value)
+        }
     }
 
     /// Writes the value without white space.
@@ -96,17 +100,30 @@ impl Json {
             Self::Number(text) => text.len() + 1,
             Self::String(text) => text.len() + 3,
             Self::Array(items) => items.iter().map(Self::size).sum::<usize>() + 2,
-            Self::Object(members) => members.iter().map(|(name, value)| name.len() + 4 + value.size()).sum::<usize>() + 2,
+            Self::Object(members) => {
+                members
+                    .iter()
+                    .map(|(name, value)| name.len() + 4 + value.size())
+                    .sum::<usize>()
+                    + 2
+            }
         }
     }
 
     /// Equal in the sense of JSON: numbers by value, members in any order.
     pub fn same(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Number(a), Self::Number(b)) => a == b || a.parse::<f64>().ok().is_some_and(|a| b.parse() == Ok(a) && a.abs() < 9e15),
+            (Self::Number(a), Self::Number(b)) => {
+                a == b
+                    || a.parse::<f64>()
+                        .ok()
+                        .is_some_and(|a| b.parse() == Ok(a) && a.abs() < 9e15)
+            }
             (Self::Array(a), Self::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same(b)),
             (Self::Object(a), Self::Object(b)) => {
-                a.len() == b.len() && a.iter().all(|(name, value)| b.iter().any(|(other, to)| name == other && value.same(to)))
+                a.len() == b.len()
+                    && a.iter()
+                        .all(|(name, value)| b.iter().any(|(other, to)| name == other && value.same(to)))
             }
             (a, b) => a == b,
         }
@@ -114,7 +131,10 @@ impl Json {
 
     /// True if the text is a number of JSON.
     pub fn is_number(text: &str) -> bool {
-        let mut parser = Parser { text: text.as_bytes(), at: 0 };
+        let mut parser = Parser {
+            text: text.as_bytes(),
+            at: 0,
+        };
         parser.number().is_ok() && parser.at == text.len()
     }
 }
@@ -144,7 +164,10 @@ struct Parser<'a> {
 
 impl Parser<'_> {
     fn error(&self, reason: &'static str) -> ParseError {
-        ParseError { reason, offset: self.at }
+        ParseError {
+            reason,
+            offset: self.at,
+        }
     }
 
     fn peek(&self) -> Option<u8> {
@@ -175,7 +198,9 @@ impl Parser<'_> {
             Some(b'-' | b'0'..=b'9') => {
                 let start = self.at;
                 self.number()?;
-                Ok(Json::Number(String::from_utf8_lossy(&self.text[start..self.at]).into_owned()))
+                Ok(Json::Number(
+                    String::from_utf8_lossy(&self.text[start..self.at]).into_owned(),
+                ))
             }
             Some(b't') => self.word(b"true", Json::Bool(true)),
             Some(b'f') => self.word(b"false", Json::Bool(false)),
@@ -278,10 +303,17 @@ impl Parser<'_> {
             }
             out.extend_from_slice(&self.text[start..self.at]);
             if self.eat(b'"') {
-                return String::from_utf8(out).map_err(|_not_utf8| ParseError { reason: "a text that is not UTF-8", offset: opening });
+                return String::from_utf8(out).map_err(|_not_utf8| ParseError {
+                    reason: "a text that is not UTF-8",
+                    offset: opening,
+                });
             }
             if !self.eat(b'\\') {
-                return Err(self.error(if self.peek().is_none() { "unexpected end in a text" } else { "control character in a text" }));
+                return Err(self.error(if self.peek().is_none() {
+                    "unexpected end in a text"
+                } else {
+                    "control character in a text"
+                }));
             }
             self.escape(&mut out)?;
         }
@@ -318,8 +350,13 @@ impl Parser<'_> {
     }
 
     fn hex(&mut self) -> Result<u32, ParseError> {
-        let digits = self.text.get(self.at..self.at + 4).ok_or_else(|| self.error("unexpected end in a text"))?;
-        let code = digits.iter().try_fold(0, |sum, digit| Some(sum * 16 + char::from(*digit).to_digit(16)?));
+        let digits = self
+            .text
+            .get(self.at..self.at + 4)
+            .ok_or_else(|| self.error("unexpected end in a text"))?;
+        let code = digits
+            .iter()
+            .try_fold(0, |sum, digit| Some(sum * 16 + char::from(*digit).to_digit(16)?));
         let code = code.ok_or_else(|| self.error("expected four hexadecimal digits"))?;
         self.at += 4;
         Ok(code)
@@ -351,7 +388,11 @@ impl<'de> Visitor<'de> for FromConfig {
         Ok(Json::Number(value.to_string()))
     }
     fn visit_f64<E: Error>(self, value: f64) -> Result<Json, E> {
-        if value.is_finite() { Ok(Json::Number(format!("{value:?}"))) } else { Err(E::custom("not a number of JSON")) }
+        if value.is_finite() {
+            Ok(Json::Number(format!("{value:?}")))
+        } else {
+            Err(E::custom("not a number of JSON"))
+        }
     }
     fn visit_str<E>(self, value: &str) -> Result<Json, E> {
         Ok(Json::String(value.to_owned()))
@@ -387,11 +428,19 @@ mod tests {
 
     #[test]
     fn numbers_keep_all_digits_and_members_their_order() {
-        same_text(r#"{"z":123456789012345678901234567890,"a":0.1000000000000000055511151231257827,"m":[1E+2,-0,1.0]}"#);
+        same_text(
+            r#"{"z":123456789012345678901234567890,"a":0.1000000000000000055511151231257827,"m":[1E+2,-0,1.0]}"#,
+        );
         same_text(r#"{"a":1,"a":2}"#);
         same_text(r#"["\u0000\b\f\n\r\t\"\\é😀",null,true,false,{},[]]"#);
-        assert_eq!(Json::parse(br#""\ud83d\ude00\/\u00e9""#).unwrap(), Json::String("😀/é".to_owned()));
-        assert_eq!(Json::parse(b"\xef\xbb\xbf 1 ").unwrap(), Json::Number("1".to_owned()));
+        assert_eq!(
+            Json::parse(br#""\ud83d\ude00\/\u00e9""#).unwrap(),
+            Json::String("😀/é".to_owned())
+        );
+        assert_eq!(
+            Json::parse(b"\xef\xbb\xbf 1 ").unwrap(),
+            Json::Number("1".to_owned())
+        );
     }
 
     #[test]
@@ -401,7 +450,23 @@ mod tests {
         assert_eq!(message(b""), "unexpected end at byte 0");
         assert_eq!(message(b"1 2"), "text after the document at byte 2");
         assert_eq!(message(b"\"\\ud800\""), "half of a surrogate pair at byte 7");
-        for text in ["01", "1.", ".5", "+1", "1e", "[1,]", "{a:1}", "'a'", "NaN", "\"a", "\"\n\"", "\"\\x\"", "tru", "{\"a\" 1}", "[1 2]"] {
+        for text in [
+            "01",
+            "1.",
+            ".5",
+            "+1",
+            "1e",
+            "[1,]",
+            "{a:1}",
+            "'a'",
+            "NaN",
+            "\"a",
+            "\"\n\"",
+            "\"\\x\"",
+            "tru",
+            "{\"a\" 1}",
+            "[1 2]",
+        ] {
             assert!(Json::parse(text.as_bytes()).is_err(), "{text}");
         }
         assert!(message("[".repeat(200).as_bytes()).contains("128 levels"));
@@ -410,7 +475,11 @@ mod tests {
 
     #[test]
     fn equality_is_by_value() {
-        let same = |a: &str, b: &str| Json::parse(a.as_bytes()).unwrap().same(&Json::parse(b.as_bytes()).unwrap());
+        let same = |a: &str, b: &str| {
+            Json::parse(a.as_bytes())
+                .unwrap()
+                .same(&Json::parse(b.as_bytes()).unwrap())
+        };
         assert!(same(r#"{"a":1.0,"b":2}"#, r#"{"b":2,"a":1}"#));
         assert!(!same("12345678901234567890", "12345678901234567891"));
         assert!(!same("1", "\"1\""));

@@ -56,8 +56,16 @@ impl Direction {
     /// For requests.
     pub fn request(config: &Request) -> Result<Self, String> {
         let plan = Plan::new(&config.rules, false)?;
-        Self { plan, status: Vec::new(), only: Vec::new(), limit: config.limit, over: config.over, invalid: config.invalid, encoded: config.encoded }
-            .checked()
+        Self {
+            plan,
+            status: Vec::new(),
+            only: Vec::new(),
+            limit: config.limit,
+            over: config.over,
+            invalid: config.invalid,
+            encoded: config.encoded,
+        }
+        .checked()
     }
 
     /// For responses.
@@ -65,15 +73,30 @@ impl Direction {
         let status = |(index, rule): (usize, &StatusRule)| {
             let path = Path::parse(&rule.path).map_err(|error| format!("status[{index}].path: {error}"))?;
             if !(200..=599).contains(&rule.status) {
-                return Err(format!("status[{index}].status: {} is not between 200 and 599", rule.status));
+                return Err(format!(
+                    "status[{index}].status: {} is not between 200 and 599",
+                    rule.status
+                ));
             }
             Ok((path, rule.equals.clone(), rule.status))
         };
-        let only = |(index, text): (usize, &String)| range(text).ok_or_else(|| format!("only[{index}]: `{text}` is no status like `404` or `2xx`"));
+        let only = |(index, text): (usize, &String)| {
+            range(text).ok_or_else(|| format!("only[{index}]: `{text}` is no status like `404` or `2xx`"))
+        };
         Self {
             plan: Plan::new(&config.rules, true)?,
-            status: config.status.iter().enumerate().map(status).collect::<Result<_, _>>()?,
-            only: config.only.iter().enumerate().map(only).collect::<Result<_, _>>()?,
+            status: config
+                .status
+                .iter()
+                .enumerate()
+                .map(status)
+                .collect::<Result<_, _>>()?,
+            only: config
+                .only
+                .iter()
+                .enumerate()
+                .map(only)
+                .collect::<Result<_, _>>()?,
             limit: config.limit,
             over: config.over,
             invalid: config.invalid,
@@ -94,26 +117,47 @@ impl Direction {
 
     /// Looks at a whole body.
     pub fn apply(&self, head: Head<'_>, body: &[u8], values: &mut dyn Values) -> Outcome {
-        let wanted = self.only.is_empty() || self.only.iter().any(|(from, to)| (*from..=*to).contains(&head.status));
+        let wanted = self.only.is_empty()
+            || self
+                .only
+                .iter()
+                .any(|(from, to)| (*from..=*to).contains(&head.status));
         // a part of a body (RFC 9110 section 15.3.7) is no document
         if body.is_empty() || !wanted || head.status == 206 || !head.content_type.is_some_and(is_json) {
             return Outcome::Pass;
         }
-        if let Some(coding) = head.content_encoding.map(str::trim).filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity")) {
+        if let Some(coding) = head
+            .content_encoding
+            .map(str::trim)
+            .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"))
+        {
             return match self.encoded {
                 Unusable::Pass => Outcome::Pass,
-                Unusable::Reject => Outcome::Reject { detail: format!("has the content coding `{coding:.40}`, which cannot be changed"), encoded: true },
+                Unusable::Reject => Outcome::Reject {
+                    detail: format!("has the content coding `{coding:.40}`, which cannot be changed"),
+                    encoded: true,
+                },
             };
         }
         let mut document = match Json::parse(body) {
             Ok(document) => document,
             Err(_) if self.invalid == Unusable::Pass => return Outcome::Pass,
-            Err(error) => return Outcome::Reject { detail: format!("is not valid JSON: {error}"), encoded: false },
+            Err(error) => {
+                return Outcome::Reject {
+                    detail: format!("is not valid JSON: {error}"),
+                    encoded: false,
+                };
+            }
         };
         let status = self.status_of(&document);
-        let budget = usize::try_from(self.limit).unwrap_or(usize::MAX).saturating_mul(4);
+        let budget = usize::try_from(self.limit)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(4);
         match self.plan.run(&mut document, values, budget) {
-            Err(detail) => Outcome::Reject { detail: format!("cannot be transformed: {detail}"), encoded: false },
+            Err(detail) => Outcome::Reject {
+                detail: format!("cannot be transformed: {detail}"),
+                encoded: false,
+            },
             Ok(false) if status.is_none() => Outcome::Pass,
             Ok(changed) => {
                 let body = changed.then(|| {
@@ -128,7 +172,9 @@ impl Direction {
 
     fn status_of(&self, document: &Json) -> Option<u16> {
         let fits = |(path, equals, _): &&(Path, Option<Json>, u16)| {
-            path.select(document).into_iter().any(|value| equals.as_ref().is_none_or(|wanted| wanted.same(value)))
+            path.select(document)
+                .into_iter()
+                .any(|value| equals.as_ref().is_none_or(|wanted| wanted.same(value)))
         };
         self.status.iter().find(fits).map(|(_, _, status)| *status)
     }
@@ -136,7 +182,12 @@ impl Direction {
 
 /// `application/json`, or any type with the suffix `+json` (RFC 6839 section 3.1).
 fn is_json(content_type: &str) -> bool {
-    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let media_type = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     media_type == "application/json" || media_type.ends_with("+json")
 }
 
@@ -145,5 +196,8 @@ fn range(text: &str) -> Option<(u16, u16)> {
         let class: u16 = class.parse().ok().filter(|class| (1..=5).contains(class))?;
         return Some((class * 100, class * 100 + 99));
     }
-    text.parse().ok().filter(|status| (100..=599).contains(status)).map(|status| (status, status))
+    text.parse()
+        .ok()
+        .filter(|status| (100..=599).contains(status))
+        .map(|status| (status, status))
 }

@@ -37,9 +37,14 @@ impl Path {
     pub fn parse(text: &str) -> Result<Self, String> {
         let fail = |reason: String| format!("path `{text}`: {reason}");
         if text.len() > MAX_LENGTH {
-            return Err(format!("path of {} bytes is longer than {MAX_LENGTH}", text.len()));
+            return Err(format!(
+                "path of {} bytes is longer than {MAX_LENGTH}",
+                text.len()
+            ));
         }
-        let mut rest = text.strip_prefix('$').ok_or_else(|| fail("does not begin with `$`".to_owned()))?;
+        let mut rest = text
+            .strip_prefix('$')
+            .ok_or_else(|| fail("does not begin with `$`".to_owned()))?;
         let mut segments = Vec::new();
         while !rest.is_empty() {
             let (segment, after) = parse_segment(rest).map_err(fail)?;
@@ -47,7 +52,12 @@ impl Path {
             rest = after;
         }
         // each further one would multiply the work by the depth of the document
-        if segments.iter().filter(|segment| matches!(segment, Segment::Descendant(_))).count() > 1 {
+        if segments
+            .iter()
+            .filter(|segment| matches!(segment, Segment::Descendant(_)))
+            .count()
+            > 1
+        {
             return Err(fail("has more than one `..`".to_owned()));
         }
         Ok(Self(segments))
@@ -55,7 +65,9 @@ impl Path {
 
     /// True if it names one place at most.
     pub fn is_singular(&self) -> bool {
-        self.0.iter().all(|segment| matches!(segment, Segment::Child(Selector::Name(_) | Selector::Index(_))))
+        self.0
+            .iter()
+            .all(|segment| matches!(segment, Segment::Child(Selector::Name(_) | Selector::Index(_))))
     }
 
     /// What is there: all values in the order of the document.
@@ -80,7 +92,11 @@ impl Path {
 
 fn parse_segment(text: &str) -> Result<(Segment, &str), String> {
     if let Some(rest) = text.strip_prefix("..") {
-        let (selector, rest) = if rest.starts_with('[') { bracket(rest)? } else { shorthand(rest)? };
+        let (selector, rest) = if rest.starts_with('[') {
+            bracket(rest)?
+        } else {
+            shorthand(rest)?
+        };
         return Ok((Segment::Descendant(selector), rest));
     }
     let (selector, rest) = match text.strip_prefix('.') {
@@ -99,8 +115,12 @@ fn shorthand(text: &str) -> Result<(Selector, &str), String> {
     let end = text.find(|c: char| !is_name(c)).unwrap_or(text.len());
     let (name, rest) = text.split_at(end);
     match name.chars().next() {
-        None => Err(format!("expected a name or `*` at `{text}`; names with other characters are written ['like this']")),
-        Some(first) if first.is_ascii_digit() => Err(format!("name `{name}` begins with a digit; write ['{name}'], or [{name}] for an index")),
+        None => Err(format!(
+            "expected a name or `*` at `{text}`; names with other characters are written ['like this']"
+        )),
+        Some(first) if first.is_ascii_digit() => Err(format!(
+            "name `{name}` begins with a digit; write ['{name}'], or [{name}] for an index"
+        )),
         Some(_) => Ok((Selector::Name(name.to_owned()), rest)),
     }
 }
@@ -120,11 +140,21 @@ fn bracket(text: &str) -> Result<(Selector, &str), String> {
         Some('*') => (Selector::Wildcard, &inside[1..]),
         Some('?') => return Err("filters `[?...]` are not supported".to_owned()),
         _ => {
-            let end = inside.find(|c: char| !c.is_ascii_digit() && c != '-').unwrap_or(inside.len());
+            let end = inside
+                .find(|c: char| !c.is_ascii_digit() && c != '-')
+                .unwrap_or(inside.len());
             let (digits, rest) = inside.split_at(end);
             let leading_zero = digits.trim_start_matches('-').starts_with('0') && digits != "0";
-            let index = digits.parse::<i64>().ok().filter(|index| !leading_zero && index.abs() <= MAX_INDEX);
-            (Selector::Index(index.ok_or_else(|| format!("expected an index, '*' or a quoted name at `{inside}`"))?), rest)
+            let index = digits
+                .parse::<i64>()
+                .ok()
+                .filter(|index| !leading_zero && index.abs() <= MAX_INDEX);
+            (
+                Selector::Index(
+                    index.ok_or_else(|| format!("expected an index, '*' or a quoted name at `{inside}`"))?,
+                ),
+                rest,
+            )
         }
     };
     let rest = rest.trim_start();
@@ -173,10 +203,19 @@ impl fmt::Display for Path {
                 Segment::Descendant(selector) => (selector, true),
             };
             match selector {
-                Selector::Name(name) if name.chars().all(is_name) && !name.starts_with(|c: char| c.is_ascii_digit()) && !name.is_empty() => {
+                Selector::Name(name)
+                    if name.chars().all(is_name)
+                        && !name.starts_with(|c: char| c.is_ascii_digit())
+                        && !name.is_empty() =>
+                {
                     write!(f, "{}{name}", if descendant { ".." } else { "." })?;
                 }
-                Selector::Name(name) => write!(f, "{}[{}]", if descendant { ".." } else { "" }, Json::String(name.clone()).to_text())?,
+                Selector::Name(name) => write!(
+                    f,
+                    "{}[{}]",
+                    if descendant { ".." } else { "" },
+                    Json::String(name.clone()).to_text()
+                )?,
                 Selector::Index(index) => write!(f, "{}[{index}]", if descendant { ".." } else { "" })?,
                 Selector::Wildcard => write!(f, "{}[*]", if descendant { ".." } else { "" })?,
             }
@@ -187,7 +226,11 @@ impl fmt::Display for Path {
 
 /// The element that an index means.
 pub fn resolve(index: i64, length: usize) -> Option<usize> {
-    let at = if index < 0 { length.checked_sub(usize::try_from(index.unsigned_abs()).ok()?)? } else { usize::try_from(index).ok()? };
+    let at = if index < 0 {
+        length.checked_sub(usize::try_from(index.unsigned_abs()).ok()?)?
+    } else {
+        usize::try_from(index).ok()?
+    };
     (at < length).then_some(at)
 }
 
@@ -203,7 +246,9 @@ fn select<'a>(value: &'a Json, path: &[Segment], found: &mut Vec<&'a Json>) {
                 select(child, rest, found);
             }
         }
-        (Json::Object(members), Selector::Wildcard) => members.iter().for_each(|(_, child)| select(child, rest, found)),
+        (Json::Object(members), Selector::Wildcard) => {
+            members.iter().for_each(|(_, child)| select(child, rest, found))
+        }
         (Json::Array(items), Selector::Wildcard) => items.iter().for_each(|child| select(child, rest, found)),
         (Json::Array(items), Selector::Index(index)) => {
             if let Some(at) = resolve(*index, items.len()) {
@@ -228,7 +273,15 @@ mod tests {
 
     fn select_text(path: &str, document: &str) -> String {
         let document = Json::parse(document.as_bytes()).unwrap();
-        Json::Array(Path::parse(path).unwrap().select(&document).into_iter().cloned().collect()).to_text()
+        Json::Array(
+            Path::parse(path)
+                .unwrap()
+                .select(&document)
+                .into_iter()
+                .cloned()
+                .collect(),
+        )
+        .to_text()
     }
 
     #[test]
@@ -255,7 +308,11 @@ mod tests {
             assert_eq!(select_text(path, document), expected, "{path}");
         }
         assert_eq!(select_text("$", "1"), "[1]");
-        assert_eq!(select_text("$.a", r#"{"a":1,"a":2}"#), "[2]", "the last of duplicate members counts");
+        assert_eq!(
+            select_text("$.a", r#"{"a":1,"a":2}"#),
+            "[2]",
+            "the last of duplicate members counts"
+        );
         assert_eq!(select_text("$..*", r#"{"a":[1]}"#), "[[1],1]");
     }
 
@@ -279,7 +336,10 @@ mod tests {
             ("$..a..b", "more than one `..`"),
         ] {
             let error = Path::parse(path).unwrap_err();
-            assert!(error.contains(expected) && error.contains(path), "{path}: {error}");
+            assert!(
+                error.contains(expected) && error.contains(path),
+                "{path}: {error}"
+            );
         }
     }
 
@@ -290,7 +350,13 @@ mod tests {
             (-MAX_INDEX..=MAX_INDEX).prop_map(Selector::Index),
             Just(Selector::Wildcard)
         ];
-        selector.prop_map(move |selector| if descendant { Segment::Descendant(selector) } else { Segment::Child(selector) })
+        selector.prop_map(move |selector| {
+            if descendant {
+                Segment::Descendant(selector)
+            } else {
+                Segment::Child(selector)
+            }
+        })
     }
 
     proptest! {

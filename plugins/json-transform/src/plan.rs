@@ -22,15 +22,30 @@ enum Source {
 
 #[derive(Debug)]
 enum Step {
-    Put { path: Path, source: Source, only_missing: bool },
-    Copy { from: Path, to: Path, and_remove: bool },
-    Rename { path: Path, to: String },
+    Put {
+        path: Path,
+        source: Source,
+        only_missing: bool,
+    },
+    Copy {
+        from: Path,
+        to: Path,
+        and_remove: bool,
+    },
+    Rename {
+        path: Path,
+        to: String,
+    },
     Remove(Vec<Path>),
     Keep(Vec<Path>),
     Wrap(String),
     Unwrap(Path),
     Map(Vec<(Path, Path)>),
-    Convert { path: Path, to: Type, on_failure: OnFailure },
+    Convert {
+        path: Path,
+        to: Type,
+        on_failure: OnFailure,
+    },
 }
 
 impl Plan {
@@ -39,8 +54,14 @@ impl Plan {
         if rules.len() > MAX_RULES {
             return Err(format!("rules: {} rules; the limit is {MAX_RULES}", rules.len()));
         }
-        let step = |(index, rule)| Step::new(rule, response).map_err(|error| format!("rules[{index}].{error}"));
-        rules.iter().enumerate().map(step).collect::<Result<_, _>>().map(Self)
+        let step =
+            |(index, rule)| Step::new(rule, response).map_err(|error| format!("rules[{index}].{error}"));
+        rules
+            .iter()
+            .enumerate()
+            .map(step)
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// True if there is nothing to do.
@@ -53,7 +74,9 @@ impl Plan {
         let mut budget = Budget(budget);
         let mut changed = false;
         for (index, step) in self.0.iter().enumerate() {
-            changed |= step.run(document, values, &mut budget).map_err(|error| format!("rule {index}: {error}"))?;
+            changed |= step
+                .run(document, values, &mut budget)
+                .map_err(|error| format!("rule {index}: {error}"))?;
         }
         Ok(changed)
     }
@@ -63,7 +86,10 @@ fn paths(kind: &str, texts: &[String]) -> Result<Vec<Path>, String> {
     if texts.is_empty() {
         return Err(format!("{kind}.paths: the list is empty"));
     }
-    texts.iter().map(|text| Path::parse(text).map_err(|error| format!("{kind}.paths: {error}"))).collect()
+    texts
+        .iter()
+        .map(|text| Path::parse(text).map_err(|error| format!("{kind}.paths: {error}")))
+        .collect()
 }
 
 impl Step {
@@ -72,19 +98,33 @@ impl Step {
         match rule {
             Rule::Set(put) => Self::put("set", put, response, false),
             Rule::Default(put) => Self::put("default", put, response, true),
-            Rule::Copy(copy) => Ok(Self::Copy { from: path("copy.from", &copy.from)?, to: path("copy.to", &copy.to)?, and_remove: false }),
+            Rule::Copy(copy) => Ok(Self::Copy {
+                from: path("copy.from", &copy.from)?,
+                to: path("copy.to", &copy.to)?,
+                and_remove: false,
+            }),
             Rule::Move(copy) => {
                 let (from, to) = (path("move.from", &copy.from)?, path("move.to", &copy.to)?);
                 if from.0.is_empty() {
-                    return Err("move.from: the whole document cannot be moved; `wrap` puts it under a key".to_owned());
+                    return Err(
+                        "move.from: the whole document cannot be moved; `wrap` puts it under a key"
+                            .to_owned(),
+                    );
                 }
-                Ok(Self::Copy { from, to, and_remove: true })
+                Ok(Self::Copy {
+                    from,
+                    to,
+                    and_remove: true,
+                })
             }
             Rule::Rename(rename) => {
                 let path = path("rename.path", &rename.path)?;
                 match path.0.last() {
                     Some(Segment::Child(Selector::Name(_)) | Segment::Descendant(Selector::Name(_))) => {
-                        Ok(Self::Rename { path, to: rename.to.clone() })
+                        Ok(Self::Rename {
+                            path,
+                            to: rename.to.clone(),
+                        })
                     }
                     _ => Err(format!("rename.path: `{path}` does not end in a name")),
                 }
@@ -103,16 +143,22 @@ impl Step {
                 let mut targets = Vec::with_capacity(pairs.0.len());
                 for (target, source) in &pairs.0 {
                     let target = path("map", target)?;
-                    if !target.0.iter().all(|segment| matches!(segment, Segment::Child(Selector::Name(_)))) {
+                    if !target
+                        .0
+                        .iter()
+                        .all(|segment| matches!(segment, Segment::Child(Selector::Name(_))))
+                    {
                         return Err(format!("map: target `{target}` may have names only"));
                     }
                     targets.push((target, path("map", source)?));
                 }
                 Ok(Self::Map(targets))
             }
-            Rule::Convert(convert) => {
-                Ok(Self::Convert { path: path("convert.path", &convert.path)?, to: convert.to, on_failure: convert.on_failure })
-            }
+            Rule::Convert(convert) => Ok(Self::Convert {
+                path: path("convert.path", &convert.path)?,
+                to: convert.to,
+                on_failure: convert.on_failure,
+            }),
         }
     }
 
@@ -120,17 +166,29 @@ impl Step {
         let path = Path::parse(&put.path).map_err(|error| format!("{kind}.path: {error}"))?;
         let source = match (&put.value, &put.template) {
             (Some(value), None) => Source::Value(value.clone()),
-            (None, Some(text)) => Source::Template(Template::parse(text, response).map_err(|error| format!("{kind}.template: {error}"))?),
-            (Some(_), Some(_)) => return Err(format!("{kind}: has both `value` and `template`; one is needed")),
+            (None, Some(text)) => Source::Template(
+                Template::parse(text, response).map_err(|error| format!("{kind}.template: {error}"))?,
+            ),
+            (Some(_), Some(_)) => {
+                return Err(format!("{kind}: has both `value` and `template`; one is needed"));
+            }
             (None, None) => return Err(format!("{kind}: has neither `value` nor `template`")),
         };
-        Ok(Self::Put { path, source, only_missing })
+        Ok(Self::Put {
+            path,
+            source,
+            only_missing,
+        })
     }
 
     fn run(&self, document: &mut Json, values: &mut dyn Values, budget: &mut Budget) -> Result<bool, String> {
         let too_large = |edit::TooLarge| "the document would grow above its limit".to_owned();
         match self {
-            Self::Put { path, source, only_missing } => {
+            Self::Put {
+                path,
+                source,
+                only_missing,
+            } => {
                 let rendered;
                 let value = match source {
                     Source::Value(value) => value,
@@ -146,12 +204,16 @@ impl Step {
                 edit::put(document, &path.0, value, *only_missing, budget).map_err(too_large)
             }
             Self::Copy { from, to, and_remove } => {
-                let Some(value) = from.get(document) else { return Ok(false) };
+                let Some(value) = from.get(document) else {
+                    return Ok(false);
+                };
                 let removed = *and_remove && edit::remove(document, &from.0);
                 Ok(edit::put(document, &to.0, &value, false, budget).map_err(too_large)? | removed)
             }
             Self::Rename { path, to } => Ok(edit::rename(document, &path.0, to)),
-            Self::Remove(paths) => Ok(paths.iter().fold(false, |changed, path| edit::remove(document, &path.0) | changed)),
+            Self::Remove(paths) => Ok(paths
+                .iter()
+                .fold(false, |changed, path| edit::remove(document, &path.0) | changed)),
             Self::Keep(paths) => {
                 let segments: Vec<&[Segment]> = paths.iter().map(|path| path.0.as_slice()).collect();
                 *document = edit::keep(document, &segments).unwrap_or_else(|| match document {
@@ -166,7 +228,9 @@ impl Step {
                 Ok(true)
             }
             Self::Unwrap(path) => {
-                let Some(part) = path.get(document) else { return Ok(false) };
+                let Some(part) = path.get(document) else {
+                    return Ok(false);
+                };
                 *document = part;
                 Ok(true)
             }
@@ -180,21 +244,23 @@ impl Step {
                 *document = new;
                 Ok(true)
             }
-            Self::Convert { path, to, on_failure } => edit::each(document, &path.0, &mut |value| match converted(value, *to) {
-                Some(new) if new == *value => Ok(false),
-                Some(new) => {
-                    *value = new;
-                    Ok(true)
-                }
-                None => match on_failure {
-                    OnFailure::Keep => Ok(false),
-                    OnFailure::Null => {
-                        *value = Json::Null;
+            Self::Convert { path, to, on_failure } => {
+                edit::each(document, &path.0, &mut |value| match converted(value, *to) {
+                    Some(new) if new == *value => Ok(false),
+                    Some(new) => {
+                        *value = new;
                         Ok(true)
                     }
-                    OnFailure::Reject => Err(format!("a value at `{path}` is no {}", to.name())),
-                },
-            }),
+                    None => match on_failure {
+                        OnFailure::Keep => Ok(false),
+                        OnFailure::Null => {
+                            *value = Json::Null;
+                            Ok(true)
+                        }
+                        OnFailure::Reject => Err(format!("a value at `{path}` is no {}", to.name())),
+                    },
+                })
+            }
         }
     }
 }
@@ -212,9 +278,13 @@ impl Type {
 /// The value as another type; none when it has no such form.
 fn converted(value: &Json, to: Type) -> Option<Json> {
     match (value, to) {
-        (Json::String(_), Type::String) | (Json::Number(_), Type::Number) | (Json::Bool(_), Type::Boolean) => Some(value.clone()),
+        (Json::String(_), Type::String)
+        | (Json::Number(_), Type::Number)
+        | (Json::Bool(_), Type::Boolean) => Some(value.clone()),
         (Json::Number(_) | Json::Bool(_), Type::String) => Some(Json::String(value.to_text())),
-        (Json::String(text), Type::Number) => Some(text.trim()).filter(|text| Json::is_number(text)).map(|text| Json::Number(text.to_owned())),
+        (Json::String(text), Type::Number) => Some(text.trim())
+            .filter(|text| Json::is_number(text))
+            .map(|text| Json::Number(text.to_owned())),
         (Json::Bool(truth), Type::Number) => Some(Json::Number(u8::from(*truth).to_string())),
         (Json::String(text) | Json::Number(text), Type::Boolean) => match text.trim() {
             "true" | "1" => Some(Json::Bool(true)),
@@ -267,19 +337,47 @@ mod tests {
     #[test]
     fn bad_rules_are_named_with_index_and_value() {
         let error = |rule: &str| {
-            let rules: Vec<Rule> = serde_json::from_str(&format!(r#"[{{"wrap": {{"key": "a"}}}}, {rule}]"#)).unwrap();
+            let rules: Vec<Rule> =
+                serde_json::from_str(&format!(r#"[{{"wrap": {{"key": "a"}}}}, {rule}]"#)).unwrap();
             Plan::new(&rules, false).unwrap_err()
         };
         for (rule, expected) in [
-            (r#"{"set": {"path": "a.b", "value": 1}}"#, "rules[1].set.path: path `a.b`: does not begin with `$`"),
-            (r#"{"set": {"path": "$.a"}}"#, "rules[1].set: has neither `value` nor `template`"),
-            (r#"{"set": {"path": "$.a", "value": null, "template": "x"}}"#, "rules[1].set: has both `value` and `template`; one is needed"),
-            (r#"{"default": {"path": "$.a", "template": "${x}"}}"#, "rules[1].default.template: unknown variable `${x}`"),
-            (r#"{"move": {"from": "$", "to": "$.a"}}"#, "rules[1].move.from: the whole document cannot be moved"),
-            (r#"{"rename": {"path": "$[0]", "to": "a"}}"#, "rules[1].rename.path: `$[0]` does not end in a name"),
-            (r#"{"remove": {"paths": []}}"#, "rules[1].remove.paths: the list is empty"),
-            (r#"{"remove": {"paths": ["$"]}}"#, "rules[1].remove.paths: `$`, the whole document, cannot be removed"),
-            (r#"{"map": {"$.a[0]": "$.b"}}"#, "rules[1].map: target `$.a[0]` may have names only"),
+            (
+                r#"{"set": {"path": "a.b", "value": 1}}"#,
+                "rules[1].set.path: path `a.b`: does not begin with `$`",
+            ),
+            (
+                r#"{"set": {"path": "$.a"}}"#,
+                "rules[1].set: has neither `value` nor `template`",
+            ),
+            (
+                r#"{"set": {"path": "$.a", "value": null, "template": "x"}}"#,
+                "rules[1].set: has both `value` and `template`; one is needed",
+            ),
+            (
+                r#"{"default": {"path": "$.a", "template": "${x}"}}"#,
+                "rules[1].default.template: unknown variable `${x}`",
+            ),
+            (
+                r#"{"move": {"from": "$", "to": "$.a"}}"#,
+                "rules[1].move.from: the whole document cannot be moved",
+            ),
+            (
+                r#"{"rename": {"path": "$[0]", "to": "a"}}"#,
+                "rules[1].rename.path: `$[0]` does not end in a name",
+            ),
+            (
+                r#"{"remove": {"paths": []}}"#,
+                "rules[1].remove.paths: the list is empty",
+            ),
+            (
+                r#"{"remove": {"paths": ["$"]}}"#,
+                "rules[1].remove.paths: `$`, the whole document, cannot be removed",
+            ),
+            (
+                r#"{"map": {"$.a[0]": "$.b"}}"#,
+                "rules[1].map: target `$.a[0]` may have names only",
+            ),
         ] {
             assert!(error(rule).starts_with(expected), "{rule}: {}", error(rule));
         }

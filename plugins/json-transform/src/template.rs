@@ -48,7 +48,10 @@ impl Template {
     /// Reads a template; `$${` stands for `${`.
     pub fn parse(text: &str, response: bool) -> Result<Self, String> {
         if text.len() > MAX_LENGTH {
-            return Err(format!("template of {} bytes is longer than {MAX_LENGTH}", text.len()));
+            return Err(format!(
+                "template of {} bytes is longer than {MAX_LENGTH}",
+                text.len()
+            ));
         }
         let mut parts = Vec::new();
         let mut plain = String::new();
@@ -62,7 +65,9 @@ impl Template {
                 continue;
             }
             plain += before;
-            let (name, after) = from[2..].split_once('}').ok_or_else(|| format!("`{from}` has no closing brace"))?;
+            let (name, after) = from[2..]
+                .split_once('}')
+                .ok_or_else(|| format!("`{from}` has no closing brace"))?;
             if !plain.is_empty() {
                 parts.push(Part::Text(std::mem::take(&mut plain)));
             }
@@ -111,7 +116,11 @@ fn variable(name: &str, response: bool) -> Result<Variable, String> {
         "response.status",
     ];
     let unknown = || format!("unknown variable `${{{name}}}`; known are {KNOWN}");
-    let after = |prefix: &str| name.strip_prefix(prefix).filter(|rest| !rest.is_empty()).map(str::to_owned);
+    let after = |prefix: &str| {
+        name.strip_prefix(prefix)
+            .filter(|rest| !rest.is_empty())
+            .map(str::to_owned)
+    };
     let variable = if let Some(plain) = PLAIN.iter().find(|plain| **plain == name) {
         Variable::Plain(plain)
     } else if let Some(name) = after("request.query.") {
@@ -122,11 +131,15 @@ fn variable(name: &str, response: bool) -> Result<Variable, String> {
         Variable::ResponseHeader(name)
     } else if let Some(name) = after("path.") {
         Variable::Path(name)
-    } else if let Some((namespace, key)) = after("context.").as_deref().and_then(|rest| rest.split_once('.')) {
+    } else if let Some((namespace, key)) = after("context.").as_deref().and_then(|rest| rest.split_once('.'))
+    {
         Variable::Context(namespace.to_owned(), key.to_owned())
     } else if let Some(claim) = after("claims.") {
         let segments: Vec<String> = match claim.strip_prefix('/') {
-            Some(pointer) => pointer.split('/').map(|part| part.replace("~1", "/").replace("~0", "~")).collect(),
+            Some(pointer) => pointer
+                .split('/')
+                .map(|part| part.replace("~1", "/").replace("~0", "~"))
+                .collect(),
             None => claim.split('.').map(str::to_owned).collect(),
         };
         if segments.iter().any(String::is_empty) {
@@ -136,8 +149,15 @@ fn variable(name: &str, response: bool) -> Result<Variable, String> {
     } else {
         return Err(unknown());
     };
-    if !response && matches!(variable, Variable::Plain("response.status") | Variable::ResponseHeader(_)) {
-        return Err(format!("`${{{name}}}` does not exist yet when the request is changed"));
+    if !response
+        && matches!(
+            variable,
+            Variable::Plain("response.status") | Variable::ResponseHeader(_)
+        )
+    {
+        return Err(format!(
+            "`${{{name}}}` does not exist yet when the request is changed"
+        ));
     }
     Ok(variable)
 }
@@ -159,7 +179,10 @@ mod tests {
     }
 
     fn render(text: &str) -> Option<String> {
-        Template::parse(text, true).unwrap().render(&mut Fake).map(|value| value.to_text())
+        Template::parse(text, true)
+            .unwrap()
+            .render(&mut Fake)
+            .map(|value| value.to_text())
     }
 
     #[test]
@@ -174,7 +197,10 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         let error = |text| Template::parse(text, false).unwrap_err();
-        assert!(error("${request.methd}").starts_with("unknown variable `${request.methd}`; known are request.method"));
+        assert!(
+            error("${request.methd}")
+                .starts_with("unknown variable `${request.methd}`; known are request.method")
+        );
         assert!(error("${path.id").contains("no closing brace"));
         assert!(error("${response.status}").contains("does not exist yet"));
         for text in ["${}", "${path.}", "${context.a}", "${claims.a..b}"] {

@@ -10,7 +10,11 @@ const MAX_PATH: usize = 256;
 /// 128 levels; `found` may have been called before that shows.
 pub fn json_leaves(body: &[u8], found: &mut dyn FnMut(&str, bool, &str)) -> bool {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let walked = Walk { path: &mut String::new(), found }.deserialize(&mut deserializer);
+    let walked = Walk {
+        path: &mut String::new(),
+        found,
+    }
+    .deserialize(&mut deserializer);
     walked.and_then(|()| deserializer.end()).is_ok()
 }
 
@@ -31,7 +35,10 @@ impl Walk<'_> {
         } else if !self.path.ends_with('*') {
             self.path.push_str(".*");
         }
-        let result = inside(Walk { path: self.path, found: self.found });
+        let result = inside(Walk {
+            path: self.path,
+            found: self.found,
+        });
         self.path.truncate(length);
         result
     }
@@ -70,7 +77,10 @@ impl<'de> Visitor<'de> for Walk<'_> {
         Ok(())
     }
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
-        while self.step("[]", false, |inside| seq.next_element_seed(inside))?.is_some() {}
+        while self
+            .step("[]", false, |inside| seq.next_element_seed(inside))?
+            .is_some()
+        {}
         Ok(())
     }
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
@@ -100,7 +110,10 @@ mod tests {
 
     fn strings(body: &str) -> Option<Vec<(String, String)>> {
         let mut found = Vec::new();
-        json_leaves(body.as_bytes(), &mut |path, _, text| found.push((path.to_owned(), text.to_owned()))).then_some(found)
+        json_leaves(body.as_bytes(), &mut |path, _, text| {
+            found.push((path.to_owned(), text.to_owned()))
+        })
+        .then_some(found)
     }
 
     #[test]
@@ -108,7 +121,14 @@ mod tests {
         let pair = |path: &str, text: &str| (path.to_owned(), text.to_owned());
         assert_eq!(
             strings(r#"{"a":1,"b":[{"c":"x"},"y"],"d":null}"#).unwrap(),
-            [pair("a", "a"), pair("b", "b"), pair("b[].c", "c"), pair("b[].c", "x"), pair("b[]", "y"), pair("d", "d")]
+            [
+                pair("a", "a"),
+                pair("b", "b"),
+                pair("b[].c", "c"),
+                pair("b[].c", "x"),
+                pair("b[]", "y"),
+                pair("d", "d")
+            ]
         );
         assert_eq!(strings(r#""\u003cscript>""#).unwrap(), [pair("", "<script>")]);
     }
@@ -130,7 +150,12 @@ mod tests {
     fn paths_stay_short_however_deep_and_long_the_keys_are() {
         let key = "k".repeat(200);
         let body = format!("{}\"x\"{}", format!("{{\"{key}\":").repeat(100), "}".repeat(100));
-        assert!(strings(&body).unwrap().iter().all(|(path, _)| path.len() <= MAX_PATH + 2));
+        assert!(
+            strings(&body)
+                .unwrap()
+                .iter()
+                .all(|(path, _)| path.len() <= MAX_PATH + 2)
+        );
     }
 
     proptest! {

@@ -182,7 +182,11 @@ pub struct Body {
 
 impl Default for Body {
     fn default() -> Self {
-        Self { limit: 1 << 20, over: OverAction::Block, encoded: OverAction::Block }
+        Self {
+            limit: 1 << 20,
+            over: OverAction::Block,
+            encoded: OverAction::Block,
+        }
     }
 }
 
@@ -212,6 +216,10 @@ pub struct Block {
 
 impl Default for Block {
     fn default() -> Self {
-        Self { status: 403, body: None, content_type: "text/plain; charset=utf-8".to_owned() }
+        Self {
+            status: 403,
+            body: None,
+            content_type: "text/plain; charset=utf-8".to_owned(),
+        }
     }
 }

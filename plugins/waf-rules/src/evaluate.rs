@@ -46,7 +46,11 @@ impl Evaluation {
     /// Adds a match that no rule of the set made.
     pub fn report(&mut self, id: &str, message: &str, location: String) {
         if self.matched.len() < MAX_MATCHES {
-            self.matched.push(Matched { id: id.to_owned(), message: message.to_owned(), location });
+            self.matched.push(Matched {
+                id: id.to_owned(),
+                message: message.to_owned(),
+                location,
+            });
         }
     }
 }
@@ -58,14 +62,20 @@ pub fn evaluate(ruleset: &Ruleset, request: &Request) -> Evaluation {
     let mut evaluation = Evaluation::default();
     let mut score = 0_u32;
     for rule in &ruleset.rules {
-        let Some(location) = scan.first_match(rule) else { continue };
+        let Some(location) = scan.first_match(rule) else {
+            continue;
+        };
         evaluation.add(rule, location);
         if rule.action == Action::Allow {
             evaluation.allow = true;
             return evaluation;
         }
         score = score.saturating_add(rule.score);
-        if rule.action == Action::Block || ruleset.threshold.is_some_and(|threshold| rule.score > 0 && score >= threshold) {
+        if rule.action == Action::Block
+            || ruleset
+                .threshold
+                .is_some_and(|threshold| rule.score > 0 && score >= threshold)
+        {
             evaluation.block = true;
             return evaluation;
         }
@@ -115,15 +125,30 @@ impl<'a> Scan<'a> {
 
     fn passes(&mut self, rule: &Compiled, value: usize) -> bool {
         match &rule.test {
-            Test::Set { group, from, to } => self.hits(value, *group).iter().any(|hit| (from..to).contains(&hit)),
-            Test::Ip(set) => std::str::from_utf8(&self.values[value].data).is_ok_and(|text| set.contains(text.trim())),
+            Test::Set { group, from, to } => self
+                .hits(value, *group)
+                .iter()
+                .any(|hit| (from..to).contains(&hit)),
+            Test::Ip(set) => {
+                std::str::from_utf8(&self.values[value].data).is_ok_and(|text| set.contains(text.trim()))
+            }
             Test::Size(chain, Size { over, under }) => {
                 let length = self.transformed(value, *chain).len();
                 over.is_some_and(|over| length > over) || under.is_some_and(|under| length < under)
             }
-            Test::Equals { chain, texts, case_insensitive } => {
+            Test::Equals {
+                chain,
+                texts,
+                case_insensitive,
+            } => {
                 let data = self.transformed(value, *chain);
-                let equal = |text: &String| if *case_insensitive { data.eq_ignore_ascii_case(text.as_bytes()) } else { data == text.as_bytes() };
+                let equal = |text: &String| {
+                    if *case_insensitive {
+                        data.eq_ignore_ascii_case(text.as_bytes())
+                    } else {
+                        data == text.as_bytes()
+                    }
+                };
                 texts.iter().any(equal)
             }
             Test::Absent => false,
@@ -156,5 +181,6 @@ impl<'a> Scan<'a> {
 
 /// One word: no rule of the starter set matches inside of it (a test holds that), so the host need not be asked.
 fn is_word(data: &[u8]) -> bool {
-    data.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+    data.iter()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
 }

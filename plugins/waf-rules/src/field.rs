@@ -78,7 +78,9 @@ impl Field {
     /// Reads a field name of the configuration.
     pub fn parse(text: &str) -> Result<Self, String> {
         let simple = |kind| Ok(Self::Of(kind, None));
-        let (head, name) = text.split_once('.').map_or((text, None), |(head, name)| (head, Some(name)));
+        let (head, name) = text
+            .split_once('.')
+            .map_or((text, None), |(head, name)| (head, Some(name)));
         let kind = match (head, name) {
             ("any", None) => return Ok(Self::Any),
             ("method", None) => return simple(Kind::Method),
@@ -171,27 +173,54 @@ pub struct Request {
 impl Request {
     /// First value of a header field as text, in lower case, without parameters after `;`.
     fn token(&self, name: &str) -> Option<String> {
-        let value = self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value)?;
-        let value = value.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+        let value = self
+            .headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value)?;
+        let value = value
+            .split(|b| *b == b';')
+            .next()
+            .unwrap_or_default()
+            .trim_ascii();
         Some(String::from_utf8_lossy(value).to_ascii_lowercase())
     }
 
     /// True if the body is in a content coding and cannot be looked into.
     pub fn is_encoded(&self) -> bool {
-        !self.body.is_empty() && self.token("content-encoding").is_some_and(|coding| !coding.is_empty() && coding != "identity")
+        !self.body.is_empty()
+            && self
+                .token("content-encoding")
+                .is_some_and(|coding| !coding.is_empty() && coding != "identity")
     }
 }
 
 /// The values of a request that any of the fields covers.
 pub fn values(request: &Request, fields: &[Field]) -> Vec<Value> {
-    let mut values = Collector { fields, single: Vec::new(), joined: Vec::new() };
+    let mut values = Collector {
+        fields,
+        single: Vec::new(),
+        joined: Vec::new(),
+    };
     values.push(Kind::Method, "", false, false, request.method.as_bytes());
     values.push(Kind::Path, "", false, true, request.path.as_bytes());
-    values.push(Kind::ClientAddress, "", false, false, request.client_address.as_bytes());
+    values.push(
+        Kind::ClientAddress,
+        "",
+        false,
+        false,
+        request.client_address.as_bytes(),
+    );
     values.push(Kind::RawQuery, "", false, false, request.query.as_bytes());
     values.pairs(Kind::Query, request.query.as_bytes());
     for (name, value) in &request.headers {
-        values.push(Kind::Header, name, false, ANY_HEADERS.contains(&name.as_str()), value);
+        values.push(
+            Kind::Header,
+            name,
+            false,
+            ANY_HEADERS.contains(&name.as_str()),
+            value,
+        );
         if name == "cookie" {
             for (name, value) in cookies(value) {
                 let text = String::from_utf8_lossy(name);
@@ -218,20 +247,44 @@ impl Collector<'_> {
     fn push(&mut self, kind: Kind, name: &str, is_name: bool, in_any: bool, data: &[u8]) {
         let covering = |field: &&Field| match field {
             Field::Any => in_any,
-            Field::Of(of, wanted) => *of == kind && wanted.as_ref().is_none_or(|wanted| !is_name && wanted == name),
+            Field::Of(of, wanted) => {
+                *of == kind && wanted.as_ref().is_none_or(|wanted| !is_name && wanted == name)
+            }
         };
         let mut covering = self.fields.iter().filter(covering).peekable();
-        let may_be_empty = !is_name && matches!(kind, Kind::Query | Kind::Header | Kind::Cookie | Kind::Json | Kind::Form);
+        let may_be_empty = !is_name
+            && matches!(
+                kind,
+                Kind::Query | Kind::Header | Kind::Cookie | Kind::Json | Kind::Form
+            );
         if (data.is_empty() && !may_be_empty) || covering.peek().is_none() {
             return;
         }
-        if self.single.len() < MAX_SINGLE_VALUES || covering.any(|field| matches!(field, Field::Of(_, Some(_)))) {
-            self.single.push(Value { kind, name: name.to_owned(), is_name, in_any, data: data.to_vec() });
-        } else if let Some(into) = self.joined.iter_mut().find(|into| into.kind == kind && into.in_any == in_any) {
+        if self.single.len() < MAX_SINGLE_VALUES
+            || covering.any(|field| matches!(field, Field::Of(_, Some(_))))
+        {
+            self.single.push(Value {
+                kind,
+                name: name.to_owned(),
+                is_name,
+                in_any,
+                data: data.to_vec(),
+            });
+        } else if let Some(into) = self
+            .joined
+            .iter_mut()
+            .find(|into| into.kind == kind && into.in_any == in_any)
+        {
             into.data.push(b'\n');
             into.data.extend_from_slice(data);
         } else {
-            self.joined.push(Value { kind, name: "*".to_owned(), is_name: true, in_any, data: data.to_vec() });
+            self.joined.push(Value {
+                kind,
+                name: "*".to_owned(),
+                is_name: true,
+                in_any,
+                data: data.to_vec(),
+            });
         }
     }
 
@@ -251,28 +304,46 @@ impl Collector<'_> {
 /// many frameworks do.
 fn body_values(request: &Request, values: &mut Collector<'_>) {
     let content_type = request.token("content-type").unwrap_or_default();
-    let is_json = content_type == "application/json" || content_type == "text/json" || content_type.ends_with("+json");
+    let is_json =
+        content_type == "application/json" || content_type == "text/json" || content_type.ends_with("+json");
     let looks_like_json = matches!(request.body.trim_ascii_start().first(), Some(b'{' | b'['));
     let structured = if is_json || looks_like_json {
         // when it turns out to be no JSON, the raw body is looked at instead
-        body::json_leaves(&request.body, &mut |path, is_key, text| values.push(Kind::Json, path, is_key, true, text.as_bytes()))
+        body::json_leaves(&request.body, &mut |path, is_key, text| {
+            values.push(Kind::Json, path, is_key, true, text.as_bytes())
+        })
     } else if content_type == "application/x-www-form-urlencoded" || content_type.is_empty() {
         values.pairs(Kind::Form, &request.body);
         true
     } else {
         false
     };
-    let binary = ["image/", "audio/", "video/", "font/"].iter().any(|prefix| content_type.starts_with(prefix))
-        || ["application/octet-stream", "application/pdf", "application/zip", "application/gzip"].contains(&content_type.as_str());
+    let binary = ["image/", "audio/", "video/", "font/"]
+        .iter()
+        .any(|prefix| content_type.starts_with(prefix))
+        || [
+            "application/octet-stream",
+            "application/pdf",
+            "application/zip",
+            "application/gzip",
+        ]
+        .contains(&content_type.as_str());
     values.push(Kind::Body, "", false, !structured && !binary, &request.body);
 }
 
 fn cookies(header: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    header.split(|b| *b == b';').map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty()).map(|pair| split_at_byte(pair, b'='))
+    header
+        .split(|b| *b == b';')
+        .map(<[u8]>::trim_ascii)
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| split_at_byte(pair, b'='))
 }
 
 fn split_at_byte(input: &[u8], byte: u8) -> (&[u8], &[u8]) {
-    input.iter().position(|b| *b == byte).map_or((input, &[]), |at| (&input[..at], &input[at + 1..]))
+    input
+        .iter()
+        .position(|b| *b == byte)
+        .map_or((input, &[]), |at| (&input[..at], &input[at + 1..]))
 }
 
 #[cfg(test)]
@@ -281,7 +352,10 @@ mod tests {
 
     fn found(request: &Request, fields: &[&str]) -> Vec<(String, String)> {
         let fields: Vec<Field> = fields.iter().map(|f| Field::parse(f).unwrap()).collect();
-        values(request, &fields).iter().map(|v| (v.location(), String::from_utf8_lossy(&v.data).into_owned())).collect()
+        values(request, &fields)
+            .iter()
+            .map(|v| (v.location(), String::from_utf8_lossy(&v.data).into_owned()))
+            .collect()
     }
 
     fn pair(location: &str, data: &str) -> (String, String) {
@@ -290,12 +364,26 @@ mod tests {
 
     #[test]
     fn every_field_name_is_read_and_others_are_refused_by_name() {
-        for name in ["method", "query", "query.a.b", "header.User-Agent", "json-body.a[].b", "cookies", "any"] {
+        for name in [
+            "method",
+            "query",
+            "query.a.b",
+            "header.User-Agent",
+            "json-body.a[].b",
+            "cookies",
+            "any",
+        ] {
             assert!(Field::parse(name).is_ok(), "{name}");
         }
-        assert_eq!(Field::parse("header.User-Agent").unwrap(), Field::Of(Kind::Header, Some("user-agent".to_owned())));
+        assert_eq!(
+            Field::parse("header.User-Agent").unwrap(),
+            Field::Of(Kind::Header, Some("user-agent".to_owned()))
+        );
         for name in ["", "header", "cookie", "query.", "path.x", "headers.x", "Body"] {
-            assert!(Field::parse(name).unwrap_err().contains(&format!("`{name}`")), "{name}");
+            assert!(
+                Field::parse(name).unwrap_err().contains(&format!("`{name}`")),
+                "{name}"
+            );
         }
     }
 
@@ -322,24 +410,51 @@ mod tests {
         };
         let json = with("application/json; charset=utf-8", r#"{"a":{"b":["x"]}}"#);
         assert_eq!(found(&json, &["json-body.a.b[]"]), [pair("json-body.a.b[]", "x")]);
-        assert!(!found(&json, &["any"]).iter().any(|(location, _)| location == "body"), "read once, not twice");
-        assert!(found(&with("text/plain", r#"{"a":"x"}"#), &["json-body"]).contains(&pair("json-body.a", "x")));
-        assert_eq!(found(&with("application/x-www-form-urlencoded", "a=%3Cb"), &["form-body.a"]), [pair("form-body.a", "<b")]);
+        assert!(
+            !found(&json, &["any"])
+                .iter()
+                .any(|(location, _)| location == "body"),
+            "read once, not twice"
+        );
+        assert!(
+            found(&with("text/plain", r#"{"a":"x"}"#), &["json-body"]).contains(&pair("json-body.a", "x"))
+        );
+        assert_eq!(
+            found(
+                &with("application/x-www-form-urlencoded", "a=%3Cb"),
+                &["form-body.a"]
+            ),
+            [pair("form-body.a", "<b")]
+        );
         assert!(found(&with("application/json", "{broken"), &["any"]).contains(&pair("body", "{broken")));
-        assert!(!found(&with("image/png", "abc"), &["any"]).iter().any(|(location, _)| location == "body"));
+        assert!(
+            !found(&with("image/png", "abc"), &["any"])
+                .iter()
+                .any(|(location, _)| location == "body")
+        );
         assert_eq!(found(&with("image/png", "abc"), &["body"]), [pair("body", "abc")]);
     }
 
     #[test]
     fn names_do_not_carry_attacks_into_logs() {
-        let request = Request { query: "%3Cscript%3Ealert(1)=1".to_owned(), ..Request::default() };
+        let request = Request {
+            query: "%3Cscript%3Ealert(1)=1".to_owned(),
+            ..Request::default()
+        };
         assert_eq!(found(&request, &["query"])[0].0, "query.?script?alert?1?");
     }
 
     #[test]
     fn many_values_are_joined_but_named_ones_stay_findable() {
-        let query = (0..2000).map(|i| format!("k{i}=v{i}")).collect::<Vec<_>>().join("&") + "&id=evil";
-        let request = Request { query, ..Request::default() };
+        let query = (0..2000)
+            .map(|i| format!("k{i}=v{i}"))
+            .collect::<Vec<_>>()
+            .join("&")
+            + "&id=evil";
+        let request = Request {
+            query,
+            ..Request::default()
+        };
         let found = found(&request, &["query", "query.id"]);
         assert!(found.len() <= MAX_SINGLE_VALUES + 2, "{}", found.len());
         assert!(found.contains(&pair("query.id", "evil")));

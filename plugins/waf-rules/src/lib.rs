@@ -6,9 +6,9 @@ pub mod config;
 pub mod evaluate;
 pub mod field;
 pub mod ruleset;
-pub mod transformation;
 #[cfg(test)]
 mod tests;
+pub mod transformation;
 #[cfg(test)]
 mod vectors;
 
@@ -29,19 +29,39 @@ impl Plugin for WafRules {
         let ruleset = ruleset::compile(&config).map_err(|error| format!("config.{error}"))?;
         let needs_body = ruleset.fields.iter().any(Field::needs_body);
         // what is too large comes to `inspect` as such, so that it is reported and answered as configured
-        let buffer = BodyMode::Buffer { limit: config.body.limit, over: OverLimit::Pass };
+        let buffer = BodyMode::Buffer {
+            limit: config.body.limit,
+            over: OverLimit::Pass,
+        };
         let interest = Interest::none().inspect(if needs_body { buffer } else { BodyMode::None });
-        Ok((Self { ruleset, config, needs_body }, interest))
+        Ok((
+            Self {
+                ruleset,
+                config,
+                needs_body,
+            },
+            interest,
+        ))
     }
 }
 
 impl Inspect for WafRules {
-    fn inspect(&mut self, request: &RequestHead, exchange: &Exchange, body: Vec<u8>, state: BodyState) -> Verdict {
+    fn inspect(
+        &mut self,
+        request: &RequestHead,
+        exchange: &Exchange,
+        body: Vec<u8>,
+        state: BodyState,
+    ) -> Verdict {
         let request = Request {
             method: request.method(),
             path: request.path(),
             query: request.query(),
-            headers: request.headers().into_iter().map(|header| (header.name, header.value)).collect(),
+            headers: request
+                .headers()
+                .into_iter()
+                .map(|header| (header.name, header.value))
+                .collect(),
             client_address: exchange.peer().client_address,
             body,
         };
@@ -49,13 +69,25 @@ impl Inspect for WafRules {
         let mut status = self.config.block.status;
         if !evaluation.block && !evaluation.allow && self.needs_body {
             let unseen = if matches!(state, BodyState::TooLarge) {
-                Some((self.config.body.over, 413, "body-too-large", "the body is larger than the limit and was not looked at"))
+                Some((
+                    self.config.body.over,
+                    413,
+                    "body-too-large",
+                    "the body is larger than the limit and was not looked at",
+                ))
             } else if request.is_encoded() {
-                Some((self.config.body.encoded, 415, "body-encoded", "the body has a content coding and was not looked at"))
+                Some((
+                    self.config.body.encoded,
+                    415,
+                    "body-encoded",
+                    "the body has a content coding and was not looked at",
+                ))
             } else {
                 None
             };
-            if let Some((action, unseen_status, id, message)) = unseen.filter(|(action, ..)| *action != OverAction::Pass) {
+            if let Some((action, unseen_status, id, message)) =
+                unseen.filter(|(action, ..)| *action != OverAction::Pass)
+            {
                 evaluation.report(id, message, "body".to_owned());
                 if action == OverAction::Block && self.config.mode == config::Mode::Block {
                     evaluation.block = true;
@@ -73,12 +105,20 @@ impl WafRules {
         let mut verdict = match (&block.body, evaluation.block) {
             (_, false) => Verdict::allow(),
             (None, true) => Verdict::block(status),
-            (Some(body), true) => {
-                Verdict::block_with(Answer::new(status).header("content-type", &block.content_type).body(body.as_bytes()))
-            }
+            (Some(body), true) => Verdict::block_with(
+                Answer::new(status)
+                    .header("content-type", &block.content_type)
+                    .body(body.as_bytes()),
+            ),
         };
         let matched = evaluation.matched.into_iter();
-        verdict.matched = matched.map(|m| RuleMatch { id: m.id, message: m.message, location: m.location }).collect();
+        verdict.matched = matched
+            .map(|m| RuleMatch {
+                id: m.id,
+                message: m.message,
+                location: m.location,
+            })
+            .collect();
         verdict.labels = evaluation.labels;
         verdict
     }

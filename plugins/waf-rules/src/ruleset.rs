@@ -141,20 +141,31 @@ struct Compiler {
 /// Compiles a configuration. The error names the rule by position and id, and the bad value.
 pub fn compile(config: &Config) -> Result<Ruleset, String> {
     if !(400..=599).contains(&config.block.status) {
-        return Err(format!("block.status: {} is not between 400 and 599", config.block.status));
+        return Err(format!(
+            "block.status: {} is not between 400 and 599",
+            config.block.status
+        ));
     }
     if config.body.limit == 0 {
         return Err("body.limit: 0 would refuse every body; the limit is at least 1 byte".to_owned());
     }
     if config.rules.len() > MAX_RULES {
-        return Err(format!("rules: {} rules; the limit is {MAX_RULES}", config.rules.len()));
+        return Err(format!(
+            "rules: {} rules; the limit is {MAX_RULES}",
+            config.rules.len()
+        ));
     }
     if config.threshold == Some(0) {
         return Err("threshold: 0 would block every request; it is at least 1".to_owned());
     }
-    let mut compiler = Compiler { exclusions: config.exclusions.clone(), ..Compiler::default() };
+    let mut compiler = Compiler {
+        exclusions: config.exclusions.clone(),
+        ..Compiler::default()
+    };
     for (index, rule) in config.rules.iter().enumerate() {
-        compiler.add(rule, config.mode, false).map_err(|error| format!("rules[{index}] `{}`: {error}", rule.id))?;
+        compiler
+            .add(rule, config.mode, false)
+            .map_err(|error| format!("rules[{index}] `{}`: {error}", rule.id))?;
     }
     compiler.add_starter_set(config)?;
     compiler.check_exclusions()?;
@@ -163,13 +174,18 @@ pub fn compile(config: &Config) -> Result<Ruleset, String> {
 
 impl Compiler {
     fn add_starter_set(&mut self, config: &Config) -> Result<(), String> {
-        let starter: Starter = serde_json::from_str(STARTER_SET).map_err(|error| format!("starter set: {error}"))?;
+        let starter: Starter =
+            serde_json::from_str(STARTER_SET).map_err(|error| format!("starter set: {error}"))?;
         let switches = &config.starter_set;
         let classes = [
             ("sqli", switches.sqli, starter.sqli),
             ("xss", switches.xss, starter.xss),
             ("path-traversal", switches.path_traversal, starter.path_traversal),
-            ("command-injection", switches.command_injection, starter.command_injection),
+            (
+                "command-injection",
+                switches.command_injection,
+                starter.command_injection,
+            ),
         ];
         for (class, switch, rules) in classes {
             let action = match switch {
@@ -178,19 +194,27 @@ impl Compiler {
                 StarterAction::Count => Action::Count,
             };
             for rule in rules {
-                let patterns = rule.regex.iter().map(|pattern| pattern.replace(r"\b", r"(?-u:\b)")).collect();
+                let patterns = rule
+                    .regex
+                    .iter()
+                    .map(|pattern| pattern.replace(r"\b", r"(?-u:\b)"))
+                    .collect();
                 let rule = Rule {
                     id: rule.id,
                     message: Some(rule.message),
                     field: OneOrMany::Many(rule.field),
                     transformations: rule.transformations,
-                    test: Match { regex: Some(patterns), ..Match::default() },
+                    test: Match {
+                        regex: Some(patterns),
+                        ..Match::default()
+                    },
                     action,
                     labels: vec![format!("attack-{class}")],
                     negate: false,
                     score: 0,
                 };
-                self.add(&rule, config.mode, true).map_err(|error| format!("starter set, rule `{}`: {error}", rule.id))?;
+                self.add(&rule, config.mode, true)
+                    .map_err(|error| format!("starter set, rule `{}`: {error}", rule.id))?;
             }
         }
         Ok(())
@@ -202,7 +226,10 @@ impl Compiler {
             return Err("the id is taken by another rule".to_owned());
         }
         if rule.score > 0 && rule.action != Action::Count {
-            return Err(format!("score: {} has a meaning only with `action: count`", rule.score));
+            return Err(format!(
+                "score: {} has a meaning only with `action: count`",
+                rule.score
+            ));
         }
         for label in &rule.labels {
             check_name("labels", label)?;
@@ -211,8 +238,13 @@ impl Compiler {
         if names.is_empty() {
             return Err("field: the list is empty".to_owned());
         }
-        let fields = names.iter().map(|name| Field::parse(name)).collect::<Result<Vec<_>, _>>()?;
-        let test = self.test(rule, starter).map_err(|error| format!("match: {error}"))?;
+        let fields = names
+            .iter()
+            .map(|name| Field::parse(name))
+            .collect::<Result<Vec<_>, _>>()?;
+        let test = self
+            .test(rule, starter)
+            .map_err(|error| format!("match: {error}"))?;
         for field in &fields {
             if !self.fields.contains(field) {
                 self.fields.push(field.clone());
@@ -222,10 +254,18 @@ impl Compiler {
             (Action::Block, Mode::Count) => Action::Count,
             (action, _) => action,
         };
-        let excluded = self.exclusions.iter().filter(|e| covers(&e.rule, &rule.id)).map(|e| e.field.clone()).collect();
+        let excluded = self
+            .exclusions
+            .iter()
+            .filter(|e| covers(&e.rule, &rule.id))
+            .map(|e| e.field.clone())
+            .collect();
         self.rules.push(Compiled {
             id: rule.id.clone(),
-            message: rule.message.clone().unwrap_or_else(|| format!("rule {} matched", rule.id)),
+            message: rule
+                .message
+                .clone()
+                .unwrap_or_else(|| format!("rule {} matched", rule.id)),
             fields,
             test,
             negate: rule.negate,
@@ -249,13 +289,18 @@ impl Compiler {
         ];
         let count = kinds.iter().filter(|is| **is).count();
         if count != 1 {
-            return Err(format!("{count} of regex, literals, ip, size, equals, absent; exactly one is needed"));
+            return Err(format!(
+                "{count} of regex, literals, ip, size, equals, absent; exactly one is needed"
+            ));
         }
         if test.case_insensitive && test.regex.is_none() && test.literals.is_none() && test.equals.is_none() {
             return Err("case-insensitive goes with regex, literals or equals only".to_owned());
         }
         if rule.negate && test.absent.is_some() {
-            return Err("`absent` cannot be negated: a field that is present is matched by `size: {over: 0}`".to_owned());
+            return Err(
+                "`absent` cannot be negated: a field that is present is matched by `size: {over: 0}`"
+                    .to_owned(),
+            );
         }
         if let Some(patterns) = &test.regex {
             return self.patterns(rule, patterns, true, starter);
@@ -270,29 +315,48 @@ impl Compiler {
         }
         if let Some(size) = test.size {
             return match size {
-                Size { over: None, under: None } => Err("size has neither `over` nor `under`".to_owned()),
+                Size {
+                    over: None,
+                    under: None,
+                } => Err("size has neither `over` nor `under`".to_owned()),
                 size => Ok(Test::Size(chain, size)),
             };
         }
         if let Some(texts) = &test.equals {
             not_empty("equals", texts)?;
-            return Ok(Test::Equals { chain, texts: texts.clone(), case_insensitive: test.case_insensitive });
+            return Ok(Test::Equals {
+                chain,
+                texts: texts.clone(),
+                case_insensitive: test.case_insensitive,
+            });
         }
         match test.absent {
             Some(true) => Ok(Test::Absent),
-            _ => Err("`absent: false` matches nothing; a field that is present is matched by `size: {over: 0}`".to_owned()),
+            _ => Err(
+                "`absent: false` matches nothing; a field that is present is matched by `size: {over: 0}`"
+                    .to_owned(),
+            ),
         }
     }
 
     /// Index of a chain, added when it is new.
     fn chain(&mut self, chain: &[Transformation]) -> usize {
-        self.chains.iter().position(|known| known == chain).unwrap_or_else(|| {
-            self.chains.push(chain.to_vec());
-            self.chains.len() - 1
-        })
+        self.chains
+            .iter()
+            .position(|known| known == chain)
+            .unwrap_or_else(|| {
+                self.chains.push(chain.to_vec());
+                self.chains.len() - 1
+            })
     }
 
-    fn patterns(&mut self, rule: &Rule, patterns: &[String], regex: bool, starter: bool) -> Result<Test, String> {
+    fn patterns(
+        &mut self,
+        rule: &Rule,
+        patterns: &[String],
+        regex: bool,
+        starter: bool,
+    ) -> Result<Test, String> {
         let kind = if regex { "regex" } else { "literals" };
         not_empty(kind, patterns)?;
         if let Some(at) = patterns.iter().position(String::is_empty) {
@@ -301,7 +365,14 @@ impl Compiler {
         let (chain, case_insensitive) = (self.chain(&rule.transformations), rule.test.case_insensitive);
         let same = |d: &Draft| d.chain == chain && d.regex == regex && d.case_insensitive == case_insensitive;
         let group = self.drafts.iter().position(same).unwrap_or_else(|| {
-            self.drafts.push(Draft { chain, regex, case_insensitive, starter_only: true, patterns: Vec::new(), owners: Vec::new() });
+            self.drafts.push(Draft {
+                chain,
+                regex,
+                case_insensitive,
+                starter_only: true,
+                patterns: Vec::new(),
+                owners: Vec::new(),
+            });
             self.drafts.len() - 1
         });
         let draft = &mut self.drafts[group];
@@ -309,18 +380,28 @@ impl Compiler {
         let from = draft.patterns.len();
         draft.owners.push((rule.id.clone(), from));
         draft.patterns.extend_from_slice(patterns);
-        let index = |at: usize| u32::try_from(at).map_err(|_too_many| format!("more than {} patterns", u32::MAX));
-        Ok(Test::Set { group, from: index(from)?, to: index(draft.patterns.len())? })
+        let index =
+            |at: usize| u32::try_from(at).map_err(|_too_many| format!("more than {} patterns", u32::MAX));
+        Ok(Test::Set {
+            group,
+            from: index(from)?,
+            to: index(draft.patterns.len())?,
+        })
     }
 
     /// An exclusion of a rule that is not there is a typing error, or a rule that was renamed: better said than silently dead.
     fn check_exclusions(&self) -> Result<(), String> {
         for (index, exclusion) in self.exclusions.iter().enumerate() {
             if exclusion.rule == "*" && exclusion.field == "*" {
-                return Err(format!("exclusions[{index}]: needs `rule` or `field`; without both it would switch every rule off"));
+                return Err(format!(
+                    "exclusions[{index}]: needs `rule` or `field`; without both it would switch every rule off"
+                ));
             }
             if !self.rules.iter().any(|rule| covers(&exclusion.rule, &rule.id)) {
-                return Err(format!("exclusions[{index}].rule: no rule `{}` is loaded", exclusion.rule));
+                return Err(format!(
+                    "exclusions[{index}].rule: no rule `{}` is loaded",
+                    exclusion.rule
+                ));
             }
         }
         Ok(())
@@ -329,9 +410,19 @@ impl Compiler {
     fn finish(self, threshold: Option<u32>) -> Result<Ruleset, String> {
         let mut groups = Vec::with_capacity(self.drafts.len());
         for draft in self.drafts {
-            groups.push(Group { chain: draft.chain, set: draft.build()?, starter_only: draft.starter_only });
+            groups.push(Group {
+                chain: draft.chain,
+                set: draft.build()?,
+                starter_only: draft.starter_only,
+            });
         }
-        Ok(Ruleset { rules: self.rules, chains: self.chains, groups, fields: self.fields, threshold })
+        Ok(Ruleset {
+            rules: self.rules,
+            chains: self.chains,
+            groups,
+            fields: self.fields,
+            threshold,
+        })
     }
 }
 
@@ -340,32 +431,47 @@ impl Draft {
         if !self.regex {
             return LiteralSet::new(self.patterns.iter().cloned(), self.case_insensitive).map(Set::Literal);
         }
-        RegexSet::new(self.patterns.iter().cloned(), self.case_insensitive).map(Set::Regex).map_err(|error| {
-            // one rule after the other, to name the one that is wrong
-            for (at, (id, from)) in self.owners.iter().enumerate() {
-                let to = self.owners.get(at + 1).map_or(self.patterns.len(), |(_, next)| *next);
-                if let Err(error) = RegexSet::new(self.patterns[*from..to].iter().cloned(), self.case_insensitive) {
-                    return format!("rule `{id}`: match: regex: {error}");
+        RegexSet::new(self.patterns.iter().cloned(), self.case_insensitive)
+            .map(Set::Regex)
+            .map_err(|error| {
+                // one rule after the other, to name the one that is wrong
+                for (at, (id, from)) in self.owners.iter().enumerate() {
+                    let to = self
+                        .owners
+                        .get(at + 1)
+                        .map_or(self.patterns.len(), |(_, next)| *next);
+                    if let Err(error) =
+                        RegexSet::new(self.patterns[*from..to].iter().cloned(), self.case_insensitive)
+                    {
+                        return format!("rule `{id}`: match: regex: {error}");
+                    }
                 }
-            }
-            format!("rules with the same transformations: match: regex: {error}")
-        })
+                format!("rules with the same transformations: match: regex: {error}")
+            })
     }
 }
 
 fn not_empty(kind: &str, list: &[String]) -> Result<(), String> {
-    if list.is_empty() { Err(format!("{kind}: the list is empty")) } else { Ok(()) }
+    if list.is_empty() {
+        Err(format!("{kind}: the list is empty"))
+    } else {
+        Ok(())
+    }
 }
 
 fn check_name(what: &str, name: &str) -> Result<(), String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
-        return Err(format!("{what}: `{name}` is not 1 to 64 letters, digits, `.`, `_`, `-`"));
+        return Err(format!(
+            "{what}: `{name}` is not 1 to 64 letters, digits, `.`, `_`, `-`"
+        ));
     }
     Ok(())
 }
 
 /// True if a pattern, a text or the beginning of one and `*`, covers the text.
 pub fn covers(pattern: &str, text: &str) -> bool {
-    pattern.strip_suffix('*').map_or(pattern == text, |prefix| text.starts_with(prefix))
+    pattern
+        .strip_suffix('*')
+        .map_or(pattern == text, |prefix| text.starts_with(prefix))
 }

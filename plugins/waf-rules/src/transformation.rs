@@ -45,17 +45,29 @@ impl Transformation {
         let changed = match self {
             Self::Lowercase => any(&input, |b| b.is_ascii_uppercase()).then(|| input.to_ascii_lowercase()),
             Self::UrlDecode => any(&input, |b| matches!(b, b'%' | b'+')).then(|| url_decode(&input, false)),
-            Self::UrlDecodeUni => any(&input, |b| matches!(b, b'%' | b'+' | 0x80..)).then(|| fold_unicode(&url_decode(&input, true))),
+            Self::UrlDecodeUni => any(&input, |b| matches!(b, b'%' | b'+' | 0x80..))
+                .then(|| fold_unicode(&url_decode(&input, true))),
             Self::HtmlEntityDecode => any(&input, |b| b == b'&').then(|| html_entity_decode(&input)),
-            Self::CompressWhitespace => any(&input, |b| b.is_ascii_whitespace() || matches!(b, 0x0b | 0xa0)).then(|| compress_whitespace(&input)),
-            Self::RemoveComments => any(&input, |b| matches!(b, b'/' | b'-' | b'#')).then(|| strip_comments(&input, true)),
-            Self::ReplaceComments => any(&input, |b| matches!(b, b'/' | b'-' | b'#')).then(|| strip_comments(&input, false)),
+            Self::CompressWhitespace => any(&input, |b| b.is_ascii_whitespace() || matches!(b, 0x0b | 0xa0))
+                .then(|| compress_whitespace(&input)),
+            Self::RemoveComments => {
+                any(&input, |b| matches!(b, b'/' | b'-' | b'#')).then(|| strip_comments(&input, true))
+            }
+            Self::ReplaceComments => {
+                any(&input, |b| matches!(b, b'/' | b'-' | b'#')).then(|| strip_comments(&input, false))
+            }
             Self::NormalizePath => any(&input, |b| matches!(b, b'/' | b'\\')).then(|| normalize_path(&input)),
-            Self::RemoveNulls => any(&input, |b| b == 0).then(|| input.iter().copied().filter(|b| *b != 0).collect()),
+            Self::RemoveNulls => {
+                any(&input, |b| b == 0).then(|| input.iter().copied().filter(|b| *b != 0).collect())
+            }
             Self::Base64Decode => base64_decode(&input),
             Self::JsDecode => any(&input, |b| b == b'\\').then(|| js_decode(&input)),
-            Self::CommandLine => any(&input, |b| matches!(b, b'\'' | b'"' | b'\\' | b'^' | b'$')).then(|| command_line(&input)),
-            Self::Trim => Some(input.trim_ascii()).filter(|t| t.len() < input.len()).map(<[u8]>::to_vec),
+            Self::CommandLine => {
+                any(&input, |b| matches!(b, b'\'' | b'"' | b'\\' | b'^' | b'$')).then(|| command_line(&input))
+            }
+            Self::Trim => Some(input.trim_ascii())
+                .filter(|t| t.len() < input.len())
+                .map(<[u8]>::to_vec),
         };
         changed.map_or(input, Cow::Owned)
     }
@@ -63,7 +75,9 @@ impl Transformation {
 
 /// Applies a chain in order.
 pub fn apply_all<'a>(chain: &[Transformation], input: &'a [u8]) -> Cow<'a, [u8]> {
-    chain.iter().fold(Cow::Borrowed(input), |value, step| step.apply(value))
+    chain
+        .iter()
+        .fold(Cow::Borrowed(input), |value, step| step.apply(value))
 }
 
 fn any(input: &[u8], test: impl Fn(u8) -> bool) -> bool {
@@ -71,7 +85,9 @@ fn any(input: &[u8], test: impl Fn(u8) -> bool) -> bool {
 }
 
 fn hex(digits: &[u8]) -> Option<u32> {
-    digits.iter().try_fold(0_u32, |sum, digit| Some(sum.checked_mul(16)? + char::from(*digit).to_digit(16)?))
+    digits.iter().try_fold(0_u32, |sum, digit| {
+        Some(sum.checked_mul(16)? + char::from(*digit).to_digit(16)?)
+    })
 }
 
 /// The code point as UTF-8; nothing for numbers that are no scalar value.
@@ -90,7 +106,8 @@ pub fn url_decode(input: &[u8], unicode: bool) -> Vec<u8> {
         match first {
             b'+' => out.push(b' '),
             b'%' => {
-                if unicode && matches!(tail.first(), Some(b'u' | b'U'))
+                if unicode
+                    && matches!(tail.first(), Some(b'u' | b'U'))
                     && let Some(code) = tail.get(1..5).and_then(hex)
                 {
                     push_code_point(&mut out, code);
@@ -195,13 +212,18 @@ fn numeric_entity(input: &[u8]) -> Option<(u32, usize)> {
         b'x' | b'X' => (&digits[1..], 16, 2),
         _ => (digits, 10, 1),
     };
-    let count = digits.iter().take(16).take_while(|d| char::from(**d).is_digit(radix)).count();
+    let count = digits
+        .iter()
+        .take(16)
+        .take_while(|d| char::from(**d).is_digit(radix))
+        .count();
     if count == 0 {
         return None;
     }
-    let code = digits[..count]
-        .iter()
-        .fold(0_u32, |sum, d| sum.saturating_mul(radix).saturating_add(char::from(*d).to_digit(radix).unwrap_or(0)));
+    let code = digits[..count].iter().fold(0_u32, |sum, d| {
+        sum.saturating_mul(radix)
+            .saturating_add(char::from(*d).to_digit(radix).unwrap_or(0))
+    });
     used += count;
     if digits.get(count) == Some(&b';') {
         used += 1;
@@ -287,7 +309,9 @@ fn strip_comments(input: &[u8], remove: bool) -> Vec<u8> {
 /// True for the text of a comment that stands for white space. Several words may be code: `1--1 union select` is arithmetic to
 /// MySQL, which wants a space after `--`.
 fn is_filler(comment: &[u8]) -> bool {
-    !any(comment.trim_ascii(), |b| b.is_ascii_whitespace() || matches!(b, b'(' | b'\'' | b'"' | b'/'))
+    !any(comment.trim_ascii(), |b| {
+        b.is_ascii_whitespace() || matches!(b, b'(' | b'\'' | b'"' | b'/')
+    })
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
@@ -326,7 +350,10 @@ fn normalize_path(input: &[u8]) -> Vec<u8> {
 /// Decoded bytes; `None` when the input is not Base64 as a whole.
 fn base64_decode(input: &[u8]) -> Option<Vec<u8>> {
     let text = input.trim_ascii();
-    let body = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"=")).unwrap_or(text);
+    let body = text
+        .strip_suffix(b"==")
+        .or_else(|| text.strip_suffix(b"="))
+        .unwrap_or(text);
     if body.is_empty() || body.len() % 4 == 1 {
         return None;
     }
@@ -367,13 +394,29 @@ fn js_decode(input: &[u8]) -> Vec<u8> {
         let escape = match kind {
             b'x' => after.get(..2).and_then(hex).map(|code| (code, 2)),
             b'u' if after.first() == Some(&b'{') => {
-                let digits = after.iter().skip(1).take(6).take_while(|d| d.is_ascii_hexdigit()).count();
-                (digits > 0 && after.get(digits + 1) == Some(&b'}')).then(|| hex(&after[1..=digits]).map(|code| (code, digits + 2))).flatten()
+                let digits = after
+                    .iter()
+                    .skip(1)
+                    .take(6)
+                    .take_while(|d| d.is_ascii_hexdigit())
+                    .count();
+                (digits > 0 && after.get(digits + 1) == Some(&b'}'))
+                    .then(|| hex(&after[1..=digits]).map(|code| (code, digits + 2)))
+                    .flatten()
             }
             b'u' => after.get(..4).and_then(hex).map(|code| (code, 4)),
             b'0'..=b'7' => {
-                let digits = tail.iter().take(3).take_while(|d| matches!(d, b'0'..=b'7')).count();
-                Some((tail[..digits].iter().fold(0, |sum, d| sum * 8 + u32::from(d - b'0')), digits - 1))
+                let digits = tail
+                    .iter()
+                    .take(3)
+                    .take_while(|d| matches!(d, b'0'..=b'7'))
+                    .count();
+                Some((
+                    tail[..digits]
+                        .iter()
+                        .fold(0, |sum, d| sum * 8 + u32::from(d - b'0')),
+                    digits - 1,
+                ))
             }
             b'n' => Some((10, 0)),
             b't' => Some((9, 0)),
@@ -428,7 +471,11 @@ mod tests {
     #[track_caller]
     fn check(step: T, input: &[u8], expected: &[u8]) {
         let got = step.apply(Cow::Borrowed(input));
-        assert_eq!(String::from_utf8_lossy(&got), String::from_utf8_lossy(expected), "{step:?}");
+        assert_eq!(
+            String::from_utf8_lossy(&got),
+            String::from_utf8_lossy(expected),
+            "{step:?}"
+        );
     }
 
     #[test]
@@ -449,7 +496,11 @@ mod tests {
         check(T::HtmlEntityDecode, b"&lt;a&gt; &amp;x &quot", b"<a> &x \"");
         check(T::HtmlEntityDecode, b"&#60;&#x3C;&#0000060x", b"<<<x");
         check(T::HtmlEntityDecode, b"java&Tab;script&colon;", b"java\tscript:");
-        check(T::HtmlEntityDecode, b"AT&T &# &#x; &unknown;", b"AT&T &# &#x; &unknown;");
+        check(
+            T::HtmlEntityDecode,
+            b"AT&T &# &#x; &unknown;",
+            b"AT&T &# &#x; &unknown;",
+        );
     }
 
     #[test]
@@ -462,12 +513,20 @@ mod tests {
 
     #[test]
     fn comments_are_removed_or_replaced() {
-        check(T::RemoveComments, b"un/**/ion/* x */ select -- rest", b"union select ");
+        check(
+            T::RemoveComments,
+            b"un/**/ion/* x */ select -- rest",
+            b"union select ",
+        );
         check(T::RemoveComments, b"a # b\nc", b"a \nc");
         check(T::RemoveComments, b"a /* open", b"a ");
         check(T::ReplaceComments, b"union/**/select", b"union select");
         check(T::ReplaceComments, b"union--x\nselect", b"union \nselect");
-        check(T::ReplaceComments, b"/*!50000union*/ /*!select*/", b" union   select ");
+        check(
+            T::ReplaceComments,
+            b"/*!50000union*/ /*!select*/",
+            b" union   select ",
+        );
         check(T::ReplaceComments, b"admin'-- -", b"admin'-- -");
         check(T::ReplaceComments, b"a # b/**/c", b"a # b c");
         check(T::ReplaceComments, b"a /* open", b"a /* open");
@@ -497,7 +556,11 @@ mod tests {
 
     #[test]
     fn what_shells_ignore_is_removed() {
-        check(T::CommandLine, br#"c'a't ${IFS}/e"t"c/p\asswd"#, b"cat  /etc/passwd");
+        check(
+            T::CommandLine,
+            br#"c'a't ${IFS}/e"t"c/p\asswd"#,
+            b"cat  /etc/passwd",
+        );
         check(T::CommandLine, b"wh$()oami;who$@ami", b"whoami;whoami");
         check(T::CommandLine, b"p^i^n^g", b"ping");
     }

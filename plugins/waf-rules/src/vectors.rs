@@ -1,7 +1,7 @@
 //! The starter set against recorded attacks, which must match in their class, and harmless requests, which must not match at all.
 
-use edgeward_sdk::{Action, BodyState, Inspect, testing};
 use crate::WafRules;
+use edgeward_sdk::{Action, BodyState, Inspect, testing};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -21,15 +21,25 @@ struct Case {
 
 /// Rules and locations that match in a case when every class only counts.
 fn matches(plugin: &mut WafRules, case: &Case) -> Vec<(String, String, Vec<String>)> {
-    let (path, query) = (case.path.as_deref().unwrap_or("/search"), case.query.as_deref().unwrap_or_default());
+    let (path, query) = (
+        case.path.as_deref().unwrap_or("/search"),
+        case.query.as_deref().unwrap_or_default(),
+    );
     let mut request = testing::request("POST", &format!("https://shop.example{path}?{query}"));
     for (name, value) in &case.headers {
         request = request.with_header(name, value);
     }
     let body = case.body.clone().unwrap_or_default().into_bytes();
     let verdict = plugin.inspect(&request, &testing::exchange(), body, BodyState::Last);
-    assert!(matches!(verdict.action, Action::Allow), "classes that count do not block");
-    verdict.matched.into_iter().map(|m| (m.id, m.location, verdict.labels.clone())).collect()
+    assert!(
+        matches!(verdict.action, Action::Allow),
+        "classes that count do not block"
+    );
+    verdict
+        .matched
+        .into_iter()
+        .map(|m| (m.id, m.location, verdict.labels.clone()))
+        .collect()
 }
 
 fn counting() -> WafRules {
@@ -52,7 +62,13 @@ fn every_recorded_attack_is_found_in_its_class() {
             missed.push(format!("{case:?} found {found:?}"));
         }
     }
-    assert!(missed.is_empty(), "{} of {} missed:\n{}", missed.len(), cases.len(), missed.join("\n"));
+    assert!(
+        missed.is_empty(),
+        "{} of {} missed:\n{}",
+        missed.len(),
+        cases.len(),
+        missed.join("\n")
+    );
     assert_eq!(per_class.len(), 4);
     assert!(per_class.values().all(|count| *count >= 25), "{per_class:?}");
 }
@@ -67,7 +83,13 @@ fn no_harmless_request_matches() {
             wrong.push(format!("{id} at {location}: {case:?}"));
         }
     }
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {}:\n{}",
+        wrong.len(),
+        cases.len(),
+        wrong.join("\n")
+    );
     assert!(cases.len() >= 60);
 }
 
@@ -108,16 +130,35 @@ fn corpus() {
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         let text = std::fs::read(&path).unwrap();
-        let lines: Vec<&[u8]> = text.split(|b| *b == b'\n').filter(|line| !line.is_empty() && !line.starts_with(b"#")).collect();
+        let lines: Vec<&[u8]> = text
+            .split(|b| *b == b'\n')
+            .filter(|line| !line.is_empty() && !line.starts_with(b"#"))
+            .collect();
         let mut matched = 0;
         for line in &lines {
             let value: String = line.iter().map(|byte| format!("%{byte:02x}")).collect();
             let body = Some(format!("q={value}"));
-            let headers = BTreeMap::from([("content-type".to_owned(), "application/x-www-form-urlencoded".to_owned())]);
-            let found = matches(&mut plugin, &Case { class: None, path: None, query: None, headers, body });
+            let headers = BTreeMap::from([(
+                "content-type".to_owned(),
+                "application/x-www-form-urlencoded".to_owned(),
+            )]);
+            let found = matches(
+                &mut plugin,
+                &Case {
+                    class: None,
+                    path: None,
+                    query: None,
+                    headers,
+                    body,
+                },
+            );
             matched += usize::from(!found.is_empty());
             let ids: Vec<&str> = found.iter().map(|(id, ..)| id.as_str()).collect();
-            println!("{} {ids:?} {}", if found.is_empty() { "-" } else { "+" }, String::from_utf8_lossy(line));
+            println!(
+                "{} {ids:?} {}",
+                if found.is_empty() { "-" } else { "+" },
+                String::from_utf8_lossy(line)
+            );
         }
         println!("{}: {matched} of {}", path.display(), lines.len());
     }

@@ -8,7 +8,7 @@ pub(super) type Source = Box<dyn StdError + Send + Sync>;
 
 /// What went wrong, as far as the answer to the client depends on it.
 #[derive(Clone, Debug)]
-pub enum UpstreamErrorKind {
+pub(crate) enum UpstreamErrorKind {
     /// The upstream has no address: its names do not resolve.
     NoEndpoint,
     /// No TCP connection (refused, unreachable).
@@ -29,15 +29,15 @@ pub enum UpstreamErrorKind {
 
 /// A request that got no response.
 #[derive(Debug)]
-pub struct UpstreamError {
+pub(crate) struct UpstreamError {
     /// What went wrong in the last attempt.
-    pub kind: UpstreamErrorKind,
+    pub(crate) kind: UpstreamErrorKind,
     /// Address of the endpoint of the last attempt.
-    pub endpoint: Option<Arc<str>>,
+    pub(crate) endpoint: Option<Arc<str>>,
     /// Cause, for logs; never for clients.
-    pub source: Option<Box<dyn StdError + Send + Sync>>,
+    pub(crate) source: Option<Box<dyn StdError + Send + Sync>>,
     /// Attempts made, retries included.
-    pub attempts: u8,
+    pub(crate) attempts: u8,
 }
 
 impl fmt::Display for UpstreamError {

@@ -35,8 +35,11 @@ use self::{
     request::Replay,
 };
 pub use self::{
-    error::{UpstreamConfigError, UpstreamError, UpstreamErrorKind},
+    error::UpstreamConfigError,
     group::{EndpointStatus, UpstreamGroup},
+};
+pub(crate) use self::{
+    error::{UpstreamError, UpstreamErrorKind},
     pool::Pools,
 };
 use crate::body::{Body, Stage, Upload};
@@ -46,22 +49,22 @@ const SIBLINGS_MAX: usize = 3;
 
 /// What a single request wants different from its upstream.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct SendOptions {
+pub(crate) struct SendOptions {
     /// Time from the end of the request to the response head, instead of `response-timeout`.
-    pub timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// A response head with its body still flowing.
 #[derive(Debug)]
-pub struct Sent {
+pub(crate) struct Sent {
     /// The response. Its body gives the connection back when it has been read to its end and closes or resets it when dropped before.
-    pub response: Response<Body>,
+    pub(crate) response: Response<Body>,
     /// Address of the endpoint that answered.
-    pub endpoint: Arc<str>,
+    pub(crate) endpoint: Arc<str>,
     /// Attempts made, retries included.
-    pub attempts: u8,
+    pub(crate) attempts: u8,
     /// Time from the call to the response head in microseconds.
-    pub head_us: u64,
+    pub(crate) head_us: u64,
 }
 
 /// Sends a request to an endpoint of `group` and waits for the response head.
@@ -76,7 +79,7 @@ pub struct Sent {
 ///
 /// # Cancel safety
 /// Dropping the future ends the exchange: an HTTP/1.1 connection is closed, an HTTP/2 stream reset. Nothing half-used gets back to a pool.
-pub async fn send(
+pub(crate) async fn send(
     pools: &Pools,
     group: &UpstreamGroup,
     request: Request<Body>,

@@ -27,7 +27,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// The upstream connections of one worker thread. Belongs to the runtime it is used in; cheap to clone.
 #[derive(Clone, Default)]
-pub struct Pools(Arc<Inner>);
+pub(crate) struct Pools(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner(Mutex<State>);
@@ -58,13 +58,13 @@ struct Shared {
 impl Pools {
     /// Empty pools.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    /// Idle HTTP/1.1 connections and open HTTP/2 connections, for metrics.
-    #[must_use]
-    pub fn count(&self) -> (usize, usize) {
+    /// Idle HTTP/1.1 connections and open HTTP/2 connections.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> (usize, usize) {
         let state = self.0.0.lock();
         state.slots.values().fold((0, 0), |(idle, h2), slot| {
             (idle + slot.idle.len(), h2 + slot.h2.len())

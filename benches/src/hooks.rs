@@ -1,0 +1,85 @@
+//! What entering a plugin costs: a fresh instance with a call, a reused one, by number of request headers.
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::{Context as _, Result};
+use edgeward_core::{config::Plugin, route::Params};
+use edgeward_runtime::{
+    Exchange, Peer, PluginVersion, RequestHead, RouteInfo, Runtime, RuntimeOptions, Session, VersionSpec,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+
+use crate::measure::{report, thread_cpu};
+
+const CALLS: u64 = 5_000;
+
+/// Where `cargo xtask guests` puts components.
+pub(crate) fn guest(name: &str) -> Result<Vec<u8>> {
+    let exe = std::env::current_exe()?;
+    let target = exe.ancestors().nth(2).context("no target folder")?;
+    let path = target.join("guests").join(format!("{name}.wasm"));
+    std::fs::read(&path).with_context(|| format!("{}: run `cargo xtask guests` first", path.display()))
+}
+
+/// Loads a guest with settings written as JSON.
+pub(crate) async fn load(runtime: &Runtime, guest_name: &str, name: &str, settings: serde_json::Value) -> Result<Arc<PluginVersion>> {
+    let mut settings = settings;
+    settings["module"] = "bench.wasm".into();
+    let settings: Plugin = serde_json::from_value(settings)?;
+    let spec = VersionSpec { name: name.to_owned(), version: 0, settings, base_dir: PathBuf::from(".") };
+    Ok(runtime.load(&guest(guest_name)?, spec).await?)
+}
+
+fn exchange(headers: usize) -> Result<Exchange> {
+    let mut map = HeaderMap::new();
+    for index in 0..headers {
+        map.insert(HeaderName::try_from(format!("x-header-{index}"))?, HeaderValue::from_static("some usual value"));
+    }
+    let address = ([127, 0, 0, 1], 40_000).into();
+    let head = RequestHead {
+        method: Method::GET,
+        https: false,
+        authority: "example.com".to_owned(),
+        version: Version::HTTP_11,
+        path: "/v1/things/42".to_owned(),
+        query: None,
+        headers: map,
+    };
+    Ok(Exchange::new(
+        "00000000-0000-4000-8000-000000000000".to_owned(),
+        Arc::new(RouteInfo { name: "bench".to_owned(), pattern: "/v1/things/{id}".to_owned() }),
+        Params::default(),
+        Arc::new(Peer { address, tls_version: None, sni: None, client_certificate: None }),
+        address.ip(),
+        head,
+    ))
+}
+
+pub(crate) fn run() -> Result<()> {
+    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    tokio.block_on(async {
+        let runtime = Runtime::new(RuntimeOptions { instances: 100, ..RuntimeOptions::default() })?;
+        let fresh = load(&runtime, "read-headers", "fresh", serde_json::json!({})).await?;
+        let reused = load(&runtime, "read-headers", "reused", serde_json::json!({"isolation": {"reuse": {"requests": 1_000_000}}})).await?;
+        let report_of = fresh.report();
+        println!(
+            "load: {} KB component, init {:.1} ms, snapshot {:.1} ms, compile {:.1} ms, total {:.1} ms",
+            report_of.component_bytes / 1000, report_of.init_ms, report_of.snapshot_ms, report_of.compile_ms, report_of.total_ms
+        );
+        for (label, version) in [("fresh instance", &fresh), ("reused instance", &reused)] {
+            for headers in [0, 12, 60] {
+                let mut rounds = Vec::new();
+                for _ in 0..7 {
+                    let mut slot = Some(Box::new(exchange(headers)?));
+                    let start = thread_cpu();
+                    for _ in 0..CALLS {
+                        Session::new(version).request_head(&mut slot).await?;
+                    }
+                    rounds.push((thread_cpu() - start) as f64 / CALLS as f64 / 1000.0);
+                }
+                report(&format!("hook: {label}, bulk read of {headers} headers, one set"), &rounds, "us");
+            }
+        }
+        Ok(())
+    })
+}

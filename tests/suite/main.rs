@@ -1,0 +1,30 @@
+//! The integration suite: real sockets and real guests, one file per part of the gateway.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a broken set-up ends the test, and the message says where"
+)]
+
+mod admin;
+mod authorize;
+mod bodies;
+mod cache;
+mod capabilities;
+mod cli;
+mod config;
+mod crash;
+mod examples;
+mod failures;
+mod h1;
+mod h2;
+mod hot_swap;
+mod modules;
+mod process;
+mod routing;
+mod snapshot;
+mod tidy;
+mod tls;
+mod transform;
+mod upstream;
+mod waf;

@@ -1,0 +1,54 @@
+//! What the suite drives the gateway with: the gateway itself (in this process or as the real binary), an origin that does what
+//! a test tells it to, clients for HTTP/1.1, HTTP/2, TLS and for bytes that are no HTTP at all, throw-away certificates.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "test support: a broken set-up ends the test, and the message says where"
+)]
+
+mod client;
+mod example;
+mod gateway;
+mod logs;
+mod origin;
+mod paths;
+mod process;
+mod raw;
+mod tls;
+
+use std::time::Duration;
+
+pub use client::{Body, Connection, Reply, ask, bytes, chunked, empty, get, with_trailers};
+pub use example::{Expectation, parse_examples};
+pub use gateway::{Gateway, load, plugin, runtime, runtime_with};
+pub use logs::{logs, logs_containing, record_logs, wait_for_log};
+pub use origin::{Origin, Seen};
+pub use paths::{edgeward, guest, guest_bytes, suite_cache, target_dir, workspace};
+pub use process::{Cli, Process, cli};
+pub use raw::{Raw, raw, scripted_upstream};
+pub use tls::{Ca, Issued, install_provider};
+
+/// Longest time that anything in a test may take: generous, because the machine may be loaded.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Waits for a future under [`DEADLINE`]; `what` is named when it does not come.
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(DEADLINE, future).await {
+        Ok(value) => value,
+        Err(_elapsed) => panic!("{what} took longer than {DEADLINE:?}"),
+    }
+}
+
+/// Asks again until the answer is there, under [`DEADLINE`]. For state that the gateway reaches by itself (ejection, breakers).
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut question: impl FnMut() -> F) -> T {
+    within(what, async {
+        loop {
+            if let Some(answer) = question().await {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+}

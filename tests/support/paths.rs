@@ -1,0 +1,48 @@
+//! Where built things are: found from the place of the test binary, so that any target folder works.
+
+use std::path::{Path, PathBuf};
+
+/// The folder that cargo builds into.
+#[must_use]
+pub fn target_dir() -> PathBuf {
+    let exe = std::env::current_exe().unwrap();
+    let found = exe.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
+    found.unwrap_or_else(|| panic!("{} is in no target folder", exe.display())).to_path_buf()
+}
+
+/// The root of the repository.
+#[must_use]
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// The module of a guest or plugin.
+#[must_use]
+pub fn guest(name: &str) -> PathBuf {
+    let path = target_dir().join("guests").join(format!("{name}.wasm"));
+    assert!(path.exists(), "{} is not there: run `cargo xtask guests` first", path.display());
+    path
+}
+
+/// Its bytes.
+#[must_use]
+pub fn guest_bytes(name: &str) -> Vec<u8> {
+    std::fs::read(guest(name)).unwrap()
+}
+
+/// Compiled code, kept between tests and runs: each test is a process of its own, and compiling is most of its time.
+#[must_use]
+pub fn suite_cache() -> PathBuf {
+    target_dir().join("suite-cache")
+}
+
+/// The real binary.
+#[must_use]
+pub fn edgeward() -> PathBuf {
+    // <target>/<profile>/deps/suite-<hash>
+    let exe = std::env::current_exe().unwrap();
+    let profile = exe.parent().and_then(Path::parent).unwrap();
+    let path = profile.join("edgeward");
+    assert!(path.exists(), "{} is not there: run `cargo build -p edgeward` first", path.display());
+    path
+}

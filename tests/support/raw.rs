@@ -1,0 +1,92 @@
+//! Bytes as they are on the wire, on either side of the gateway: for what no HTTP library would send.
+
+use std::net::SocketAddr;
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
+use crate::within;
+
+/// A connection of bytes.
+pub struct Raw {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Raw {
+    /// Connects.
+    pub async fn connect(address: SocketAddr) -> Self {
+        let stream = within("connecting", TcpStream::connect(address)).await.unwrap();
+        Self::from(stream)
+    }
+
+    /// Sends. The peer may have closed already: what it said before is what counts.
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        drop(within("sending", self.stream.write_all(bytes.as_ref())).await);
+    }
+
+    /// Reads until the text occurs; everything received so far, and takes it off.
+    pub async fn until(&mut self, text: &str) -> String {
+        within(&format!("{text:?} on the wire"), async {
+            loop {
+                let found = self.received.windows(text.len()).position(|window| window == text.as_bytes());
+                if let Some(at) = found {
+                    let rest = self.received.split_off(at + text.len());
+                    let all = std::mem::replace(&mut self.received, rest);
+                    return String::from_utf8_lossy(&all).into_owned();
+                }
+                let ended = self.stream.read_buf(&mut self.received).await.unwrap_or(0) == 0;
+                assert!(!ended, "the peer closed before {text:?}: {:?}", String::from_utf8_lossy(&self.received));
+            }
+        })
+        .await
+    }
+
+    /// Reads to the end.
+    pub async fn to_end(&mut self) -> String {
+        within("the end of the connection", async {
+            while self.stream.read_buf(&mut self.received).await.unwrap_or(0) > 0 {}
+        })
+        .await;
+        String::from_utf8_lossy(&std::mem::take(&mut self.received)).into_owned()
+    }
+
+    /// Says that nothing more comes.
+    pub async fn finish(&mut self) {
+        drop(self.stream.shutdown().await);
+    }
+}
+
+impl From<TcpStream> for Raw {
+    fn from(stream: TcpStream) -> Self {
+        Self { stream, received: Vec::new() }
+    }
+}
+
+/// Sends bytes on a connection of their own and reads to the end.
+pub async fn raw(address: SocketAddr, bytes: impl AsRef<[u8]>) -> String {
+    let mut connection = Raw::connect(address).await;
+    connection.send(bytes).await;
+    connection.to_end().await
+}
+
+/// An upstream that takes connections one after the other: of each it reads a request head (and `Content-Length` bytes are not
+/// waited for), sends `answer` and closes. The number of connections is not limited.
+pub async fn scripted_upstream(answer: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut connection = Raw::from(stream);
+                connection.until("\r\n\r\n").await;
+                connection.send(answer).await;
+                connection.finish().await;
+                connection.to_end().await;
+            });
+        }
+    });
+    address
+}
