@@ -3,7 +3,7 @@
 use aws_lc_rs::{
     hmac,
     rand::SystemRandom,
-    signature::{Ed25519KeyPair, KeyPair as _, RsaKeyPair, RSA_PKCS1_SHA256},
+    signature::{Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair},
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use edgeward_tests::{Gateway, Origin, scripted_upstream};
@@ -25,7 +25,10 @@ fn now() -> u64 {
 
 fn claims(more: Value) -> Value {
     let mut claims = json!({"iss": "https://id.example", "aud": "pets", "sub": "alice", "exp": now() + 600});
-    claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    claims
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     claims
 }
 
@@ -37,26 +40,34 @@ struct Keys {
 impl Keys {
     fn new() -> Self {
         let rsa = RsaKeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
-        Self { ed: Ed25519KeyPair::generate().unwrap(), rsa }
+        Self {
+            ed: Ed25519KeyPair::generate().unwrap(),
+            rsa,
+        }
     }
 
     fn jwks(&self) -> Value {
-        use aws_lc_rs::rsa::PublicKeyComponents;
-        let components = PublicKeyComponents::<Vec<u8>>::from(self.rsa.public_key());
+        // RSAPublicKey (RFC 8017 appendix A.1.1) of 2048 bits: heads of 9 bytes before the modulus, 2 before the exponent
+        let der = self.rsa.public_key().as_ref();
+        let (modulus, exponent) = (&der[9..9 + 256], &der[9 + 256 + 2..]);
         json!({"keys": [
             {"kty": "OKP", "crv": "Ed25519", "kid": "ed", "x": encode(self.ed.public_key().as_ref())},
-            {"kty": "RSA", "kid": "rsa", "alg": "RS256", "n": encode(&components.n), "e": encode(&components.e)},
+            {"kty": "RSA", "kid": "rsa", "alg": "RS256", "n": encode(modulus), "e": encode(exponent)},
         ]})
     }
 
     fn ed(&self, claims: &Value) -> String {
-        token(&json!({"alg": "EdDSA", "kid": "ed"}), claims, |input| self.ed.sign(input).as_ref().to_vec())
+        token(&json!({"alg": "EdDSA", "kid": "ed"}), claims, |input| {
+            self.ed.sign(input).as_ref().to_vec()
+        })
     }
 
     fn rsa(&self, claims: &Value) -> String {
         token(&json!({"alg": "RS256", "kid": "rsa"}), claims, |input| {
             let mut signature = vec![0; self.rsa.public_modulus_len()];
-            self.rsa.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), input, &mut signature).unwrap();
+            self.rsa
+                .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), input, &mut signature)
+                .unwrap();
             signature
         })
     }
@@ -78,7 +89,9 @@ async fn gateway(origin: &Origin, jwt: Value) -> Gateway {
 }
 
 async fn bearer(gateway: &Gateway, token: &str) -> edgeward_tests::Reply {
-    gateway.call("GET", "/echo", &[("authorization", &format!("Bearer {token}"))]).await
+    gateway
+        .call("GET", "/echo", &[("authorization", &format!("Bearer {token}"))])
+        .await
 }
 
 #[tokio::test]
@@ -86,10 +99,16 @@ async fn valid_tokens_pass_and_their_claims_reach_the_origin() {
     let (origin, keys) = (Origin::start(), Keys::new());
     let config = json!({"issuer": "https://id.example", "audience": "pets", "keys": [{"jwks": {"inline": keys.jwks()}}]});
     let gateway = gateway(&origin, json!({"module": "jwt-authorizer", "config": config})).await;
-    for token in [keys.ed(&claims(json!({"team": "red"}))), keys.rsa(&claims(json!({"team": "red"})))] {
+    for token in [
+        keys.ed(&claims(json!({"team": "red"}))),
+        keys.rsa(&claims(json!({"team": "red"}))),
+    ] {
         let reply = bearer(&gateway, &token).await;
         assert_eq!(reply.status, 200, "{}", reply.text());
-        assert_eq!((reply.echoed("x-user").as_str(), reply.echoed("x-team").as_str()), ("alice", "red"));
+        assert_eq!(
+            (reply.echoed("x-user").as_str(), reply.echoed("x-team").as_str()),
+            ("alice", "red")
+        );
     }
 }
 
@@ -104,15 +123,31 @@ async fn everything_else_is_refused_with_its_reason() {
     let at = tampered.find('.').unwrap() + 5;
     tampered.replace_range(at..=at, if &tampered[at..=at] == "A" { "B" } else { "A" });
     // a public key as the secret of an HMAC: the classic confusion
-    let confused = token(&json!({"alg": "HS256", "kid": "ed"}), &claims(good.clone()), |input| {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, keys.ed.public_key().as_ref());
-        hmac::sign(&key, input).as_ref().to_vec()
-    });
+    let confused = token(
+        &json!({"alg": "HS256", "kid": "ed"}),
+        &claims(good.clone()),
+        |input| {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, keys.ed.public_key().as_ref());
+            hmac::sign(&key, input).as_ref().to_vec()
+        },
+    );
     let unsigned = token(&json!({"alg": "none"}), &claims(good.clone()), |_| Vec::new());
     for (name, token, status) in [
-        ("expired", keys.ed(&claims(json!({"scope": "read", "exp": now() - 600}))), 401),
-        ("issuer", keys.ed(&claims(json!({"scope": "read", "iss": "https://evil.example"}))), 401),
-        ("audience", keys.ed(&claims(json!({"scope": "read", "aud": "toys"}))), 401),
+        (
+            "expired",
+            keys.ed(&claims(json!({"scope": "read", "exp": now() - 600}))),
+            401,
+        ),
+        (
+            "issuer",
+            keys.ed(&claims(json!({"scope": "read", "iss": "https://evil.example"}))),
+            401,
+        ),
+        (
+            "audience",
+            keys.ed(&claims(json!({"scope": "read", "aud": "toys"}))),
+            401,
+        ),
         ("scope", keys.ed(&claims(json!({"scope": "write"}))), 403),
         ("foreign key", others.ed(&claims(good.clone())), 401),
         ("tampered", tampered, 401),
@@ -121,12 +156,26 @@ async fn everything_else_is_refused_with_its_reason() {
         ("no token", "not.a.token".to_owned(), 401),
     ] {
         let reply = bearer(&gateway, &token).await;
-        let expected = if status == 401 { "UNAUTHORIZED" } else { "ACCESS_DENIED" };
-        assert_eq!((reply.status, reply.response_type().as_str()), (status, expected), "{name}");
-        assert!(reply.header("www-authenticate").starts_with("Bearer "), "{name}: {reply:?}");
+        let expected = if status == 401 {
+            "UNAUTHORIZED"
+        } else {
+            "ACCESS_DENIED"
+        };
+        assert_eq!(
+            (reply.status, reply.response_type().as_str()),
+            (status, expected),
+            "{name}"
+        );
+        assert!(
+            reply.header("www-authenticate").starts_with("Bearer "),
+            "{name}: {reply:?}"
+        );
     }
     let reply = gateway.get("/echo").await;
-    assert_eq!((reply.status, reply.header("www-authenticate")), (401, "Bearer realm=\"edgeward\""));
+    assert_eq!(
+        (reply.status, reply.header("www-authenticate")),
+        (401, "Bearer realm=\"edgeward\"")
+    );
     assert_eq!(bearer(&gateway, &keys.ed(&claims(good))).await.status, 200);
     assert_eq!(origin.seen().len(), 1, "refused requests never reach the origin");
 }
@@ -135,7 +184,10 @@ async fn everything_else_is_refused_with_its_reason() {
 async fn keys_come_from_a_url_and_secrets_from_a_file() {
     let (origin, keys) = (Origin::start(), Keys::new());
     let body = keys.jwks().to_string();
-    let answer = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
     let issuer = scripted_upstream(answer.leak().as_bytes()).await;
     let jwt = json!({
         "module": "jwt-authorizer",
@@ -158,23 +210,36 @@ async fn keys_come_from_a_url_and_secrets_from_a_file() {
     let by_secret = gateway(&origin, jwt).await;
     let sign = |secret: &str| {
         token(&json!({"alg": "HS256"}), &claims(json!({})), |input| {
-            hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), input).as_ref().to_vec()
+            hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), input)
+                .as_ref()
+                .to_vec()
         })
     };
     assert_eq!(bearer(&by_secret, &sign(secret)).await.status, 200);
-    assert_eq!(bearer(&by_secret, &sign("another secret of thirty-two bytes")).await.status, 401);
+    assert_eq!(
+        bearer(&by_secret, &sign("another secret of thirty-two bytes"))
+            .await
+            .status,
+        401
+    );
 }
 
 #[tokio::test]
 async fn a_configuration_that_makes_no_sense_is_refused_when_it_is_deployed() {
-    let problem = Gateway::try_start(tempfile::tempdir().unwrap(), json!({
-        "plugins": {"login": {"module": "jwt-authorizer", "config": {"issuer": "x", "audiense": "y"}}},
-        "routes": [{"path": "/", "respond": {"status": 200}, "pipeline": ["login"]}],
-    }))
+    let problem = Gateway::try_start(
+        tempfile::tempdir().unwrap(),
+        json!({
+            "plugins": {"login": {"module": "jwt-authorizer", "config": {"issuer": "x", "audiense": "y"}}},
+            "routes": [{"path": "/", "respond": {"status": 200}, "pipeline": ["login"]}],
+        }),
+    )
     .await
     .err()
     .unwrap();
-    assert!(problem.contains("login") && problem.contains("audiense"), "{problem}");
+    assert!(
+        problem.contains("login") && problem.contains("audiense"),
+        "{problem}"
+    );
 }
 
 #[tokio::test]
@@ -182,19 +247,37 @@ async fn an_authorizer_can_allow_deny_and_answer() {
     let origin = Origin::start();
     let gateway = Gateway::with_plugin(&origin.endpoint(), json!({"module": "kitchen-sink"})).await;
     let ask = async |operation: &str| {
-        gateway.call("GET", "/echo", &[("x-sink-phase", "authorize"), ("x-sink", operation)]).await
+        gateway
+            .call(
+                "GET",
+                "/echo",
+                &[("x-sink-phase", "authorize"), ("x-sink", operation)],
+            )
+            .await
     };
     assert_eq!(ask("allow bob 60").await.status, 200);
     let reply = ask("deny 403 not you").await;
-    assert_eq!((reply.status, reply.response_type().as_str()), (403, "ACCESS_DENIED"));
+    assert_eq!(
+        (reply.status, reply.response_type().as_str()),
+        (403, "ACCESS_DENIED")
+    );
     assert_eq!(reply.json()["detail"], "not you");
     assert_eq!(reply.header("www-authenticate"), "Sink realm=\"test\"");
     assert_eq!(ask("deny 401 who").await.response_type(), "UNAUTHORIZED");
     let reply = ask("deny 503 keys are away").await;
-    assert_eq!((reply.status, reply.response_type().as_str()), (503, "AUTHORIZER_FAILURE"));
+    assert_eq!(
+        (reply.status, reply.response_type().as_str()),
+        (503, "AUTHORIZER_FAILURE")
+    );
     let reply = ask("answer 302 go and log in").await;
-    assert_eq!((reply.status, reply.text().as_str(), reply.header("x-sink-answer")), (302, "go and log in", "yes"));
+    assert_eq!(
+        (reply.status, reply.text().as_str(), reply.header("x-sink-answer")),
+        (302, "go and log in", "yes")
+    );
     let reply = ask("deny 200 is no refusal").await;
-    assert_eq!((reply.status, reply.response_type().as_str()), (500, "AUTHORIZER_FAILURE"));
+    assert_eq!(
+        (reply.status, reply.response_type().as_str()),
+        (500, "AUTHORIZER_FAILURE")
+    );
     assert_eq!(gateway.failures("invalid-answer"), 1);
 }

@@ -1,17 +1,29 @@
 //! Compiled code on disk: used when it is ours, made anew when it is not.
 
-use std::{fs, path::{Path, PathBuf}};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use edgeward_runtime::{Runtime, RuntimeOptions};
 use edgeward_tests::{guest_bytes, load, runtime_with};
 use serde_json::json;
 
 fn entries(folder: &Path) -> Vec<PathBuf> {
-    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+    fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect()
 }
 
 async fn from_cache(runtime: &Runtime, version: &str) -> bool {
-    let loaded = load(runtime, &guest_bytes("stamp"), json!({"config": {"version": version}})).await.unwrap();
+    let loaded = load(
+        runtime,
+        &guest_bytes("stamp"),
+        json!({"config": {"version": version}}),
+    )
+    .await
+    .unwrap();
     assert_eq!(loaded.report().interest.phases.iter().count(), 2);
     loaded.report().from_cache
 }
@@ -22,7 +34,10 @@ async fn a_second_start_compiles_nothing() {
     let first = runtime_with(folder.path().to_path_buf(), 8);
     assert!(!from_cache(&first, "1").await);
     assert!(from_cache(&first, "1").await);
-    assert!(!from_cache(&first, "2").await, "the configuration is part of the snapshot");
+    assert!(
+        !from_cache(&first, "2").await,
+        "the configuration is part of the snapshot"
+    );
     assert_eq!(first.compiled(), 2);
     drop(first);
     let second = runtime_with(folder.path().to_path_buf(), 8);
@@ -51,14 +66,21 @@ async fn changed_files_are_never_run() {
     ] {
         fs::write(&entry, bytes).unwrap();
         assert!(!from_cache(&runtime_with(folder.path().to_path_buf(), 8), "1").await);
-        assert!(from_cache(&runtime_with(folder.path().to_path_buf(), 8), "1").await, "it is mended");
+        assert!(
+            from_cache(&runtime_with(folder.path().to_path_buf(), 8), "1").await,
+            "it is mended"
+        );
     }
 }
 
 #[tokio::test]
 async fn code_of_another_process_is_not_run() {
     let folder = tempfile::tempdir().unwrap();
-    let options = |key: u8| RuntimeOptions { cache_dir: Some(folder.path().to_path_buf()), cache_key: [key; 32], instances: 8 };
+    let options = |key: u8| RuntimeOptions {
+        cache_dir: Some(folder.path().to_path_buf()),
+        cache_key: [key; 32],
+        instances: 8,
+    };
     assert!(!from_cache(&Runtime::new(options(1)).unwrap(), "1").await);
     assert!(!from_cache(&Runtime::new(options(2)).unwrap(), "1").await);
 }

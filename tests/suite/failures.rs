@@ -10,7 +10,10 @@ use serde_json::{Value, json};
 async fn gateway(origin: &Origin, more: Value) -> Gateway {
     let mut plugin = json!({"module": "misbehave", "breaker": {"failures": 0}, "grants": {"metrics": true,
         "http": {"hosts": [origin.endpoint()], "private-addresses": true}}});
-    plugin.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    plugin
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     Gateway::with_plugin(&origin.endpoint(), plugin).await
 }
 
@@ -31,12 +34,25 @@ async fn traps_are_reported_with_file_and_line() {
     let gateway = gateway(&origin, json!({})).await;
     for (count, mode) in (1..).zip(["trap", "unreachable", "divide", "out-of-bounds", "recurse"]) {
         let reply = misbehave(&gateway, mode).await;
-        assert_eq!((reply.status, reply.response_type().as_str()), (500, "PLUGIN_FAILURE"), "{mode}");
-        assert_eq!(reply.json()["detail"], "a plugin of this route failed", "internals stay inside");
+        assert_eq!(
+            (reply.status, reply.response_type().as_str()),
+            (500, "PLUGIN_FAILURE"),
+            "{mode}"
+        );
+        assert_eq!(
+            reply.json()["detail"],
+            "a plugin of this route failed",
+            "internals stay inside"
+        );
         assert_eq!(gateway.failures("trap"), count, "{mode}");
         let id = reply.header("x-request-id").to_owned();
         let line = wait_for_log(&["plugin failed", &id]).await;
-        for text in ["\"tested\"", "request-head", "\"trap\"", &gateway.plugin("tested").digest().short().to_string()] {
+        for text in [
+            "\"tested\"",
+            "request-head",
+            "\"trap\"",
+            &gateway.plugin("tested").digest().short().to_string(),
+        ] {
             assert!(line.contains(text), "{text} in {line}");
         }
         if mode != "recurse" {
@@ -56,7 +72,10 @@ async fn a_spinning_guest_is_stopped_while_others_are_served() {
     let spinning = async {
         for _ in 0..5 {
             let reply = misbehave(&gateway, "spin").await;
-            assert_eq!((reply.status, reply.response_type().as_str()), (500, "PLUGIN_FAILURE"));
+            assert_eq!(
+                (reply.status, reply.response_type().as_str()),
+                (500, "PLUGIN_FAILURE")
+            );
         }
     };
     let others = async {
@@ -73,7 +92,11 @@ async fn a_spinning_guest_is_stopped_while_others_are_served() {
 #[tokio::test]
 async fn a_guest_that_spins_on_every_worker_leaves_room_for_others() {
     let origin = Origin::start();
-    let gateway = gateway(&origin, json!({"limits": {"cpu-time": "300ms"}})).await;
+    let gateway = gateway(
+        &origin,
+        json!({"limits": {"cpu-time": "300ms", "wall-time": "25s"}}),
+    )
+    .await;
     let spinning = futures_util::future::join_all((0..8).map(|_| misbehave(&gateway, "spin")));
     let others = async {
         for _ in 0..20 {
@@ -81,7 +104,11 @@ async fn a_guest_that_spins_on_every_worker_leaves_room_for_others() {
         }
     };
     let (replies, ()) = tokio::join!(spinning, others);
-    assert!(replies.iter().all(|reply| reply.response_type() == "PLUGIN_FAILURE"));
+    assert!(
+        replies
+            .iter()
+            .all(|reply| reply.response_type() == "PLUGIN_FAILURE")
+    );
     assert_eq!(gateway.failures("cpu-time"), 8);
 }
 
@@ -92,11 +119,17 @@ async fn memory_is_bounded() {
     let gateway = gateway(&origin, limits).await;
     for _ in 0..3 {
         let reply = misbehave(&gateway, "eat-memory").await;
-        assert_eq!((reply.status, reply.response_type().as_str()), (500, "PLUGIN_FAILURE"));
+        assert_eq!(
+            (reply.status, reply.response_type().as_str()),
+            (500, "PLUGIN_FAILURE")
+        );
     }
     assert_eq!(gateway.failures("memory"), 3);
     let stats = gateway.stats();
-    assert!(stats.memory_peak <= 8 << 20 && stats.memory_peak > 1 << 20, "{stats:?}");
+    assert!(
+        stats.memory_peak <= 8 << 20 && stats.memory_peak > 1 << 20,
+        "{stats:?}"
+    );
     others_are_served(&gateway).await;
 }
 
@@ -109,7 +142,10 @@ async fn a_flood_of_log_lines_is_cut_and_counted() {
     let reply = misbehave(&gateway, "flood-log").await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     assert_eq!(gateway.stats().log_lines_dropped, 993);
-    let written = logs().lines().filter(|line| line.contains(&"x".repeat(1000))).count();
+    let written = logs()
+        .lines()
+        .filter(|line| line.contains(&"x".repeat(1000)))
+        .count();
     assert_eq!(written, 7);
 }
 
@@ -126,13 +162,20 @@ async fn host_buffers_and_host_calls_are_bounded() {
     ] {
         let before: u64 = kinds.iter().map(|kind| gateway.failures(kind)).sum();
         let reply = misbehave(&gateway, mode).await;
-        assert_eq!((reply.status, reply.response_type().as_str()), (500, "PLUGIN_FAILURE"), "{mode}");
+        assert_eq!(
+            (reply.status, reply.response_type().as_str()),
+            (500, "PLUGIN_FAILURE"),
+            "{mode}"
+        );
         let after: u64 = kinds.iter().map(|kind| gateway.failures(kind)).sum();
         assert_eq!(after, before + 1, "{mode}: {:?}", gateway.stats());
         others_are_served(&gateway).await;
     }
     let metrics = gateway.metrics();
-    let custom = metrics.lines().filter(|line| line.starts_with("edgeward_plugin_custom_total")).count();
+    let custom = metrics
+        .lines()
+        .filter(|line| line.starts_with("edgeward_plugin_custom_total"))
+        .count();
     assert!(custom <= 64, "{custom} metrics");
     assert!(metrics.contains("kind=\"host-calls\""), "{metrics}");
 }
@@ -142,7 +185,10 @@ async fn answers_that_are_none_are_not_passed_on() {
     let origin = Origin::start();
     let gateway = gateway(&origin, json!({})).await;
     let reply = misbehave(&gateway, "garbage-answer").await;
-    assert_eq!((reply.status, reply.response_type().as_str()), (500, "PLUGIN_INVALID_ANSWER"));
+    assert_eq!(
+        (reply.status, reply.response_type().as_str()),
+        (500, "PLUGIN_INVALID_ANSWER")
+    );
     assert_eq!(gateway.failures("invalid-answer"), 1);
     others_are_served(&gateway).await;
 }
@@ -154,7 +200,10 @@ async fn waiting_for_others_ends_with_the_wall_time() {
     let more = json!({"config": {"url": url}, "limits": {"wall-time": "300ms"}});
     let gateway = gateway(&origin, more).await;
     let (slow, ()) = tokio::join!(misbehave(&gateway, "slow-http"), others_are_served(&gateway));
-    assert_eq!((slow.status, slow.response_type().as_str()), (504, "PLUGIN_TIMEOUT"));
+    assert_eq!(
+        (slow.status, slow.response_type().as_str()),
+        (504, "PLUGIN_TIMEOUT")
+    );
     assert_eq!(gateway.failures("wall-time"), 1);
     others_are_served(&gateway).await;
 }
@@ -172,10 +221,17 @@ async fn every_phase_can_fail_without_harm() {
         let gateway = gateway(&origin, json!({"config": {"phase": phase}})).await;
         let reply = misbehave(&gateway, "trap").await;
         match expected {
-            Some(expected) => assert_eq!((reply.status, reply.response_type().as_str()), expected, "{phase}"),
+            Some(expected) => assert_eq!(
+                (reply.status, reply.response_type().as_str()),
+                expected,
+                "{phase}"
+            ),
             None => assert_eq!(reply.status, 200, "{phase}"),
         }
-        eventually("the failure to be counted", async || (gateway.failures("trap") == 1).then_some(())).await;
+        eventually("the failure to be counted", async || {
+            (gateway.failures("trap") == 1).then_some(())
+        })
+        .await;
         others_are_served(&gateway).await;
     }
 }
@@ -185,17 +241,26 @@ async fn a_failure_in_the_middle_of_a_body_breaks_the_exchange_and_only_that() {
     let origin = Origin::start();
     let response = gateway(&origin, json!({"config": {"phase": "response-body"}})).await;
     let request = Request::get("/echo").header("x-mode", "trap");
-    let broken = edgeward_tests::Connection::h1(response.address()).await.try_send(request, empty()).await;
+    let broken = edgeward_tests::Connection::h1(response.address())
+        .await
+        .try_send(request, empty())
+        .await;
     assert!(broken.is_err(), "{broken:?}");
     others_are_served(&response).await;
     let request = gateway(&origin, json!({"config": {"phase": "request-body"}})).await;
-    let reply = request.send("POST", "/echo", &[("x-mode", "trap")], bytes("body")).await;
+    let reply = request
+        .send("POST", "/echo", &[("x-mode", "trap")], bytes("body"))
+        .await;
     assert!(reply.status >= 500, "{reply:?}");
     assert_eq!(request.failures("trap"), 1);
     others_are_served(&request).await;
     let error = gateway(&origin, json!({"config": {"phase": "gateway-error"}})).await;
     let reply = error.call("GET", "/abort", &[("x-mode", "trap")]).await;
-    assert_eq!((reply.status, reply.response_type().as_str()), (502, "UPSTREAM_FAILURE"), "the error stays as it was");
+    assert_eq!(
+        (reply.status, reply.response_type().as_str()),
+        (502, "UPSTREAM_FAILURE"),
+        "the error stays as it was"
+    );
     assert_eq!(error.failures("trap"), 1);
 }
 
@@ -204,14 +269,27 @@ async fn a_binding_says_what_a_failure_means_for_the_request() {
     let origin = Origin::start();
     let open = gateway(&origin, json!({"on-error": "open"})).await;
     let reply = misbehave(&open, "trap").await;
-    assert_eq!((reply.status, reply.header("x-origin"), open.failures("trap")), (200, "echo", 1));
+    assert_eq!(
+        (reply.status, reply.header("x-origin"), open.failures("trap")),
+        (200, "echo", 1)
+    );
     let answer = json!({"respond": {"status": 503, "headers": {"retry-after": "7"}, "body": "later"}});
     let respond = gateway(&origin, json!({"on-error": answer})).await;
     let reply = misbehave(&respond, "spin").await;
-    assert_eq!((reply.status, reply.header("retry-after"), reply.text().as_str()), (503, "7", "later"));
+    assert_eq!(
+        (reply.status, reply.header("retry-after"), reply.text().as_str()),
+        (503, "7", "later")
+    );
     assert_eq!(respond.failures("cpu-time"), 1);
-    let closed = gateway(&origin, json!({"on-error": "closed", "config": {"phase": "authorize"}})).await;
-    assert_eq!(misbehave(&closed, "trap").await.response_type(), "AUTHORIZER_FAILURE");
+    let closed = gateway(
+        &origin,
+        json!({"on-error": "closed", "config": {"phase": "authorize"}}),
+    )
+    .await;
+    assert_eq!(
+        misbehave(&closed, "trap").await.response_type(),
+        "AUTHORIZER_FAILURE"
+    );
 }
 
 #[tokio::test]
@@ -235,11 +313,22 @@ async fn a_version_that_keeps_failing_is_left_alone_for_a_while() {
     assert!(gateway.plugin("tested").breaker_open());
     let instances = gateway.stats().instances;
     let reply = misbehave(&gateway, "none").await;
-    assert_eq!((reply.status, reply.response_type().as_str()), (500, "PLUGIN_FAILURE"));
-    assert_eq!((gateway.failures("breaker-open"), gateway.stats().instances), (1, instances));
+    assert_eq!(
+        (reply.status, reply.response_type().as_str()),
+        (500, "PLUGIN_FAILURE")
+    );
+    assert_eq!(
+        (gateway.failures("breaker-open"), gateway.stats().instances),
+        (1, instances)
+    );
     assert_eq!(gateway.get("/plain/echo").await.status, 200);
     wait_for_log(&["breaker opened"]).await;
-    assert!(gateway.metrics().lines().any(|line| line.starts_with("edgeward_plugin_breaker_open") && line.ends_with(" 1")));
+    assert!(
+        gateway
+            .metrics()
+            .lines()
+            .any(|line| line.starts_with("edgeward_plugin_breaker_open") && line.ends_with(" 1"))
+    );
 }
 
 #[tokio::test]
@@ -250,7 +339,10 @@ async fn a_breaker_tries_again_and_closes() {
         misbehave(&gateway, "trap").await;
     }
     assert!(gateway.plugin("tested").breaker_open());
-    eventually("the breaker to let one through", async || (misbehave(&gateway, "none").await.status == 200).then_some(())).await;
+    eventually("the breaker to let one through", async || {
+        (misbehave(&gateway, "none").await.status == 200).then_some(())
+    })
+    .await;
     assert!(!gateway.plugin("tested").breaker_open());
     others_are_served(&gateway).await;
 }
@@ -265,12 +357,22 @@ async fn more_exchanges_than_instances_are_refused_by_name() {
     let refused = async {
         origin.wait_for("/hold/pool", 64).await;
         let reply = misbehave(&gateway, "none").await;
-        assert_eq!((reply.status, reply.response_type().as_str()), (503, "OVERLOADED"));
+        assert_eq!(
+            (reply.status, reply.response_type().as_str()),
+            (503, "OVERLOADED")
+        );
         assert_eq!(gateway.get("/plain/echo").await.status, 200);
         origin.release("pool");
     };
     let (replies, ()) = tokio::join!(waiting, refused);
-    assert!(replies.iter().all(|reply| reply.status == 200), "{:?}", replies.iter().map(|reply| reply.status).collect::<Vec<_>>());
+    assert!(
+        replies.iter().all(|reply| reply.status == 200),
+        "{:?}",
+        replies.iter().map(|reply| reply.status).collect::<Vec<_>>()
+    );
     assert_eq!(gateway.failures("capacity"), 1);
-    assert!(!gateway.plugin("tested").breaker_open(), "overload is not the version's fault");
+    assert!(
+        !gateway.plugin("tested").breaker_open(),
+        "overload is not the version's fault"
+    );
 }

@@ -1,7 +1,9 @@
 //! HTTP/1.1 as clients speak it, well or badly.
 
 use bytes::Bytes;
-use edgeward_tests::{Connection, Gateway, Origin, Raw, bytes, chunked, empty, raw, scripted_upstream, with_trailers};
+use edgeward_tests::{
+    Connection, Gateway, Origin, Raw, bytes, chunked, empty, raw, scripted_upstream, with_trailers,
+};
 use http::Request;
 use serde_json::{Value, json};
 
@@ -10,7 +12,10 @@ async fn gateway(endpoint: &str, more: Value) -> Gateway {
         "upstreams": {"origin": {"endpoints": [endpoint]}},
         "routes": [{"path": "/{path+}", "upstream": "origin"}],
     });
-    config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    config
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     Gateway::start(config).await
 }
 
@@ -29,7 +34,11 @@ async fn one_connection_serves_many_requests_on_both_sides() {
     }
     let seen = origin.seen();
     assert_eq!(seen.len(), 20);
-    assert!(seen.iter().all(|request| request.connection == seen[0].connection), "the upstream connection is kept");
+    assert!(
+        seen.iter()
+            .all(|request| request.connection == seen[0].connection),
+        "the upstream connection is kept"
+    );
     assert_eq!(gateway.proxy.status().connections, 1);
 }
 
@@ -38,14 +47,25 @@ async fn bodies_of_known_and_unknown_length_arrive_whole() {
     let origin = Origin::start();
     let gateway = plain(&origin).await;
     let reply = gateway.send("POST", "/echo", &[], bytes("hello")).await;
-    assert_eq!((reply.json()["body"].as_str(), reply.echoed("content-length").as_str()), (Some("hello"), "5"));
+    assert_eq!(
+        (
+            reply.json()["body"].as_str(),
+            reply.echoed("content-length").as_str()
+        ),
+        (Some("hello"), "5")
+    );
     let chunks = vec![Bytes::from("one "), Bytes::from("two "), Bytes::from("three")];
     let reply = gateway.send("PUT", "/echo", &[], chunked(chunks)).await;
     assert_eq!(reply.json()["body"], "one two three");
-    assert_eq!((reply.echoed("content-length"), reply.echoed("transfer-encoding")), (String::new(), "chunked".to_owned()));
+    assert_eq!(
+        (reply.echoed("content-length"), reply.echoed("transfer-encoding")),
+        (String::new(), "chunked".to_owned())
+    );
     let reply = gateway.get("/bytes/5000000").await;
     assert_eq!(reply.body.len(), 5_000_000);
-    let reply = gateway.send("POST", "/echo", &[], bytes(vec![b'y'; 3 << 20])).await;
+    let reply = gateway
+        .send("POST", "/echo", &[], bytes(vec![b'y'; 3 << 20]))
+        .await;
     assert_eq!(reply.json()["body-bytes"], 3 << 20);
 }
 
@@ -53,10 +73,20 @@ async fn bodies_of_known_and_unknown_length_arrive_whole() {
 async fn trailers_pass_both_ways() {
     let origin = Origin::start();
     let gateway = plain(&origin).await;
-    let reply = gateway.call("GET", "/trailers", &[("te", "trailers"), ("connection", "te")]).await;
-    assert_eq!((reply.text().as_str(), reply.trailers.get("x-checksum").unwrap().to_str().unwrap()), ("body", "abc"));
+    let reply = gateway
+        .call("GET", "/trailers", &[("te", "trailers"), ("connection", "te")])
+        .await;
+    assert_eq!(
+        (
+            reply.text().as_str(),
+            reply.trailers.get("x-checksum").unwrap().to_str().unwrap()
+        ),
+        ("body", "abc")
+    );
     let body = with_trailers("hello", "x-digest", "123");
-    let reply = gateway.send("POST", "/echo", &[("trailer", "x-digest")], body).await;
+    let reply = gateway
+        .send("POST", "/echo", &[("trailer", "x-digest")], body)
+        .await;
     assert_eq!(reply.json()["body"], "hello");
     assert_eq!(reply.json()["trailers"], json!([["x-digest", "123"]]));
 }
@@ -66,7 +96,9 @@ async fn continue_is_sent_when_the_body_is_wanted_and_not_when_the_head_is_refus
     let origin = Origin::start();
     let gateway = gateway(&origin.endpoint(), json!({"limits": {"body": "1KiB"}})).await;
     let mut connection = Raw::connect(gateway.address()).await;
-    connection.send("POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n").await;
+    connection
+        .send("POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n")
+        .await;
     let interim = connection.until("\r\n\r\n").await;
     assert!(interim.starts_with("HTTP/1.1 100 "), "{interim}");
     connection.send("hello").await;
@@ -101,15 +133,27 @@ async fn an_upstream_of_raw_bytes_is_understood() {
     let interim = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-raw: yes\r\n\r\nok";
     let gateway_interim = gateway(&scripted_upstream(interim).await.to_string(), json!({})).await;
     let reply = gateway_interim.get("/x").await;
-    assert_eq!((reply.status, reply.text().as_str(), reply.header("x-raw")), (200, "ok", "yes"));
+    assert_eq!(
+        (reply.status, reply.text().as_str(), reply.header("x-raw")),
+        (200, "ok", "yes")
+    );
     let to_the_end = scripted_upstream(b"HTTP/1.0 200 OK\r\n\r\nuntil the connection closes").await;
     let gateway_close = gateway(&to_the_end.to_string(), json!({})).await;
-    assert_eq!(gateway_close.get("/x").await.text(), "until the connection closes");
+    assert_eq!(
+        gateway_close.get("/x").await.text(),
+        "until the connection closes"
+    );
     let trailers =
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n";
     let gateway_trailers = gateway(&scripted_upstream(trailers).await.to_string(), json!({})).await;
     let reply = gateway_trailers.call("GET", "/x", &[("te", "trailers")]).await;
-    assert_eq!((reply.text().as_str(), reply.trailers.get("x-sum").unwrap().to_str().unwrap()), ("ok", "7"));
+    assert_eq!(
+        (
+            reply.text().as_str(),
+            reply.trailers.get("x-sum").unwrap().to_str().unwrap()
+        ),
+        ("ok", "7")
+    );
 }
 
 #[tokio::test]
@@ -124,19 +168,41 @@ async fn hop_by_hop_fields_end_at_the_gateway() {
         )
         .await;
     let text = connection.to_end().await;
-    assert!(text.contains(r#"["x-kept","yes"]"#) && text.contains(r#"["host","a"]"#), "{text}");
-    for gone in ["x-secret", "keep-alive", "proxy-authorization", "upgrade", "proxy-connection"] {
+    assert!(
+        text.contains(r#"["x-kept","yes"]"#) && text.contains(r#"["host","a"]"#),
+        "{text}"
+    );
+    for gone in [
+        "x-secret",
+        "keep-alive",
+        "proxy-authorization",
+        "upgrade",
+        "proxy-connection",
+    ] {
         assert!(!text.contains(&format!("[\"{gone}\"")), "{gone} in {text}");
     }
-    let reply = gateway.get("/fields?connection=x-private&x-private=1&keep-alive=timeout%3D5&x-public=2").await;
-    assert_eq!((reply.header("x-private"), reply.header("keep-alive"), reply.header("x-public")), ("", "", "2"));
+    let reply = gateway
+        .get("/fields?connection=x-private&x-private=1&keep-alive=timeout%3D5&x-public=2")
+        .await;
+    assert_eq!(
+        (
+            reply.header("x-private"),
+            reply.header("keep-alive"),
+            reply.header("x-public")
+        ),
+        ("", "", "2")
+    );
     assert!(reply.header("via").contains("edgeward"), "{reply:?}");
 }
 
 #[tokio::test]
 async fn forwarded_fields_are_believed_from_trusted_hops_only() {
     let origin = Origin::start();
-    let fields = [("x-forwarded-for", "203.0.113.9"), ("x-forwarded-proto", "https"), ("forwarded", "for=203.0.113.9")];
+    let fields = [
+        ("x-forwarded-for", "203.0.113.9"),
+        ("x-forwarded-proto", "https"),
+        ("forwarded", "for=203.0.113.9"),
+    ];
     let untrusting = plain(&origin).await;
     let reply = untrusting.call("GET", "/echo", &fields).await;
     assert!(!reply.text().contains("203.0.113.9"), "{}", reply.text());
@@ -146,7 +212,10 @@ async fn forwarded_fields_are_believed_from_trusted_hops_only() {
     let trusting = gateway(&origin.endpoint(), json!({"listeners": listener})).await;
     let reply = trusting.call("GET", "/echo", &fields).await;
     let chain = reply.echoed("x-forwarded-for");
-    assert!(chain.starts_with("203.0.113.9") && chain.ends_with("127.0.0.1"), "{chain}");
+    assert!(
+        chain.starts_with("203.0.113.9") && chain.ends_with("127.0.0.1"),
+        "{chain}"
+    );
     assert_eq!(reply.echoed("x-forwarded-proto"), "https");
     assert!(reply.echoed("via").contains("edgeward"), "{}", reply.text());
 }
@@ -157,14 +226,35 @@ async fn hostile_bytes_are_refused_and_never_reach_the_origin() {
     let gateway = plain(&origin).await;
     for (bytes, statuses) in [
         ("GET /echo HTTP/1.1\r\n\r\n", &["400"][..]),
-        ("GET /echo HTTP/1.1\r\nhost: a\r\nhost: b\r\nconnection: close\r\n\r\n", &["400"]),
-        ("GET /echo HTTP/1.1\r\nhost: a b\r\nconnection: close\r\n\r\n", &["400"]),
+        (
+            "GET /echo HTTP/1.1\r\nhost: a\r\nhost: b\r\nconnection: close\r\n\r\n",
+            &["400"],
+        ),
+        (
+            "GET /echo HTTP/1.1\r\nhost: a b\r\nconnection: close\r\n\r\n",
+            &["400"],
+        ),
         ("GET /echo HTTP/9.9\r\nhost: a\r\n\r\n", &["400", "505"]),
-        ("GET /%00 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", &["400"]),
-        ("CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\nconnection: close\r\n\r\n", &["400"]),
-        ("POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello!", &["400"]),
-        ("POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n", &["400"]),
-        ("POST /echo HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\n\r\n", &["400", "501"]),
+        (
+            "GET /%00 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+            &["400"],
+        ),
+        (
+            "CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\nconnection: close\r\n\r\n",
+            &["400"],
+        ),
+        (
+            "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello!",
+            &["400"],
+        ),
+        (
+            "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n",
+            &["400"],
+        ),
+        (
+            "POST /echo HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\n\r\n",
+            &["400", "501"],
+        ),
         ("GET /echo HTTP/1.1\r\nhost: a\r\nbad name: x\r\n\r\n", &["400"]),
         ("GET /echo HTTP/1.1\r\nhost: a\r\nx: a\0b\r\n\r\n", &["400"]),
         ("GET /echo HTTP/1.1\r\nhost: a\r\n folded: x\r\n\r\n", &["400"]),
@@ -176,7 +266,10 @@ async fn hostile_bytes_are_refused_and_never_reach_the_origin() {
         let text = connection.to_end().await;
         let status = text.split(' ').nth(1).unwrap_or_default();
         // a request that ends nowhere may also be dropped without a word
-        assert!(text.is_empty() || statuses.contains(&status), "{bytes:?} gave {text:?}");
+        assert!(
+            text.is_empty() || statuses.contains(&status),
+            "{bytes:?} gave {text:?}"
+        );
     }
     assert_eq!(origin.seen().len(), 0, "{:?}", origin.seen());
     assert_eq!(gateway.get("/echo").await.status, 200);
@@ -201,16 +294,27 @@ async fn a_message_with_two_lengths_is_not_two_requests() {
 #[tokio::test]
 async fn heads_above_the_limits_are_refused_by_name() {
     let origin = Origin::start();
-    let limits = json!({"limits": {"head": "4KiB", "header-count": 20, "uri": "1KiB"}});
+    let limits = json!({"limits": {"head": "8KiB", "header-count": 20, "uri": "1KiB"}});
     let gateway = gateway(&origin.endpoint(), limits).await;
     let reply = gateway.get(&format!("/{}", "a".repeat(2000))).await;
-    assert_eq!((reply.status, reply.response_type().as_str()), (414, "URI_TOO_LONG"));
-    let reply = gateway.call("GET", "/echo", &[("x-long", &"v".repeat(5000))]).await;
-    assert_eq!((reply.status, reply.response_type().as_str()), (431, "HEAD_TOO_LARGE"));
+    assert_eq!(
+        (reply.status, reply.response_type().as_str()),
+        (414, "URI_TOO_LONG")
+    );
+    let reply = gateway
+        .call("GET", "/echo", &[("x-long", &"v".repeat(9000))])
+        .await;
+    assert_eq!(
+        (reply.status, reply.response_type().as_str()),
+        (431, "HEAD_TOO_LARGE")
+    );
     let names: Vec<String> = (0..30).map(|index| format!("x-{index}")).collect();
     let many: Vec<_> = names.iter().map(|name| (name.as_str(), "v")).collect();
     let reply = gateway.call("GET", "/echo", &many).await;
-    assert_eq!((reply.status, reply.response_type().as_str()), (431, "HEAD_TOO_LARGE"));
+    assert_eq!(
+        (reply.status, reply.response_type().as_str()),
+        (431, "HEAD_TOO_LARGE")
+    );
     let endless = format!("GET /echo HTTP/1.1\r\nhost: a\r\nx: {}", "v".repeat(1 << 20));
     let text = raw(gateway.address(), endless).await;
     assert!(text.is_empty() || text.starts_with("HTTP/1.1 431"), "{text}");
@@ -222,10 +326,16 @@ async fn bodies_above_the_limit_are_refused_however_they_are_sent() {
     let origin = Origin::start();
     let gateway = gateway(&origin.endpoint(), json!({"limits": {"body": "1KiB"}})).await;
     let reply = gateway.send("POST", "/echo", &[], bytes(vec![b'x'; 2000])).await;
-    assert_eq!((reply.status, reply.response_type().as_str()), (413, "REQUEST_TOO_LARGE"));
+    assert_eq!(
+        (reply.status, reply.response_type().as_str()),
+        (413, "REQUEST_TOO_LARGE")
+    );
     let chunks = vec![Bytes::from(vec![b'x'; 600]), Bytes::from(vec![b'x'; 600])];
     let reply = gateway.send("POST", "/echo", &[], chunked(chunks)).await;
-    assert_eq!((reply.status, reply.response_type().as_str()), (413, "REQUEST_TOO_LARGE"));
+    assert_eq!(
+        (reply.status, reply.response_type().as_str()),
+        (413, "REQUEST_TOO_LARGE")
+    );
     let reply = gateway.send("POST", "/echo", &[], bytes(vec![b'x'; 1024])).await;
     assert_eq!(reply.json()["body-bytes"], 1024);
 }
@@ -237,8 +347,15 @@ async fn clients_that_stop_sending_are_let_go() {
     let gateway = gateway(&origin.endpoint(), limits).await;
     let text = raw(gateway.address(), "GET /echo HTTP/1.1\r\nho").await;
     assert!(text.is_empty() || text.starts_with("HTTP/1.1 408"), "{text}");
-    let text = raw(gateway.address(), "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhel").await;
-    assert!(text.starts_with("HTTP/1.1 408 ") && text.contains("REQUEST_TIMEOUT"), "{text}");
+    let text = raw(
+        gateway.address(),
+        "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhel",
+    )
+    .await;
+    assert!(
+        text.starts_with("HTTP/1.1 408 ") && text.contains("REQUEST_TIMEOUT"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -250,7 +367,10 @@ async fn pipelined_requests_are_answered_in_order() {
         "GET /status/201 HTTP/1.1\r\nhost: a\r\n\r\nGET /status/202 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
     )
     .await;
-    let (first, second) = (text.find("HTTP/1.1 201").unwrap(), text.find("HTTP/1.1 202").unwrap());
+    let (first, second) = (
+        text.find("HTTP/1.1 201").unwrap(),
+        text.find("HTTP/1.1 202").unwrap(),
+    );
     assert!(first < second);
 }
 
@@ -258,6 +378,9 @@ async fn pipelined_requests_are_answered_in_order() {
 async fn every_request_has_an_id_that_the_origin_sees() {
     let origin = Origin::start();
     let gateway = plain(&origin).await;
-    let ids = [gateway.get("/echo").await.echoed("x-request-id"), gateway.get("/echo").await.echoed("x-request-id")];
+    let ids = [
+        gateway.get("/echo").await.echoed("x-request-id"),
+        gateway.get("/echo").await.echoed("x-request-id"),
+    ];
     assert!(ids[0].len() >= 16 && ids[0] != ids[1], "{ids:?}");
 }

@@ -19,10 +19,15 @@ async fn prior_knowledge_is_spoken_in_cleartext() {
     let origin = Origin::start();
     let gateway = gateway(&origin, "http1").await;
     let mut connection = Connection::h2(gateway.address()).await;
-    let reply = connection.send(Request::get("/echo/a?b=c").header("host", "api.example"), empty()).await;
+    let reply = connection
+        .send(Request::get("/echo/a?b=c").header("host", "api.example"), empty())
+        .await;
     assert_eq!((reply.status, reply.version), (200, Version::HTTP_2));
     let json = reply.json();
-    assert_eq!((json["version"].as_str(), json["path"].as_str()), (Some("HTTP/1.1"), Some("/echo/a")));
+    assert_eq!(
+        (json["version"].as_str(), json["path"].as_str()),
+        (Some("HTTP/1.1"), Some("/echo/a"))
+    );
     assert_eq!(reply.echoed("host"), "api.example");
     let reply = connection.send(Request::post("/echo"), bytes("hello")).await;
     assert_eq!(reply.json()["body"], "hello");
@@ -57,11 +62,26 @@ async fn trailers_pass_in_every_combination_of_protocols() {
     for protocol in ["http1", "http2"] {
         let gateway = gateway(&origin, protocol).await;
         let mut connection = Connection::h2(gateway.address()).await;
-        let reply = connection.send(Request::get("/trailers").header("te", "trailers"), empty()).await;
-        assert_eq!(reply.trailers.get("x-checksum").map(|value| value.to_str().unwrap()), Some("abc"), "{protocol}");
+        let reply = connection
+            .send(Request::get("/trailers").header("te", "trailers"), empty())
+            .await;
+        assert_eq!(
+            reply
+                .trailers
+                .get("x-checksum")
+                .map(|value| value.to_str().unwrap()),
+            Some("abc"),
+            "{protocol}"
+        );
         let body = with_trailers("hello", "x-digest", "123");
-        let reply = connection.send(Request::post("/echo").header("trailer", "x-digest"), body).await;
-        assert_eq!(reply.json()["trailers"], json!([["x-digest", "123"]]), "{protocol}");
+        let reply = connection
+            .send(Request::post("/echo").header("trailer", "x-digest"), body)
+            .await;
+        assert_eq!(
+            reply.json()["trailers"],
+            json!([["x-digest", "123"]]),
+            "{protocol}"
+        );
     }
 }
 
@@ -71,7 +91,9 @@ async fn an_origin_that_speaks_http_2_shares_one_connection() {
     let gateway = gateway(&origin, "http2").await;
     let mut connection = Connection::h1(gateway.address()).await;
     for _ in 0..5 {
-        let reply = connection.send(Request::get("/echo").header("host", "api.example"), empty()).await;
+        let reply = connection
+            .send(Request::get("/echo").header("host", "api.example"), empty())
+            .await;
         assert_eq!(reply.json()["version"], "HTTP/2.0");
         assert_eq!(reply.json()["authority"], "api.example");
     }
@@ -80,7 +102,10 @@ async fn an_origin_that_speaks_http_2_shares_one_connection() {
     assert_eq!(reply.json()["body-bytes"], 2_000_000);
     assert_eq!(connection.get("/bytes/3000000").await.body.len(), 3_000_000);
     let seen = origin.seen();
-    assert!(seen.iter().all(|request| request.connection == seen[0].connection));
+    assert!(
+        seen.iter()
+            .all(|request| request.connection == seen[0].connection)
+    );
 }
 
 #[tokio::test]
@@ -89,11 +114,30 @@ async fn errors_and_bodiless_answers_work_on_http_2() {
     let gateway = gateway(&origin, "http1").await;
     let mut connection = Connection::h2(gateway.address()).await;
     assert_eq!(connection.get("/status/204").await.status, 204);
-    assert_eq!(connection.send(Request::head("/echo"), empty()).await.body.len(), 0);
+    assert_eq!(
+        connection.send(Request::head("/echo"), empty()).await.body.len(),
+        0
+    );
+    let reply = connection.send(Request::head("/abort"), empty()).await;
+    assert_eq!(
+        (reply.status, reply.body.len()),
+        (502, 0),
+        "an error for HEAD has no body either"
+    );
     let reply = connection.get("/abort").await;
-    assert_eq!((reply.status, reply.response_type().as_str()), (502, "UPSTREAM_FAILURE"));
-    assert!(connection.try_send(Request::get("/half"), empty()).await.is_err(), "a broken body must not look whole");
-    assert_eq!(connection.get("/echo").await.status, 200, "one stream broke, not the connection");
+    assert_eq!(
+        (reply.status, reply.response_type().as_str()),
+        (502, "UPSTREAM_FAILURE")
+    );
+    assert!(
+        connection.try_send(Request::get("/half"), empty()).await.is_err(),
+        "a broken body must not look whole"
+    );
+    assert_eq!(
+        connection.get("/echo").await.status,
+        200,
+        "one stream broke, not the connection"
+    );
 }
 
 #[tokio::test]

@@ -2,11 +2,16 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, atomic::{AtomicBool, AtomicU64, Ordering}},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
-use edgeward_tests::{Connection, Gateway, Origin};
+use edgeward_tests::{Connection, Gateway, Origin, Process, bytes, guest_bytes};
 use serde_json::{Value, json};
+
+use crate::process::{folder, live};
 
 /// Swaps in the long test.
 const SWAPS: u64 = 1000;
@@ -22,13 +27,21 @@ fn config(origin: &Origin, version: &str) -> Value {
 }
 
 /// Asks until it is told to stop; counts answers by version.
-async fn client(mut connection: Connection, stop: Arc<AtomicBool>, done: Arc<AtomicU64>) -> HashMap<String, u64> {
+async fn client(
+    mut connection: Connection,
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicU64>,
+) -> HashMap<String, u64> {
     let mut versions = HashMap::new();
     while !stop.load(Ordering::Relaxed) {
         let reply = connection.get("/stamp").await;
         assert_eq!(reply.status, 200, "{}", reply.text());
         // the origin sends back what the request was stamped with
-        assert_eq!(reply.text(), reply.header("x-stamp"), "request and response were seen by different versions");
+        assert_eq!(
+            reply.text(),
+            reply.header("x-stamp"),
+            "request and response were seen by different versions"
+        );
         *versions.entry(reply.text()).or_default() += 1;
         done.fetch_add(1, Ordering::Relaxed);
     }
@@ -42,16 +55,30 @@ async fn a_thousand_swaps_under_load_cost_no_request() {
     let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let mut clients = Vec::new();
     for index in 0..8 {
-        let connection = if index % 2 == 0 { Connection::h1(gateway.address()).await } else { Connection::h2(gateway.address()).await };
-        clients.push(tokio::spawn(client(connection, Arc::clone(&stop), Arc::clone(&done))));
+        let connection = if index % 2 == 0 {
+            Connection::h1(gateway.address()).await
+        } else {
+            Connection::h2(gateway.address()).await
+        };
+        clients.push(tokio::spawn(client(
+            connection,
+            Arc::clone(&stop),
+            Arc::clone(&done),
+        )));
     }
     for swap in 0..SWAPS {
-        let next = gateway.snapshot(config(&origin, if swap % 2 == 0 { "b" } else { "a" })).await.unwrap();
+        let next = gateway
+            .snapshot(config(&origin, if swap % 2 == 0 { "b" } else { "a" }))
+            .await
+            .unwrap();
         gateway.proxy.publish(next).unwrap();
         // a swap that no request saw would prove nothing
         let before = done.load(Ordering::Relaxed);
         while done.load(Ordering::Relaxed) == before {
-            assert!(clients.iter().all(|client| !client.is_finished()), "a client gave up");
+            assert!(
+                clients.iter().all(|client| !client.is_finished()),
+                "a client gave up"
+            );
             tokio::task::yield_now().await;
         }
     }
@@ -62,9 +89,15 @@ async fn a_thousand_swaps_under_load_cost_no_request() {
             *versions.entry(version).or_default() += count;
         }
     }
-    assert!(versions.len() == 2 && versions.values().all(|count| *count > 0), "{versions:?}");
+    assert!(
+        versions.len() == 2 && versions.values().all(|count| *count > 0),
+        "{versions:?}"
+    );
     assert!(versions.values().sum::<u64>() >= SWAPS);
-    assert!(gateway.metrics().contains("ROUTE_NOT_FOUND") || !gateway.metrics().contains("edgeward_rejects_total{"));
+    assert!(
+        gateway.metrics().contains("ROUTE_NOT_FOUND")
+            || !gateway.metrics().contains("edgeward_rejects_total{")
+    );
 }
 
 #[tokio::test]
@@ -93,7 +126,10 @@ async fn a_request_ends_on_the_version_it_began_with() {
     origin.release("old");
     assert_eq!(running.await.unwrap().header("x-stamp"), "a");
     // nothing of the old version is left once its last request has ended
-    edgeward_tests::eventually("the old version to go", async || (Arc::strong_count(&old) == 1).then_some(())).await;
+    edgeward_tests::eventually("the old version to go", async || {
+        (Arc::strong_count(&old) == 1).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -124,9 +160,13 @@ async fn routes_upstreams_and_listeners_change_with_the_snapshot() {
     let mut connection = Connection::h1(gateway.address()).await;
     connection.get("/echo").await;
     let mut next = config(&other, "a");
-    next["listeners"] = json!([{"name": "main", "address": "127.0.0.1:0"}, {"name": "more", "address": "127.0.0.1:0"}]);
+    next["listeners"] =
+        json!([{"name": "main", "address": "127.0.0.1:0"}, {"name": "more", "address": "127.0.0.1:0"}]);
     next["routes"] = json!([{"path": "/only", "upstream": "origin"}]);
-    gateway.proxy.publish(gateway.snapshot(next).await.unwrap()).unwrap();
+    gateway
+        .proxy
+        .publish(gateway.snapshot(next).await.unwrap())
+        .unwrap();
     assert_eq!(connection.get("/echo").await.status, 404);
     assert_eq!(connection.get("/only").await.status, 200);
     assert_eq!((origin.seen().len(), other.seen().len()), (1, 1));
@@ -134,9 +174,65 @@ async fn routes_upstreams_and_listeners_change_with_the_snapshot() {
     assert_eq!(addresses.len(), 2);
     let more = addresses.iter().find(|(name, _)| name == "more").unwrap().1;
     assert_eq!(edgeward_tests::get(more, "/only").await.status, 200);
-    gateway.proxy.publish(gateway.snapshot(config(&origin, "a")).await.unwrap()).unwrap();
+    gateway
+        .proxy
+        .publish(gateway.snapshot(config(&origin, "a")).await.unwrap())
+        .unwrap();
     edgeward_tests::eventually("the listener to close", async || {
         tokio::net::TcpStream::connect(more).await.is_err().then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn versions_swapped_over_the_api_under_load_cost_no_request() {
+    let origin = Origin::start();
+    let folder = folder(&origin);
+    let process = Process::start(folder.path());
+    let digest = process
+        .admin("POST", "/v1/modules", bytes(guest_bytes("stamp")))
+        .await
+        .json()["digest"]
+        .clone();
+    for version in ["one", "two"] {
+        let body = json!({"module": digest, "config": {"version": version}}).to_string();
+        process
+            .admin("POST", "/v1/plugins/stamp/versions?publish=true", bytes(body))
+            .await;
+    }
+    let stop = Arc::new(AtomicU64::new(0));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (address, stop) = (process.address(), Arc::clone(&stop));
+            tokio::spawn(async move {
+                let mut connection = Connection::h1(address).await;
+                let mut count = 0_u64;
+                while stop.load(Ordering::SeqCst) == 0 {
+                    let reply = connection.get("/stamp").await;
+                    assert_eq!(reply.status, 200, "{}", reply.text());
+                    assert_eq!(reply.text(), reply.header("x-stamp"));
+                    count += 1;
+                }
+                count
+            })
+        })
+        .collect();
+    for turn in 0..50_u64 {
+        let version = 1 + turn % 2;
+        let reply = process
+            .admin(
+                "POST",
+                "/v1/plugins/stamp/publish",
+                bytes(json!({"version": version}).to_string()),
+            )
+            .await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert_eq!(live(&process).await, if version == 1 { "one" } else { "two" });
+    }
+    stop.store(1, Ordering::SeqCst);
+    for client in clients {
+        assert!(client.await.unwrap() > 0);
+    }
+    let status: Value = process.admin_get("/v1/status").await;
+    assert_eq!(status["plugins"][0]["version"], 2, "{status}");
 }

@@ -11,14 +11,27 @@ const EMPTY_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 async fn refused(wasm: &[u8]) -> LoadError {
     let runtime = runtime();
     let inspected = runtime.inspect(wasm).is_ok();
-    let error = load(&runtime, wasm, json!({"config": {"version": "1"}})).await.expect_err("this is no plugin");
-    assert!(!inspected || matches!(error, LoadError::Invalid { .. }), "{error}");
+    let error = load(&runtime, wasm, json!({"config": {"version": "1"}}))
+        .await
+        .expect_err("this is no plugin");
+    assert!(
+        !inspected || matches!(error, LoadError::Invalid { .. }),
+        "{error}"
+    );
     error
 }
 
 #[tokio::test]
 async fn what_is_not_wasm_is_refused() {
-    for bytes in [&b""[..], b"\0", b"\0as", b"not wasm at all", b"\x7fELF\x02\x01\x01", b"\0asm", b"\0asm\x07\0\0\0"] {
+    for bytes in [
+        &b""[..],
+        b"\0",
+        b"\0as",
+        b"not wasm at all",
+        b"\x7fELF\x02\x01\x01",
+        b"\0asm",
+        b"\0asm\x07\0\0\0",
+    ] {
         let error = refused(bytes).await;
         assert!(matches!(error, LoadError::Invalid { .. }), "{error}");
         assert!(error.to_string().contains(&digest(bytes).to_string()), "{error}");
@@ -31,21 +44,29 @@ async fn modules_of_another_world_are_refused_with_what_they_lack() {
     assert!(matches!(error, LoadError::WrongWorld { .. }), "{error:?}");
     assert!(error.to_string().contains("lifecycle"), "{error}");
     let error = refused(EMPTY_MODULE).await;
-    assert!(error.to_string().contains("lifecycle") || error.to_string().contains("component"), "{error}");
+    assert!(
+        error.to_string().contains("lifecycle") || error.to_string().contains("component"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn a_module_cut_off_anywhere_is_refused() {
     let whole = guest_bytes("stamp");
     let runtime = runtime();
-    let mut lengths: Vec<usize> = (0..64).chain((1..40).map(|part| whole.len() * part / 40)).collect();
+    let mut lengths: Vec<usize> = (0..64)
+        .chain((1..40).map(|part| whole.len() * part / 40))
+        .collect();
     lengths.extend([whole.len() - 1, whole.len() - 2, whole.len() - 100]);
     for length in lengths {
         let cut = &whole[..length];
         // the end of a module may be a section that nobody needs; what is accepted must then load and run
         if runtime.inspect(cut).is_ok() {
             let loaded = load(&runtime, cut, json!({"config": {"version": "1"}})).await;
-            assert!(loaded.is_ok() || matches!(loaded, Err(LoadError::Invalid { .. })), "{length} bytes: {loaded:?}");
+            assert!(
+                loaded.is_ok() || matches!(loaded, Err(LoadError::Invalid { .. })),
+                "{length} bytes: {loaded:?}"
+            );
         }
     }
 }
@@ -73,7 +94,10 @@ async fn the_report_of_a_module_says_what_it_is() {
         assert!(info.hooks.iter().any(|known| known == hook), "{info:?}");
     }
     for capability in ["kv", "http", "secret", "metrics", "matcher", "crypto"] {
-        assert!(info.capabilities.iter().any(|known| known == capability), "{info:?}");
+        assert!(
+            info.capabilities.iter().any(|known| known == capability),
+            "{info:?}"
+        );
     }
     assert!(info.wit_version.starts_with("0.1."), "{info:?}");
 }

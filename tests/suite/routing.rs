@@ -47,16 +47,30 @@ async fn literal_beats_parameter_beats_greedy() {
 async fn hosts_and_header_conditions_choose_the_route() {
     let origin = Origin::start();
     let gateway = gateway(&origin).await;
-    for (host, expected) in [("a.example", "a"), ("A.Example:8080", "a"), ("x.wild.example", "wild")] {
+    for (host, expected) in [
+        ("a.example", "a"),
+        ("A.Example:8080", "a"),
+        ("x.wild.example", "wild"),
+    ] {
         let reply = gateway.call("GET", "/", &[("host", host)]).await;
         assert_eq!(reply.text(), expected, "{host}");
     }
     for host in ["b.example", "wild.example"] {
         let reply = gateway.call("GET", "/", &[("host", host)]).await;
-        assert_eq!((reply.status, reply.response_type().as_str()), (404, "ROUTE_NOT_FOUND"), "{host}");
+        assert_eq!(
+            (reply.status, reply.response_type().as_str()),
+            (404, "ROUTE_NOT_FOUND"),
+            "{host}"
+        );
     }
     for (version, expected) in [("2", "two"), ("3.1", "three"), ("4", "any")] {
-        assert_eq!(gateway.call("GET", "/header", &[("x-version", version)]).await.text(), expected);
+        assert_eq!(
+            gateway
+                .call("GET", "/header", &[("x-version", version)])
+                .await
+                .text(),
+            expected
+        );
     }
     assert_eq!(gateway.get("/header").await.text(), "any");
 }
@@ -66,13 +80,22 @@ async fn unknown_paths_and_methods_are_told_apart() {
     let origin = Origin::start();
     let gateway = gateway(&origin).await;
     let reply = gateway.get("/nowhere").await;
-    assert_eq!((reply.status, reply.response_type().as_str()), (404, "ROUTE_NOT_FOUND"));
+    assert_eq!(
+        (reply.status, reply.response_type().as_str()),
+        (404, "ROUTE_NOT_FOUND")
+    );
     let reply = gateway.call("DELETE", "/pets", &[]).await;
-    assert_eq!((reply.status, reply.response_type().as_str()), (405, "METHOD_NOT_ALLOWED"));
+    assert_eq!(
+        (reply.status, reply.response_type().as_str()),
+        (405, "METHOD_NOT_ALLOWED")
+    );
     let allowed = reply.header("allow");
     assert!(allowed.contains("GET") && allowed.contains("POST"), "{allowed}");
     let metrics = gateway.metrics();
-    assert!(metrics.contains("ROUTE_NOT_FOUND") && metrics.contains("METHOD_NOT_ALLOWED"), "{metrics}");
+    assert!(
+        metrics.contains("ROUTE_NOT_FOUND") && metrics.contains("METHOD_NOT_ALLOWED"),
+        "{metrics}"
+    );
 }
 
 #[tokio::test]
@@ -83,7 +106,11 @@ async fn head_is_answered_like_get_without_a_body() {
     assert_eq!((reply.status, reply.body.len()), (200, 0));
     let reply = gateway.call("HEAD", "/echo/x", &[]).await;
     assert_eq!((reply.status, reply.body.len()), (200, 0));
-    assert_ne!(reply.header("content-length"), "", "the length that GET would have");
+    assert_ne!(
+        reply.header("content-length"),
+        "",
+        "the length that GET would have"
+    );
     assert_eq!(origin.seen()[0].method, "HEAD");
 }
 

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 async fn init(settings: Value) -> Result<Value, String> {
     let loaded = load(&runtime(), &guest_bytes("bad-init"), settings).await;
-    loaded.map(|version| serde_json::to_value(version.report()).unwrap()).map_err(|error| error.to_string())
+    loaded
+        .map(|version| serde_json::to_value(version.report()).unwrap())
+        .map_err(|error| error.to_string())
 }
 
 async fn refused(mode: &str) -> String {
@@ -17,9 +19,14 @@ async fn refused(mode: &str) -> String {
 #[tokio::test]
 async fn a_plugin_that_can_be_snapshotted_is() {
     let report = init(json!({"config": {"mode": "ok"}})).await.unwrap();
-    assert_eq!((report["snapshot"].as_str(), report["isolation"].as_str()), (Some("taken"), Some("request")));
+    assert_eq!(
+        (report["snapshot"].as_str(), report["isolation"].as_str()),
+        (Some("taken"), Some("request"))
+    );
     assert_eq!(report["interest"]["phases"], json!(["request-head"]));
-    init(json!({"config": {"mode": "hash-map"}})).await.expect("tables of the SDK need no seed in init");
+    init(json!({"config": {"mode": "hash-map"}}))
+        .await
+        .expect("tables of the SDK need no seed in init");
 }
 
 #[tokio::test]
@@ -43,17 +50,25 @@ async fn the_operator_reads_why_init_failed() {
 
 #[tokio::test]
 async fn init_has_budgets_too() {
-    let text = init(json!({"config": {"mode": "spin"}, "limits": {"init-time": "100ms"}})).await.unwrap_err();
+    let text = init(json!({"config": {"mode": "spin"}, "limits": {"init-time": "100ms"}}))
+        .await
+        .unwrap_err();
     assert!(text.contains("cpu-time"), "{text}");
-    let text = init(json!({"config": {"mode": "eat-memory"}, "limits": {"memory": "8MiB"}})).await.unwrap_err();
+    let text = init(json!({"config": {"mode": "eat-memory"}, "limits": {"memory": "8MiB"}}))
+        .await
+        .unwrap_err();
     assert!(text.contains("memory") && text.contains("8MiB"), "{text}");
 }
 
 #[tokio::test]
 async fn a_capability_that_is_declared_needs_its_grant() {
-    let text = init(json!({"config": {"mode": "needs", "name": "kv"}})).await.unwrap_err();
+    let text = init(json!({"config": {"mode": "needs", "name": "kv"}}))
+        .await
+        .unwrap_err();
     assert!(text.contains("kv") && text.contains("grants"), "{text}");
-    init(json!({"config": {"mode": "needs", "name": "kv"}, "grants": {"kv": {"shop": {}}}})).await.unwrap();
+    init(json!({"config": {"mode": "needs", "name": "kv"}, "grants": {"kv": {"shop": {}}}}))
+        .await
+        .unwrap();
 }
 
 async fn wasi_gateway(origin: &Origin, config: Value) -> Gateway {
@@ -74,12 +89,19 @@ async fn wasi_runs_without_files_and_sockets() {
     let gateway = wasi_gateway(&origin, json!({})).await;
     assert_eq!(gateway.get("/echo").await.status, 200);
     let clock = wasi(&gateway, "clock").await;
-    assert!(clock["now-ms"].as_u64().unwrap() > 1_600_000_000_000 && clock["monotonic"] == true, "{clock}");
+    assert!(
+        clock["now-ms"].as_u64().unwrap() > 1_600_000_000_000 && clock["monotonic"] == true,
+        "{clock}"
+    );
     for what in ["file", "socket"] {
         assert!(wasi(&gateway, what).await["error"].is_string(), "{what}");
     }
     let env = wasi(&gateway, "env").await;
-    assert_eq!(env["vars"], json!([]), "the gateway's environment is not the guest's");
+    assert_eq!(
+        env["vars"],
+        json!([]),
+        "the gateway's environment is not the guest's"
+    );
     wasi(&gateway, "print").await;
     wait_for_log(&["a line on stdout", "tested"]).await;
     wait_for_log(&["a line on stderr"]).await;
@@ -94,7 +116,10 @@ async fn hash_tables_of_instances_differ() {
         let version = gateway.plugin("tested");
         let report = version.report();
         // either every request has a fresh snapshot, or the report says why not
-        assert!(report.snapshot == "taken" || report.isolation.starts_with("reuse("), "{report:?}");
+        assert!(
+            report.snapshot == "taken" || report.isolation.starts_with("reuse("),
+            "{report:?}"
+        );
         if config["in-init"] == "hash" {
             assert!(report.snapshot.contains("seed"), "{report:?}");
         }
@@ -114,6 +139,9 @@ async fn wasi_clocks_are_refused_in_init_and_wasi_needs_its_grant() {
     let granted = json!({"config": {"in-init": "clock"}, "grants": {"wasi": true}});
     let text = load(&runtime(), &wasm, granted).await.unwrap_err().to_string();
     assert!(text.contains("clock") && text.contains("snapshot"), "{text}");
-    let text = load(&runtime(), &wasm, json!({"config": {}})).await.unwrap_err().to_string();
+    let text = load(&runtime(), &wasm, json!({"config": {}}))
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(text.contains("wasi") && text.contains("grants"), "{text}");
 }

@@ -1,6 +1,9 @@
 //! The tree itself: edges between crates, headers, sizes, and docs that are complete.
 
-use std::{fs, path::{Path, PathBuf}};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use edgeward_core::reject::RejectCode;
 use edgeward_tests::workspace;
@@ -51,7 +54,10 @@ fn crates_know_only_those_before_them() {
     for (index, name) in LINE.iter().enumerate() {
         let names = dependencies(&workspace().join("host").join(name).join("Cargo.toml"));
         for later in &LINE[index + 1..] {
-            assert!(!names.contains(&format!("edgeward-{later}")), "{name} depends on {later}");
+            assert!(
+                !names.contains(&format!("edgeward-{later}")),
+                "{name} depends on {later}"
+            );
         }
     }
 }
@@ -59,8 +65,19 @@ fn crates_know_only_those_before_them() {
 #[test]
 fn the_core_does_no_input_or_output() {
     let names = dependencies(&workspace().join("host/core/Cargo.toml"));
-    for forbidden in ["tokio", "hyper", "hyper-util", "wasmtime", "rustls", "rusqlite", "axum"] {
-        assert!(!names.iter().any(|name| name == forbidden), "core depends on {forbidden}");
+    for forbidden in [
+        "tokio",
+        "hyper",
+        "hyper-util",
+        "wasmtime",
+        "rustls",
+        "rusqlite",
+        "axum",
+    ] {
+        assert!(
+            !names.iter().any(|name| name == forbidden),
+            "core depends on {forbidden}"
+        );
     }
 }
 
@@ -68,7 +85,10 @@ fn the_core_does_no_input_or_output() {
 fn only_the_runtime_names_wasmtime() {
     for name in LINE.iter().filter(|name| **name != "runtime") {
         let names = dependencies(&workspace().join("host").join(name).join("Cargo.toml"));
-        assert!(!names.iter().any(|name| name.starts_with("wasmtime")), "{name} depends on wasmtime");
+        assert!(
+            !names.iter().any(|name| name.starts_with("wasmtime")),
+            "{name} depends on wasmtime"
+        );
     }
 }
 
@@ -86,7 +106,8 @@ fn every_source_file_says_what_it_owns() {
 
 #[test]
 fn no_source_file_is_too_long() {
-    let is_test = |path: &Path| path.components().any(|part| part.as_os_str() == "tests") || path.ends_with("tests.rs");
+    let is_test =
+        |path: &Path| path.components().any(|part| part.as_os_str() == "tests") || path.ends_with("tests.rs");
     let long: Vec<_> = all_sources()
         .into_iter()
         .filter(|path| !is_test(path) && fs::read_to_string(path).unwrap().lines().count() > LINES_MAX)
@@ -96,9 +117,15 @@ fn no_source_file_is_too_long() {
 
 #[test]
 fn every_reason_of_an_error_is_documented() {
-    let Ok(text) = fs::read_to_string(workspace().join("docs/errors.md")) else { return };
+    let Ok(text) = fs::read_to_string(workspace().join("docs/errors.md")) else {
+        return;
+    };
     for code in RejectCode::ALL {
-        assert!(text.contains(&format!("`{}`", code.name())), "docs/errors.md lacks {}", code.name());
+        assert!(
+            text.contains(&format!("`{}`", code.name())),
+            "docs/errors.md lacks {}",
+            code.name()
+        );
     }
 }
 

@@ -13,13 +13,19 @@ async fn gateway(ca: &Ca, folder: TempDir, tls: Value, origin: &Origin) -> Gatew
         {"cert": "b.crt", "key": "b.key"},
         {"cert": "wild.crt", "key": "wild.key"},
     ]});
-    settings.as_object_mut().unwrap().extend(tls.as_object().unwrap().clone());
-    Gateway::start_in(folder, json!({
-        "listeners": [{"address": "127.0.0.1:0", "tls": settings}],
-        "upstreams": {"origin": {"endpoints": [origin.endpoint()]}},
-        "plugins": {"sink": {"module": "kitchen-sink"}},
-        "routes": [{"path": "/{path+}", "upstream": "origin", "pipeline": ["sink"]}],
-    }))
+    settings
+        .as_object_mut()
+        .unwrap()
+        .extend(tls.as_object().unwrap().clone());
+    Gateway::start_in(
+        folder,
+        json!({
+            "listeners": [{"address": "127.0.0.1:0", "tls": settings}],
+            "upstreams": {"origin": {"endpoints": [origin.endpoint()]}},
+            "plugins": {"sink": {"module": "kitchen-sink"}},
+            "routes": [{"path": "/{path+}", "upstream": "origin", "pipeline": ["sink"]}],
+        }),
+    )
     .await
 }
 
@@ -38,9 +44,17 @@ async fn the_certificate_follows_the_name_that_is_asked_for() {
     certificates.dedup();
     assert_eq!(certificates.len(), 3);
     // the first certificate is shown for other names, which the client does not take
-    assert!(Connection::tls(gateway.address(), "c.example", &client).await.is_err());
+    assert!(
+        Connection::tls(gateway.address(), "c.example", &client)
+            .await
+            .is_err()
+    );
     // by address there is no server name at all
-    assert!(Connection::tls(gateway.address(), "127.0.0.1", &client).await.is_ok());
+    assert!(
+        Connection::tls(gateway.address(), "127.0.0.1", &client)
+            .await
+            .is_ok()
+    );
 }
 
 #[tokio::test]
@@ -48,14 +62,18 @@ async fn alpn_decides_the_protocol_and_plugins_see_the_connection() {
     let (origin, ca) = (Origin::start(), Ca::new());
     let gateway = gateway(&ca, tempfile::tempdir().unwrap(), json!({}), &origin).await;
     for (protocols, h2) in [(&["http/1.1"][..], false), (&[], false), (&["h2"], true)] {
-        let mut connection =
-            Connection::tls(gateway.address(), "a.example", &ca.client(protocols, None)).await.unwrap();
+        let mut connection = Connection::tls(gateway.address(), "a.example", &ca.client(protocols, None))
+            .await
+            .unwrap();
         assert_eq!(connection.is_h2(), h2, "{protocols:?}");
         let request = http::Request::get("/echo").header("x-sink", "head");
         let report = connection.send(request, edgeward_tests::empty()).await.json();
         assert_eq!(report["ok"]["request"]["scheme"], "https");
         let peer = &report["ok"]["exchange"]["peer"];
-        assert_eq!((peer["tls-version"].as_str(), peer["sni"].as_str()), (Some("1.3"), Some("a.example")));
+        assert_eq!(
+            (peer["tls-version"].as_str(), peer["sni"].as_str()),
+            (Some("1.3"), Some("a.example"))
+        );
         assert_eq!(peer["client-certificate-bytes"], Value::Null);
         let reply = connection.get("/echo").await;
         assert_eq!(reply.echoed("x-forwarded-proto"), "https");
@@ -69,17 +87,30 @@ async fn client_certificates_are_required_checked_and_shown_to_plugins() {
     let file = ca.write(folder.path());
     let gateway = gateway(&ca, folder, json!({"client-ca": file}), &origin).await;
     let identity = ca.issue(&["client.example"]);
-    let mut connection =
-        Connection::tls(gateway.address(), "a.example", &ca.client(&["http/1.1"], Some(&identity))).await.unwrap();
+    let mut connection = Connection::tls(
+        gateway.address(),
+        "a.example",
+        &ca.client(&["http/1.1"], Some(&identity)),
+    )
+    .await
+    .unwrap();
     let request = http::Request::get("/echo").header("x-sink", "head");
     let report = connection.send(request, edgeward_tests::empty()).await.json();
     let seen = &report["ok"]["exchange"]["peer"]["client-certificate-bytes"];
     assert_eq!(*seen, identity.cert.len());
     let foreign = stranger.issue(&["client.example"]);
-    for config in [ca.client(&["http/1.1"], None), ca.client(&["http/1.1"], Some(&foreign))] {
+    for config in [
+        ca.client(&["http/1.1"], None),
+        ca.client(&["http/1.1"], Some(&foreign)),
+    ] {
         // with TLS 1.3 a refusal arrives after the client believes the handshake is over
         if let Ok(mut connection) = Connection::tls(gateway.address(), "a.example", &config).await {
-            assert!(connection.try_send(http::Request::get("/echo"), edgeward_tests::empty()).await.is_err());
+            assert!(
+                connection
+                    .try_send(http::Request::get("/echo"), edgeward_tests::empty())
+                    .await
+                    .is_err()
+            );
         }
     }
 }
@@ -91,7 +122,9 @@ async fn client_certificates_can_be_optional() {
     let file = ca.write(folder.path());
     let tls = json!({"client-ca": file, "client-required": false});
     let gateway = gateway(&ca, folder, tls, &origin).await;
-    let mut connection = Connection::tls(gateway.address(), "a.example", &ca.client(&[], None)).await.unwrap();
+    let mut connection = Connection::tls(gateway.address(), "a.example", &ca.client(&[], None))
+        .await
+        .unwrap();
     assert_eq!(connection.get("/echo").await.status, 200);
 }
 
@@ -104,7 +137,9 @@ async fn cleartext_on_a_tls_port_is_turned_away_and_counted() {
     assert!(!connection.to_end().await.contains("HTTP/1.1"));
     assert_eq!(origin.seen().len(), 0);
     let metrics = gateway.metrics();
-    let counted = metrics.lines().any(|line| line.contains("handshake") && line.ends_with(" 1"));
+    let counted = metrics
+        .lines()
+        .any(|line| line.contains("handshake") && line.ends_with(" 1"));
     assert!(counted, "{metrics}");
 }
 
@@ -112,19 +147,25 @@ async fn cleartext_on_a_tls_port_is_turned_away_and_counted() {
 async fn certificates_that_cannot_be_used_are_named() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("bad.crt"), "no certificate").unwrap();
-    let started = Gateway::try_start(folder, json!({
-        "listeners": [{"address": "127.0.0.1:0", "tls": {"certificates": [{"cert": "bad.crt", "key": "missing.key"}]}}],
-        "routes": [{"path": "/", "respond": {"status": 200}}],
-    }));
+    let started = Gateway::try_start(
+        folder,
+        json!({
+            "listeners": [{"address": "127.0.0.1:0", "tls": {"certificates": [{"cert": "bad.crt", "key": "missing.key"}]}}],
+            "routes": [{"path": "/", "respond": {"status": 200}}],
+        }),
+    );
     let problem = started.await.err().unwrap();
-    assert!(problem.contains("listeners[0].tls") && problem.contains("bad.crt"), "{problem}");
+    assert!(
+        problem.contains("listeners[0].tls") && problem.contains("bad.crt"),
+        "{problem}"
+    );
 }
 
 #[tokio::test]
 async fn origins_are_reached_over_tls_only_with_a_certificate_that_holds() {
     let (ca, stranger) = (Ca::new(), Ca::new());
     let folder = tempfile::tempdir().unwrap();
-    ca.write(folder.path());
+    let _path = ca.write(folder.path());
     let good = Origin::tls(ca.issue(&["origin.example"]).server(&["h2", "http/1.1"]));
     let foreign = Origin::tls(stranger.issue(&["origin.example"]).server(&["http/1.1"]));
     let misnamed = Origin::tls(ca.issue(&["other.example"]).server(&["http/1.1"]));
@@ -147,7 +188,11 @@ async fn origins_are_reached_over_tls_only_with_a_certificate_that_holds() {
     assert_eq!(gateway.get("/good-h2/x").await.json()["version"], "HTTP/2.0");
     for path in ["/foreign/x", "/misnamed/x"] {
         let reply = gateway.get(path).await;
-        assert_eq!((reply.status, reply.response_type().as_str()), (502, "UPSTREAM_CONNECT"), "{path}");
+        assert_eq!(
+            (reply.status, reply.response_type().as_str()),
+            (502, "UPSTREAM_CONNECT"),
+            "{path}"
+        );
     }
     assert_eq!((foreign.seen().len(), misnamed.seen().len()), (0, 0));
 }

@@ -28,13 +28,33 @@ async fn the_headers_plugin_edits_requests_responses_and_errors() {
     let fields = [("x-debug", "1"), ("x-many", "one"), ("x-old", "kept")];
     let reply = gateway.call("GET", "/pets/a%20b?q=1%2B1", &fields).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
-    assert_eq!((reply.echoed("x-debug"), reply.echoed("x-pet"), reply.echoed("x-q")), (String::new(), "a b".to_owned(), "1+1".to_owned()));
+    assert_eq!(
+        (
+            reply.echoed("x-debug"),
+            reply.echoed("x-pet"),
+            reply.echoed("x-q")
+        ),
+        (String::new(), "a b".to_owned(), "1+1".to_owned())
+    );
     assert_eq!(reply.echoed_all("x-many"), ["one", "two"]);
-    assert_eq!((reply.echoed("x-old"), reply.echoed("x-new")), (String::new(), "kept".to_owned()));
-    assert_eq!((reply.header("x-origin"), reply.header("strict-transport-security")), ("", "max-age=1"));
+    assert_eq!(
+        (reply.echoed("x-old"), reply.echoed("x-new")),
+        (String::new(), "kept".to_owned())
+    );
+    assert_eq!(
+        (
+            reply.header("x-origin"),
+            reply.header("strict-transport-security")
+        ),
+        ("", "max-age=1")
+    );
     for path in ["/down", "/abort"] {
         let reply = gateway.get(path).await;
-        assert_eq!((reply.status, reply.header("strict-transport-security")), (502, "max-age=1"), "{path}");
+        assert_eq!(
+            (reply.status, reply.header("strict-transport-security")),
+            (502, "max-age=1"),
+            "{path}"
+        );
     }
 }
 
@@ -59,11 +79,19 @@ async fn json_bodies_are_mapped_both_ways() {
     assert_eq!(seen, json!({"new": 1, "deep": [1, 2], "source": "gateway"}));
     assert_eq!(answer["data"]["method"], "POST");
     assert!(answer["data"].get("headers").is_none());
-    assert_eq!(reply.header("content-length"), reply.body.len().to_string(), "the length fits what was made");
-    let reply = gateway.send("POST", "/echo", &json_type, bytes("{not json")).await;
+    assert_eq!(
+        reply.header("content-length"),
+        reply.body.len().to_string(),
+        "the length fits what was made"
+    );
+    let reply = gateway
+        .send("POST", "/echo", &json_type, bytes("{not json"))
+        .await;
     assert_eq!(reply.status, 400, "{}", reply.text());
     assert_eq!(gateway.get("/text/x").await.text(), "some plain text");
-    let reply = gateway.send("POST", "/plain/echo", &json_type, bytes("{not json")).await;
+    let reply = gateway
+        .send("POST", "/plain/echo", &json_type, bytes("{not json"))
+        .await;
     assert_eq!(reply.json()["body"], "{not json");
 }
 
@@ -71,19 +99,36 @@ async fn json_bodies_are_mapped_both_ways() {
 async fn a_head_can_be_edited_in_every_part() {
     let origin = Origin::start();
     let gateway = Gateway::with_plugin(&origin.endpoint(), json!({"module": "kitchen-sink"})).await;
-    let ask = async |operation: &str| gateway.call("GET", "/echo/a?x=1", &[("x-sink", operation), ("x-here", "1")]).await;
+    let ask = async |operation: &str| {
+        gateway
+            .call("GET", "/echo/a?x=1", &[("x-sink", operation), ("x-here", "1")])
+            .await
+    };
     assert_eq!(ask("set-method PUT").await.json()["method"], "PUT");
     let reply = ask("set-path /other/%C3%A9").await.json();
-    assert_eq!((reply["path"].as_str(), reply["query"].as_str()), (Some("/other/%C3%A9"), Some("x=1")));
+    assert_eq!(
+        (reply["path"].as_str(), reply["query"].as_str()),
+        (Some("/other/%C3%A9"), Some("x=1"))
+    );
     assert_eq!(ask("set-query y=2").await.json()["query"], "y=2");
     assert_eq!(ask("set-query").await.json()["query"], serde_json::Value::Null);
     assert_eq!(ask("set-header x-here a b").await.echoed_all("x-here"), ["a b"]);
-    assert_eq!(ask("append-header X-Here two").await.echoed_all("x-here"), ["1", "two"]);
+    assert_eq!(
+        ask("append-header X-Here two").await.echoed_all("x-here"),
+        ["1", "two"]
+    );
     assert!(ask("remove-header x-here").await.echoed_all("x-here").is_empty());
     for refused in [
-        "set-header content-length 7", "set-header transfer-encoding chunked", "remove-header connection",
-        "set-header bad\u{2f}name x", "set-path no-slash", "set-path /a?b", "set-query a b", "set-method CONNECT",
-        "append-header upgrade x", "set-method a b",
+        "set-header content-length 7",
+        "set-header transfer-encoding chunked",
+        "remove-header connection",
+        "set-header bad\u{2f}name x",
+        "set-path no-slash",
+        "set-path /a?b",
+        "set-query a b",
+        "set-method CONNECT",
+        "append-header upgrade x",
+        "set-method a b",
     ] {
         let reply = ask(refused).await;
         assert_eq!(reply.status, 500, "{refused}: {}", reply.text());
@@ -91,26 +136,51 @@ async fn a_head_can_be_edited_in_every_part() {
     }
     let edits = "set-status 418;set-header x-added 1;append-header x-added 2;remove-header x-origin";
     let reply = gateway.call("GET", "/echo", &[("x-sink-response", edits)]).await;
-    assert_eq!((reply.status, reply.header("x-origin"), reply.header("x-sink-status")), (418, "", "418"));
+    assert_eq!(
+        (
+            reply.status,
+            reply.header("x-origin"),
+            reply.header("x-sink-status")
+        ),
+        (418, "", "418")
+    );
     assert_eq!(reply.headers.get_all("x-added").iter().count(), 2);
-    let reply = gateway.call("GET", "/echo", &[("x-sink-response", "set-status 99")]).await;
-    assert!(reply.json()["error"].as_str().unwrap().contains("99"), "{}", reply.text());
+    let reply = gateway
+        .call("GET", "/echo", &[("x-sink-response", "set-status 99")])
+        .await;
+    assert!(
+        reply.json()["error"].as_str().unwrap().contains("99"),
+        "{}",
+        reply.text()
+    );
 }
 
 #[tokio::test]
 async fn a_plugin_can_answer_itself_before_and_after_the_origin() {
     let origin = Origin::start();
     let gateway = Gateway::with_plugin(&origin.endpoint(), json!({"module": "kitchen-sink"})).await;
-    let reply = gateway.call("GET", "/echo", &[("x-sink", "answer 299 short cut")]).await;
+    let reply = gateway
+        .call("GET", "/echo", &[("x-sink", "answer 299 short cut")])
+        .await;
     assert_eq!((reply.status, reply.text().as_str()), (299, "short cut"));
     assert_eq!(origin.seen().len(), 0);
-    let fields = [("x-sink-phase", "response-head"), ("x-sink", "answer 203 replaced")];
+    let fields = [
+        ("x-sink-phase", "response-head"),
+        ("x-sink", "answer 203 replaced"),
+    ];
     let reply = gateway.call("GET", "/echo", &fields).await;
-    assert_eq!((reply.status, reply.text().as_str(), reply.header("x-origin")), (203, "replaced", ""));
+    assert_eq!(
+        (reply.status, reply.text().as_str(), reply.header("x-origin")),
+        (203, "replaced", "")
+    );
     assert_eq!(origin.seen().len(), 1);
     let mut connection = Connection::h2(gateway.address()).await;
     let request = Request::head("/echo").header("x-sink", "answer 200 not for HEAD");
-    assert_eq!(connection.send(request, edgeward_tests::empty()).await.body.len(), 0);
+    let reply = connection.send(request, edgeward_tests::empty()).await;
+    assert_eq!((reply.body.len(), reply.header("content-length")), (0, "12"));
+    let request = Request::get("/echo").header("x-sink", "answer 204 nothing to say");
+    let reply = connection.send(request, edgeward_tests::empty()).await;
+    assert_eq!((reply.status, reply.body.len()), (204, 0));
 }
 
 #[tokio::test]
@@ -128,7 +198,12 @@ async fn request_phases_run_in_order_and_response_phases_in_reverse() {
     .await;
     let reply = gateway.get("/echo").await;
     assert_eq!(reply.echoed_all("x-order"), ["a", "b", "c"]);
-    let back: Vec<_> = reply.headers.get_all("x-back").iter().map(|value| value.to_str().unwrap()).collect();
+    let back: Vec<_> = reply
+        .headers
+        .get_all("x-back")
+        .iter()
+        .map(|value| value.to_str().unwrap())
+        .collect();
     assert_eq!(back, ["c", "b", "a"]);
 }
 
@@ -146,11 +221,20 @@ async fn errors_of_the_gateway_can_be_edited_or_answered() {
     let origin = Origin::start();
     let edits = Gateway::with_plugin(&origin.endpoint(), json!({"module": "kitchen-sink"})).await;
     let reply = edits.get("/abort").await;
-    assert_eq!((reply.status, reply.response_type().as_str()), (502, "UPSTREAM_FAILURE"));
-    assert!(reply.header("x-sink-gateway-error").contains("UPSTREAM_FAILURE"), "{reply:?}");
+    assert_eq!(
+        (reply.status, reply.response_type().as_str()),
+        (502, "UPSTREAM_FAILURE")
+    );
+    assert!(
+        reply.header("x-sink-gateway-error").contains("UPSTREAM_FAILURE"),
+        "{reply:?}"
+    );
     let answers = json!({"module": "kitchen-sink", "config": {"answer-errors": true}});
     let answers = Gateway::with_plugin(&origin.endpoint(), answers).await;
     let reply = answers.get("/abort").await;
-    assert_eq!((reply.status, reply.header("x-sink-gateway-error")), (502, "answered"));
+    assert_eq!(
+        (reply.status, reply.header("x-sink-gateway-error")),
+        (502, "answered")
+    );
     assert_eq!(reply.json()["response-type"], "UPSTREAM_FAILURE");
 }

@@ -39,7 +39,10 @@ pub fn bytes(content: impl Into<Bytes>) -> Body {
 /// A body whose length is not told: chunked in HTTP/1.1.
 #[must_use]
 pub fn chunked(chunks: Vec<Bytes>) -> Body {
-    StreamBody::new(stream::iter(chunks.into_iter().map(|chunk| Ok(Frame::data(chunk))))).boxed_unsync()
+    StreamBody::new(stream::iter(
+        chunks.into_iter().map(|chunk| Ok(Frame::data(chunk))),
+    ))
+    .boxed_unsync()
 }
 
 /// A body with a trailer field.
@@ -47,7 +50,10 @@ pub fn chunked(chunks: Vec<Bytes>) -> Body {
 pub fn with_trailers(content: &'static str, name: &'static str, value: &'static str) -> Body {
     let mut trailers = HeaderMap::new();
     trailers.insert(name, header::HeaderValue::from_static(value));
-    let frames = [Ok(Frame::data(Bytes::from_static(content.as_bytes()))), Ok(Frame::trailers(trailers))];
+    let frames = [
+        Ok(Frame::data(Bytes::from_static(content.as_bytes()))),
+        Ok(Frame::trailers(trailers)),
+    ];
     StreamBody::new(stream::iter(frames)).boxed_unsync()
 }
 
@@ -88,7 +94,11 @@ impl Reply {
     /// The `responseType` of a problem document, which must be complete.
     #[must_use]
     pub fn response_type(&self) -> String {
-        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
+        assert_eq!(
+            self.header("content-type"),
+            "application/problem+json",
+            "{self:?}"
+        );
         let problem = self.json();
         assert_eq!(problem["status"], self.status);
         assert_eq!(problem["requestId"], self.header("x-request-id"));
@@ -108,9 +118,13 @@ impl Reply {
     #[must_use]
     pub fn echoed_all(&self, name: &str) -> Vec<String> {
         let json = self.json();
-        let headers = json["headers"].as_array().unwrap_or_else(|| panic!("no echo: {self:?}"));
+        let headers = json["headers"]
+            .as_array()
+            .unwrap_or_else(|| panic!("no echo: {self:?}"));
         let values = headers.iter().filter(|field| field[0] == name);
-        values.map(|field| field[1].as_str().unwrap().to_owned()).collect()
+        values
+            .map(|field| field[1].as_str().unwrap().to_owned())
+            .collect()
     }
 }
 
@@ -131,27 +145,51 @@ impl Connection {
     /// HTTP/1.1 in cleartext.
     pub async fn h1(address: SocketAddr) -> Self {
         let stream = within("connecting", TcpStream::connect(address)).await.unwrap();
-        Self { sender: h1(stream).await, scheme: "http", certificate: None }
+        Self {
+            sender: h1(stream).await,
+            scheme: "http",
+            certificate: None,
+        }
     }
 
     /// HTTP/2 in cleartext, with prior knowledge.
     pub async fn h2(address: SocketAddr) -> Self {
         let stream = within("connecting", TcpStream::connect(address)).await.unwrap();
-        Self { sender: h2(stream).await, scheme: "http", certificate: None }
+        Self {
+            sender: h2(stream).await,
+            scheme: "http",
+            certificate: None,
+        }
     }
 
     /// TLS; the protocol is what ALPN comes to.
     ///
     /// # Errors
     /// The handshake failed.
-    pub async fn tls(address: SocketAddr, name: &str, config: &Arc<rustls::ClientConfig>) -> Result<Self, std::io::Error> {
+    pub async fn tls(
+        address: SocketAddr,
+        name: &str,
+        config: &Arc<rustls::ClientConfig>,
+    ) -> Result<Self, std::io::Error> {
         let stream = within("connecting", TcpStream::connect(address)).await?;
         let name = ServerName::try_from(name.to_owned()).unwrap();
-        let stream = within("the handshake", TlsConnector::from(Arc::clone(config)).connect(name, stream)).await?;
+        let stream = within(
+            "the handshake",
+            TlsConnector::from(Arc::clone(config)).connect(name, stream),
+        )
+        .await?;
         let (_, session) = stream.get_ref();
         let certificate = session.peer_certificates().map(|chain| chain[0].to_vec());
-        let sender = if session.alpn_protocol() == Some(b"h2") { h2(stream).await } else { h1(stream).await };
-        Ok(Self { sender, scheme: "https", certificate })
+        let sender = if session.alpn_protocol() == Some(b"h2") {
+            h2(stream).await
+        } else {
+            h1(stream).await
+        };
+        Ok(Self {
+            sender,
+            scheme: "https",
+            certificate,
+        })
     }
 
     /// True for HTTP/2.
@@ -164,9 +202,17 @@ impl Connection {
     ///
     /// # Errors
     /// The connection ended before a response head came.
-    pub async fn open(&mut self, request: http::request::Builder, body: Body) -> Result<Response<Incoming>, hyper::Error> {
+    pub async fn open(
+        &mut self,
+        request: http::request::Builder,
+        body: Body,
+    ) -> Result<Response<Incoming>, hyper::Error> {
         let mut request = request.body(body).unwrap();
-        let host = request.headers().get(header::HOST).map_or("gateway.test", |host| host.to_str().unwrap()).to_owned();
+        let host = request
+            .headers()
+            .get(header::HOST)
+            .map_or("gateway.test", |host| host.to_str().unwrap())
+            .to_owned();
         match &mut self.sender {
             Sender::H1(sender) => {
                 request.headers_mut().insert(header::HOST, host.parse().unwrap());
@@ -189,17 +235,29 @@ impl Connection {
     ///
     /// # Errors
     /// The connection or the body ended early.
-    pub async fn try_send(&mut self, request: http::request::Builder, body: Body) -> Result<Reply, hyper::Error> {
+    pub async fn try_send(
+        &mut self,
+        request: http::request::Builder,
+        body: Body,
+    ) -> Result<Reply, hyper::Error> {
         let response = self.open(request, body).await?;
         let (head, body) = response.into_parts();
         let body = within("the response body", body.collect()).await?;
         let trailers = body.trailers().cloned().unwrap_or_default();
-        Ok(Reply { status: head.status.as_u16(), version: head.version, headers: head.headers, body: body.to_bytes(), trailers })
+        Ok(Reply {
+            status: head.status.as_u16(),
+            version: head.version,
+            headers: head.headers,
+            body: body.to_bytes(),
+            trailers,
+        })
     }
 
     /// The same, for requests that must work.
     pub async fn send(&mut self, request: http::request::Builder, body: Body) -> Reply {
-        self.try_send(request, body).await.unwrap_or_else(|error| panic!("the exchange broke off: {error:?}"))
+        self.try_send(request, body)
+            .await
+            .unwrap_or_else(|error| panic!("the exchange broke off: {error:?}"))
     }
 
     /// GET.
@@ -210,8 +268,14 @@ impl Connection {
     /// A second handle to the same HTTP/2 connection.
     #[must_use]
     pub fn share(&self) -> Self {
-        let Sender::H2(sender) = &self.sender else { panic!("HTTP/1.1 connections cannot be shared") };
-        Self { sender: Sender::H2(sender.clone()), scheme: self.scheme, certificate: None }
+        let Sender::H2(sender) = &self.sender else {
+            panic!("HTTP/1.1 connections cannot be shared")
+        };
+        Self {
+            sender: Sender::H2(sender.clone()),
+            scheme: self.scheme,
+            certificate: None,
+        }
     }
 }
 
@@ -223,7 +287,9 @@ async fn h1(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Sen
 }
 
 async fn h2(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Sender {
-    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
     tokio::spawn(connection);
     Sender::H2(sender)
 }
@@ -237,4 +303,3 @@ pub async fn ask(address: SocketAddr, request: http::request::Builder, body: Bod
 pub async fn get(address: SocketAddr, path: &str) -> Reply {
     ask(address, Request::get(path), empty()).await
 }
-

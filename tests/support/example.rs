@@ -43,8 +43,13 @@ pub struct Expectation {
 /// On text that is not in the form above: a mistake in the example.
 #[must_use]
 pub fn parse_examples(text: &str) -> Vec<Expectation> {
-    let cases = text.split("\n###").map(|case| case.strip_prefix("###").unwrap_or(case));
-    cases.filter(|case| case.contains("HTTP/1.1 ")).map(parse).collect()
+    let cases = text
+        .split("\n###")
+        .map(|case| case.strip_prefix("###").unwrap_or(case));
+    cases
+        .filter(|case| case.contains("HTTP/1.1 "))
+        .map(parse)
+        .collect()
 }
 
 fn parse(text: &str) -> Expectation {
@@ -56,7 +61,10 @@ fn parse(text: &str) -> Expectation {
     let mut case = Expectation {
         name: name.trim().to_owned(),
         method: words.next().unwrap_or_default().to_owned(),
-        target: words.next().unwrap_or_else(|| panic!("{name}: no target in {first:?}")).to_owned(),
+        target: words
+            .next()
+            .unwrap_or_else(|| panic!("{name}: no target in {first:?}"))
+            .to_owned(),
         ..Expectation::default()
     };
     let is_status = |line: &&str| line.starts_with("HTTP/1.1 ");
@@ -68,16 +76,24 @@ fn parse(text: &str) -> Expectation {
         body.push(line);
     }
     body.join("\n").trim().clone_into(&mut case.body);
-    let status = lines.next().and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+    let status = lines
+        .next()
+        .and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
     case.status = status.unwrap_or_else(|| panic!("{name}: no `HTTP/1.1 <status>` line"));
     while let Some(line) = lines.next_if(|line| !line.trim().is_empty()) {
         case.expected_fields.push(field(&case.name, line));
     }
-    case.expected_texts = lines.map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    case.expected_texts = lines
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect();
     case
 }
 
 fn field(case: &str, line: &str) -> (String, String) {
-    let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("{case}: {line:?} is no field"));
+    let (name, value) = line
+        .split_once(':')
+        .unwrap_or_else(|| panic!("{case}: {line:?} is no field"));
     (name.trim().to_ascii_lowercase(), value.trim().to_owned())
 }

@@ -27,7 +27,12 @@ pub fn runtime() -> Runtime {
 /// A runtime with a cache folder of its own.
 #[must_use]
 pub fn runtime_with(cache: PathBuf, instances: u32) -> Runtime {
-    Runtime::new(RuntimeOptions { cache_dir: Some(cache), cache_key: CACHE_KEY, instances }).unwrap()
+    Runtime::new(RuntimeOptions {
+        cache_dir: Some(cache),
+        cache_key: CACHE_KEY,
+        instances,
+    })
+    .unwrap()
 }
 
 /// The settings of a binding from JSON; `module` may be the name of a guest.
@@ -37,7 +42,10 @@ pub fn plugin(settings: Value) -> config::Plugin {
 }
 
 fn with_guest(mut settings: Value) -> Value {
-    if let Some(name) = settings["module"].as_str().filter(|name| !name.contains(['/', ':', '.'])) {
+    if let Some(name) = settings["module"]
+        .as_str()
+        .filter(|name| !name.contains(['/', ':', '.']))
+    {
         settings["module"] = json!(paths::guest(name));
     }
     settings
@@ -50,7 +58,12 @@ fn with_guest(mut settings: Value) -> Value {
 pub async fn load(runtime: &Runtime, wasm: &[u8], settings: Value) -> Result<Arc<PluginVersion>, LoadError> {
     let mut settings = settings;
     settings["module"] = json!("unused.wasm");
-    let spec = VersionSpec { name: "tested".to_owned(), version: 1, settings: plugin(settings), base_dir: PathBuf::from("/") };
+    let spec = VersionSpec {
+        name: "tested".to_owned(),
+        version: 1,
+        settings: plugin(settings),
+        base_dir: PathBuf::from("/"),
+    };
     runtime.load(wasm, spec).await
 }
 
@@ -73,7 +86,9 @@ impl Gateway {
 
     /// The same with files in a folder.
     pub async fn start_in(folder: TempDir, config: Value) -> Self {
-        Self::try_start(folder, config).await.unwrap_or_else(|problem| panic!("the gateway does not start: {problem}"))
+        Self::try_start(folder, config)
+            .await
+            .unwrap_or_else(|problem| panic!("the gateway does not start: {problem}"))
     }
 
     /// The same for configurations that may not work.
@@ -85,7 +100,11 @@ impl Gateway {
         let runtime = runtime();
         let snapshot = build(&runtime, folder.path(), config, None).await?;
         let proxy = Proxy::start(runtime.clone(), snapshot).map_err(|error| error.to_string())?;
-        Ok(Self { proxy, runtime, folder })
+        Ok(Self {
+            proxy,
+            runtime,
+            folder,
+        })
     }
 
     /// A gateway with one plugin on route `/{path+}` to an origin, and route `/plain/{path+}` to it without plugins.
@@ -106,7 +125,13 @@ impl Gateway {
     /// # Errors
     /// The problems as text.
     pub async fn snapshot(&self, config: Value) -> Result<Snapshot, String> {
-        build(&self.runtime, self.folder.path(), config, Some(&self.proxy.current())).await
+        build(
+            &self.runtime,
+            self.folder.path(),
+            config,
+            Some(&self.proxy.current()),
+        )
+        .await
     }
 
     /// Where the first listener is.
@@ -146,7 +171,9 @@ impl Gateway {
     /// A request with a body, on a connection of its own.
     pub async fn send(&self, method: &str, path: &str, fields: &[(&str, &str)], body: Body) -> Reply {
         let builder = http::Request::builder().method(method).uri(path);
-        let builder = fields.iter().fold(builder, |builder, (name, value)| builder.header(*name, *value));
+        let builder = fields
+            .iter()
+            .fold(builder, |builder, (name, value)| builder.header(*name, *value));
         Connection::h1(self.address()).await.send(builder, body).await
     }
 
@@ -160,7 +187,12 @@ impl Gateway {
     }
 }
 
-async fn build(runtime: &Runtime, folder: &Path, mut value: Value, previous: Option<&Snapshot>) -> Result<Snapshot, String> {
+async fn build(
+    runtime: &Runtime,
+    folder: &Path,
+    mut value: Value,
+    previous: Option<&Snapshot>,
+) -> Result<Snapshot, String> {
     if value.get("listeners").is_none() {
         value["listeners"] = json!([{"name": "main", "address": "127.0.0.1:0"}]);
     }
@@ -177,13 +209,28 @@ async fn build(runtime: &Runtime, folder: &Path, mut value: Value, previous: Opt
     let config: Config = config::from_value(value).map_err(|problems| problems.to_string())?;
     let mut plugins = BTreeMap::new();
     for (name, settings) in &config.plugins {
-        let ModuleRef::File(path) = &settings.module else { return Err("modules are files here".to_owned()) };
-        let wasm = std::fs::read(folder.join(path)).map_err(|error| format!("{}: {error}", path.display()))?;
-        let spec =
-            VersionSpec { name: name.clone(), version: 0, settings: settings.clone(), base_dir: folder.to_path_buf() };
-        let version = runtime.load(&wasm, spec).await.map_err(|error| error.to_string())?;
+        let ModuleRef::File(path) = &settings.module else {
+            return Err("modules are files here".to_owned());
+        };
+        let wasm =
+            std::fs::read(folder.join(path)).map_err(|error| format!("{}: {error}", path.display()))?;
+        let spec = VersionSpec {
+            name: name.clone(),
+            version: 0,
+            settings: settings.clone(),
+            base_dir: folder.to_path_buf(),
+        };
+        let version = runtime
+            .load(&wasm, spec)
+            .await
+            .map_err(|error| error.to_string())?;
         plugins.insert(name.clone(), version);
     }
-    Snapshot::build(SnapshotInput { config: &config, base_dir: folder, plugins: &plugins, previous })
-        .map_err(|problems| problems.to_string())
+    Snapshot::build(SnapshotInput {
+        config: &config,
+        base_dir: folder,
+        plugins: &plugins,
+        previous,
+    })
+    .map_err(|problems| problems.to_string())
 }

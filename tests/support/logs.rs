@@ -50,11 +50,16 @@ pub fn logs() -> String {
 #[must_use]
 pub fn logs_containing(texts: &[&str]) -> Vec<String> {
     let all = logs();
-    let lines = all.lines().filter(|line| texts.iter().all(|text| line.contains(text)));
+    let lines = all
+        .lines()
+        .filter(|line| texts.iter().all(|text| line.contains(text)));
     lines.map(str::to_owned).collect()
 }
 
 /// Waits for a line that contains all of these texts.
 pub async fn wait_for_log(texts: &[&str]) -> String {
-    eventually(&format!("a log line with {texts:?}"), async || logs_containing(texts).into_iter().next()).await
+    eventually(&format!("a log line with {texts:?}"), async || {
+        logs_containing(texts).into_iter().next()
+    })
+    .await
 }

@@ -6,21 +6,32 @@ use std::path::{Path, PathBuf};
 #[must_use]
 pub fn target_dir() -> PathBuf {
     let exe = std::env::current_exe().unwrap();
-    let found = exe.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
-    found.unwrap_or_else(|| panic!("{} is in no target folder", exe.display())).to_path_buf()
+    let found = exe
+        .ancestors()
+        .find(|folder| folder.join("CACHEDIR.TAG").exists());
+    found
+        .unwrap_or_else(|| panic!("{} is in no target folder", exe.display()))
+        .to_path_buf()
 }
 
 /// The root of the repository.
 #[must_use]
 pub fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_path_buf()
 }
 
 /// The module of a guest or plugin.
 #[must_use]
 pub fn guest(name: &str) -> PathBuf {
     let path = target_dir().join("guests").join(format!("{name}.wasm"));
-    assert!(path.exists(), "{} is not there: run `cargo xtask guests` first", path.display());
+    assert!(
+        path.exists(),
+        "{} is not there: run `cargo xtask guests` first",
+        path.display()
+    );
     path
 }
 
@@ -39,10 +50,15 @@ pub fn suite_cache() -> PathBuf {
 /// The real binary.
 #[must_use]
 pub fn edgeward() -> PathBuf {
-    // <target>/<profile>/deps/suite-<hash>
+    // the demonstration is <target>/<profile>/demo, the suite <target>/<profile>/deps/suite-<hash>
     let exe = std::env::current_exe().unwrap();
-    let profile = exe.parent().and_then(Path::parent).unwrap();
+    let folder = exe.parent().unwrap();
+    let profile = if folder.ends_with("deps") { folder.parent().unwrap() } else { folder };
     let path = profile.join("edgeward");
-    assert!(path.exists(), "{} is not there: run `cargo build -p edgeward` first", path.display());
+    assert!(
+        path.exists(),
+        "{} is not there: run `cargo build --workspace --bins` first",
+        path.display()
+    );
     path
 }

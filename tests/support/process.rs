@@ -38,7 +38,7 @@ impl Process {
     /// The same for one that may not start.
     ///
     /// # Errors
-    /// Its log, when it ended.
+    /// What it said and its log, when it ended.
     pub fn try_start(folder: &Path) -> Result<Self, String> {
         let log = folder.join("edgeward.log");
         let mut child = Command::new(paths::edgeward())
@@ -59,6 +59,7 @@ impl Process {
             }
         });
         let began = Instant::now();
+        let mut told = String::new();
         let event = loop {
             match lines.recv_timeout(DEADLINE.saturating_sub(began.elapsed())) {
                 Ok(line) => {
@@ -66,21 +67,30 @@ impl Process {
                     if event["event"] == "listening" {
                         break event;
                     }
+                    told += &line;
                 }
                 Err(_ended) => {
                     drop(child.kill());
                     drop(child.wait());
-                    return Err(std::fs::read_to_string(&log).unwrap_or_default());
+                    return Err(told + &std::fs::read_to_string(&log).unwrap_or_default());
                 }
             }
         };
         let listener = |listener: &Value| {
-            (listener["name"].as_str().unwrap().to_owned(), listener["address"].as_str().unwrap().parse().unwrap())
+            (
+                listener["name"].as_str().unwrap().to_owned(),
+                listener["address"].as_str().unwrap().parse().unwrap(),
+            )
         };
         Ok(Self {
             child,
             folder: folder.to_path_buf(),
-            listeners: event["listeners"].as_array().unwrap().iter().map(listener).collect(),
+            listeners: event["listeners"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(listener)
+                .collect(),
             admin: event["admin"].as_str().unwrap().parse().unwrap(),
             token_file: event["token-file"].as_str().unwrap().into(),
         })
@@ -95,7 +105,10 @@ impl Process {
     /// The admin token.
     #[must_use]
     pub fn token(&self) -> String {
-        std::fs::read_to_string(&self.token_file).unwrap().trim().to_owned()
+        std::fs::read_to_string(&self.token_file)
+            .unwrap()
+            .trim()
+            .to_owned()
     }
 
     /// Log so far.
@@ -104,13 +117,22 @@ impl Process {
         std::fs::read_to_string(self.folder.join("edgeward.log")).unwrap_or_default()
     }
 
-    /// A request to the admin API, with the token.
-    pub async fn admin(&self, method: &str, path: &str, body: Body) -> Reply {
+    fn request(&self, method: &str, path: &str, body: &Body) -> http::request::Builder {
+        let token = format!("Bearer {}", self.token());
         let builder = Request::builder()
             .method(method)
             .uri(path)
-            .header("authorization", format!("Bearer {}", self.token()))
-            .header("content-type", "application/json");
+            .header("authorization", token);
+        if http_body::Body::is_end_stream(body) {
+            builder
+        } else {
+            builder.header("content-type", "application/json")
+        }
+    }
+
+    /// A request to the admin API, with the token.
+    pub async fn admin(&self, method: &str, path: &str, body: Body) -> Reply {
+        let builder = self.request(method, path, &body);
         client::ask(self.admin, builder, body).await
     }
 
@@ -118,12 +140,12 @@ impl Process {
     pub async fn try_admin(&self, method: &str, path: &str, body: Body) -> Option<Reply> {
         let stream = tokio::net::TcpStream::connect(self.admin).await.ok()?;
         drop(stream);
-        let builder = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("authorization", format!("Bearer {}", self.token()))
-            .header("content-type", "application/json");
-        Connection::h1(self.admin).await.try_send(builder, body).await.ok()
+        let builder = self.request(method, path, &body);
+        Connection::h1(self.admin)
+            .await
+            .try_send(builder, body)
+            .await
+            .ok()
     }
 
     /// GET of the admin API as JSON; must work.
@@ -131,6 +153,12 @@ impl Process {
         let reply = self.admin("GET", path, client::empty()).await;
         assert_eq!(reply.status, 200, "{path}: {}", reply.text());
         reply.json()
+    }
+
+    /// Process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal.
@@ -143,7 +171,10 @@ impl Process {
     /// Waits for its end.
     pub async fn ended(&mut self) -> ExitStatus {
         let child = std::cell::RefCell::new(&mut self.child);
-        eventually("the end of the process", async || child.borrow_mut().try_wait().unwrap()).await
+        eventually("the end of the process", async || {
+            child.borrow_mut().try_wait().unwrap()
+        })
+        .await
     }
 
     /// Kills it at once, as a loss of power would, and waits for its end.
@@ -182,8 +213,18 @@ impl Cli {
 /// Runs a command of the binary in a folder.
 pub async fn cli(folder: &Path, words: &[&str]) -> Cli {
     let mut command = tokio::process::Command::new(paths::edgeward());
-    command.args(words).current_dir(folder).stdin(Stdio::null()).kill_on_drop(true);
-    let output = crate::within(&format!("edgeward {words:?}"), command.output()).await.unwrap();
+    command
+        .args(words)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = crate::within(&format!("edgeward {words:?}"), command.output())
+        .await
+        .unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Cli { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+    Cli {
+        code: output.status.code().unwrap_or(-1),
+        out: text(output.stdout),
+        err: text(output.stderr),
+    }
 }

@@ -31,14 +31,21 @@ impl Raw {
     pub async fn until(&mut self, text: &str) -> String {
         within(&format!("{text:?} on the wire"), async {
             loop {
-                let found = self.received.windows(text.len()).position(|window| window == text.as_bytes());
+                let found = self
+                    .received
+                    .windows(text.len())
+                    .position(|window| window == text.as_bytes());
                 if let Some(at) = found {
                     let rest = self.received.split_off(at + text.len());
                     let all = std::mem::replace(&mut self.received, rest);
                     return String::from_utf8_lossy(&all).into_owned();
                 }
                 let ended = self.stream.read_buf(&mut self.received).await.unwrap_or(0) == 0;
-                assert!(!ended, "the peer closed before {text:?}: {:?}", String::from_utf8_lossy(&self.received));
+                assert!(
+                    !ended,
+                    "the peer closed before {text:?}: {:?}",
+                    String::from_utf8_lossy(&self.received)
+                );
             }
         })
         .await
@@ -61,7 +68,10 @@ impl Raw {
 
 impl From<TcpStream> for Raw {
     fn from(stream: TcpStream) -> Self {
-        Self { stream, received: Vec::new() }
+        Self {
+            stream,
+            received: Vec::new(),
+        }
     }
 }
 

@@ -38,11 +38,17 @@ impl Ca {
     pub fn new() -> Self {
         install_provider();
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, "Edgeward test CA");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "Edgeward test CA");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let cert = params.self_signed(&key).unwrap();
-        Self { pem: cert.pem(), der: cert.der().clone(), issuer: Issuer::new(params, key) }
+        Self {
+            pem: cert.pem(),
+            der: cert.der().clone(),
+            issuer: Issuer::new(params, key),
+        }
     }
 
     /// A certificate for these names or addresses, good for servers and clients.
@@ -50,11 +56,21 @@ impl Ca {
     pub fn issue(&self, names: &[&str]) -> Issued {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names.clone()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, names.join(","));
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params
+            .distinguished_name
+            .push(DnType::CommonName, names.join(","));
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, &self.issuer).unwrap();
-        Issued { cert_pem: cert.pem(), key_pem: key.serialize_pem(), cert: cert.der().clone(), key: key.serialize_der() }
+        Issued {
+            cert_pem: cert.pem(),
+            key_pem: key.serialize_pem(),
+            cert: cert.der().clone(),
+            key: key.serialize_der(),
+        }
     }
 
     /// Writes the CA's certificate into a folder.
@@ -72,7 +88,9 @@ impl Ca {
         roots.add(self.der.clone()).unwrap();
         let builder = rustls::ClientConfig::builder().with_root_certificates(roots);
         let mut config = match identity {
-            Some(identity) => builder.with_client_auth_cert(vec![identity.cert.clone()], identity.key()).unwrap(),
+            Some(identity) => builder
+                .with_client_auth_cert(vec![identity.cert.clone()], identity.key())
+                .unwrap(),
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();

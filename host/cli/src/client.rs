@@ -1,21 +1,24 @@
 //! Client of the admin API.
 
 use std::{
+    convert::Infallible,
     fmt,
     path::{Path, PathBuf},
+    pin::Pin,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use futures_util::stream;
 use http::{Method, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Full, Limited, StreamBody, combinators::UnsyncBoxBody};
-use hyper::body::Frame;
+use http_body_util::{BodyExt as _, Full, Limited, combinators::UnsyncBoxBody};
+use hyper::body::{Body, Frame, SizeHint};
 use hyper_util::{
     client::legacy::{Client as HttpClient, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use indicatif::ProgressBar;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::Value;
 
@@ -72,11 +75,43 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
+/// Body of an upload: knows its length, and moves a progress bar.
+struct Module {
+    rest: Bytes,
+    bar: ProgressBar,
+}
+
+impl Body for Module {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.rest.is_empty() {
+            return Poll::Ready(None);
+        }
+        let size = self.rest.len().min(CHUNK);
+        let chunk = self.rest.split_to(size);
+        self.bar.inc(chunk.len() as u64);
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.rest.len() as u64)
+    }
+}
+
 /// A client of one gateway.
 pub(crate) struct Client {
     base: String,
     token: String,
-    http: HttpClient<HttpConnector, UnsyncBoxBody<Bytes, std::convert::Infallible>>,
+    http: HttpClient<HttpConnector, UnsyncBoxBody<Bytes, Infallible>>,
 }
 
 impl Client {
@@ -121,19 +156,11 @@ impl Client {
     pub(crate) async fn upload(&self, bytes: Bytes, output: Output) -> anyhow::Result<Value> {
         let bar = output.bytes(bytes.len() as u64);
         bar.set_message("uploading");
-        let shown = bar.clone();
-        let chunks = stream::unfold(bytes, move |mut rest| {
-            let bar = shown.clone();
-            async move {
-                if rest.is_empty() {
-                    return None;
-                }
-                let chunk = rest.split_to(rest.len().min(CHUNK));
-                bar.inc(chunk.len() as u64);
-                Some((Ok(Frame::data(chunk)), rest))
-            }
-        });
-        let body = StreamBody::new(chunks).boxed_unsync();
+        let body = Module {
+            rest: bytes,
+            bar: bar.clone(),
+        }
+        .boxed_unsync();
         let answer = self
             .send(Method::POST, "/v1/modules", "application/wasm", body)
             .await;
@@ -146,7 +173,7 @@ impl Client {
         method: Method,
         path: &str,
         kind: &str,
-        body: UnsyncBoxBody<Bytes, std::convert::Infallible>,
+        body: UnsyncBoxBody<Bytes, Infallible>,
     ) -> anyhow::Result<Value> {
         let request = Request::builder()
             .method(method)

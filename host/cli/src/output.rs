@@ -47,6 +47,18 @@ impl fmt::Display for Invalid {
 
 impl std::error::Error for Invalid {}
 
+/// The command failed, and what it printed says so already.
+#[derive(Debug)]
+pub(crate) struct Told(pub(crate) String);
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Told {}
+
 impl Output {
     pub(crate) fn new(json: bool) -> Self {
         Self { json }
@@ -81,6 +93,9 @@ impl Output {
 
     /// Prints an error: for programs on standard output, where they look.
     pub(crate) fn error(self, error: &anyhow::Error) {
+        if self.json && error.is::<Told>() {
+            return;
+        }
         if self.json {
             let message = match error.downcast_ref::<Invalid>() {
                 Some(invalid) => invalid.what.clone(),

@@ -1,5 +1,7 @@
 //! Where log lines go: standard error, as text or JSON. `EDGEWARD_LOG`, else `RUST_LOG`, says which.
 
+use std::io::IsTerminal as _;
+
 use anyhow::Context as _;
 use clap::ValueEnum;
 use tracing_subscriber::{EnvFilter, fmt};
@@ -24,7 +26,10 @@ pub(crate) fn start(format: LogFormat) -> anyhow::Result<()> {
     let filter = setting.unwrap_or_else(|| "info".to_owned());
     let filter =
         EnvFilter::try_new(&filter).with_context(|| format!("log filter `{filter}` cannot be understood"))?;
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),

@@ -117,7 +117,11 @@ impl Deployer {
     ) -> Result<(Self, Snapshot), ControlError> {
         let live = store.journal.live()?;
         let recent = load::Recent::default();
-        let applied = plan(&runtime, &store, &recent, &file, live, &BTreeMap::new()).await?;
+        let published: Vec<String> = live.keys().cloned().collect();
+        let hint = |error| suggest_rollback(error, &published, store.root());
+        let applied = plan(&runtime, &store, &recent, &file, live, &BTreeMap::new())
+            .await
+            .map_err(hint)?;
         let snapshot = build(&applied, None)?;
         let now = now_ms();
         let shared = Shared {
@@ -373,6 +377,30 @@ impl Deployer {
         }
         self.proxy().ok_or(ControlError::Unavailable("starting"))
     }
+}
+
+/// A gateway that cannot start with what is published has no admin API to go back with: says how to.
+fn suggest_rollback(error: ControlError, published: &[String], root: &Path) -> ControlError {
+    let ControlError::Invalid(Problems(mut problems)) = error else {
+        return error;
+    };
+    for problem in &mut problems {
+        let of = |name: &&String| {
+            let rest = problem
+                .path
+                .strip_prefix("plugins.")
+                .and_then(|rest| rest.strip_prefix(name.as_str()));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        if let Some(name) = published.iter().find(of) {
+            let hint = format!(
+                "a version of `{name}` is published; to go back: edgeward rollback {name} --offline {}",
+                root.display()
+            );
+            problem.hint.get_or_insert(hint);
+        }
+    }
+    ControlError::Invalid(Problems(problems))
 }
 
 /// Refuses names that the configuration file does not have.

@@ -46,6 +46,14 @@ impl ControlError {
     }
 }
 
+/// Text of an error about a module that belongs to no plugin yet.
+#[must_use]
+pub fn module_error(error: &edgeward_runtime::LoadError) -> String {
+    let text = error.to_string();
+    text.strip_prefix("plugin ``: ")
+        .map_or_else(|| text.clone(), str::to_owned)
+}
+
 impl From<FileError> for ControlError {
     fn from(error: FileError) -> Self {
         Self::Invalid(error.problems())

@@ -54,6 +54,7 @@ pub(crate) async fn handle(
             response
         }
     };
+    let response = without_forbidden_body(&finish.method, response);
     finish.status = response.status().as_u16();
     Ok(response.map(|body| Outgoing::new(body, finish)))
 }
@@ -85,6 +86,24 @@ fn begin(worker: Arc<Worker>, conn: Arc<ConnInfo>, request: &Request<Incoming>) 
         chain: None,
         complete: false,
     }
+}
+
+/// Takes the body off where there must be none (RFC 9110 sections 9.3.2, 15.3.5 and 15.4.5): plugins and fixed answers do not look at the
+/// method, and HTTP/2 would send what they gave. The answer to HEAD keeps the length that GET would have.
+fn without_forbidden_body(method: &Method, mut response: Response<Body>) -> Response<Body> {
+    let is_head = *method == Method::HEAD;
+    let bodiless = matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if !(is_head || bodiless) || http_body::Body::is_end_stream(response.body()) {
+        return response;
+    }
+    if is_head && !bodiless
+        && let Some(length) = http_body::Body::size_hint(response.body()).exact()
+        && !response.headers().contains_key(header::CONTENT_LENGTH)
+    {
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    *response.body_mut() = Body::default();
+    response
 }
 
 async fn steps(finish: &mut Finish, request: Request<Incoming>) -> Result<Response<Body>, Reject> {

@@ -358,10 +358,15 @@ impl SharedChain {
                 BodyMode::None => {}
                 BodyMode::Stream => {
                     changed = true;
-                    body = self.clone().streamed(way, index, body);
-                    if holds {
+                    let early = holds.then(Early::default);
+                    body = self.clone().streamed(way, index, body, early.clone());
+                    if let Some(early) = early {
                         // what the hook lets pass is collected while the head waits
-                        body = match collect(body, limit).await? {
+                        let collected = collect(body, limit).await;
+                        if let Some(ended) = early.lock().take() {
+                            return ended.map(Step::Answer);
+                        }
+                        body = match collected? {
                             Collected::Whole(bytes, trailers) => whole(bytes, trailers),
                             Collected::TooLarge(_) | Collected::Unread(_) => return Err(way.too_large(limit)),
                         };
@@ -413,8 +418,8 @@ impl SharedChain {
     }
 
     /// A body whose chunks pass through one plugin. Nothing is read before it is asked for.
-    fn streamed(self, way: Way, index: usize, body: Body) -> Body {
-        let state = Streaming { chain: self, way, index, body: Some(body), trailers: None };
+    fn streamed(self, way: Way, index: usize, body: Body, early: Option<Early>) -> Body {
+        let state = Streaming { chain: self, way, index, body: Some(body), trailers: None, early };
         Body::boxed(StreamBody::new(stream::unfold(state, |mut state| async move {
             let frame = state.next().await?;
             Some((frame, state))
@@ -430,7 +435,12 @@ struct Streaming {
     /// None after the end.
     body: Option<Body>,
     trailers: Option<HeaderMap>,
+    /// There while the head is held.
+    early: Option<Early>,
 }
+
+/// How a body hook ended an exchange whose head is still held: with an answer, or with a refusal.
+type Early = Arc<parking_lot::Mutex<Option<Result<Response<Body>, Reject>>>>;
 
 impl Streaming {
     async fn next(&mut self) -> Option<Result<Frame<Bytes>, BodyError>> {
@@ -481,7 +491,22 @@ impl Streaming {
         match link.body(self.way, exchange, &chunk, state).await {
             Ok(BodyAction::Proceed) => Ok(chunk),
             Ok(BodyAction::Replace(bytes)) => Ok(bytes),
-            Ok(BodyAction::Respond(_)) => Err(aborted("a plugin answered after the head was sent")),
+            Ok(BodyAction::Respond(answer)) => match &self.early {
+                Some(early) => {
+                    *early.lock() = Some(Ok(respond_with(answer)));
+                    Err(aborted("a plugin answered"))
+                }
+                None => Err(aborted("a plugin answered after the head was sent")),
+            },
+            Err(failure) if self.early.is_some() => match link.failed(self.way.phase(), &failure, exchange) {
+                Ok(None) => Ok(chunk),
+                ended => {
+                    if let Some(early) = &self.early {
+                        *early.lock() = ended.transpose();
+                    }
+                    Err(aborted("a plugin failed"))
+                }
+            },
             Err(failure) => {
                 log(&failure, exchange);
                 match link.session.version().on_error(self.way.phase()) {

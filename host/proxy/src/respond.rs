@@ -7,9 +7,14 @@ use crate::body::Body;
 
 /// The response to a reject.
 pub(crate) fn reject(reject: &Reject, request_id: &str) -> Response<Body> {
+    // a plugin may have chosen another status than the reason's own: the title is that of the status then
+    let title = match StatusCode::from_u16(reject.status) {
+        Ok(status) if reject.status != reject.code.status() => status.canonical_reason().unwrap_or_else(|| reject.code.title()),
+        _ => reject.code.title(),
+    };
     let problem = serde_json::json!({
         "type": format!("https://edgeward.dev/errors#{}", reject.code.name()),
-        "title": reject.code.title(),
+        "title": title,
         "status": reject.status,
         "detail": reject.detail,
         "responseType": reject.code.name(),

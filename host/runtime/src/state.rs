@@ -35,6 +35,7 @@ pub(crate) struct Budget {
     pub(crate) host_bytes: u64,
     pub(crate) log_lines: u32,
     pub(crate) egress: u64,
+    pub(crate) scan: u64,
 }
 
 impl Budget {
@@ -44,6 +45,7 @@ impl Budget {
             host_bytes: limits.host_buffers.0,
             log_lines: limits.log_lines,
             egress: limits.egress.0,
+            scan: limits.scan.0,
         }
     }
 }
@@ -116,6 +118,32 @@ impl HostState {
             None => Err(exceeded(
                 FailureKind::HostBuffer,
                 format!("answers, edits and context of one request exceed {}", self.capabilities.limits.host_buffers),
+            )),
+        }
+    }
+
+    /// Runs host work that is bounded by a budget of its own, without charging it to the guest's CPU time.
+    pub(crate) fn uncharged<T>(&self, work: impl FnOnce() -> T) -> T {
+        let started = match self.cpu.mark.load(Ordering::Relaxed) {
+            // the call has not run for a tick yet: its first tick is charged at a flat rate
+            0 => return work(),
+            _ => thread_cpu(),
+        };
+        let result = work();
+        self.cpu.mark.fetch_add(thread_cpu().saturating_sub(started), Ordering::Relaxed);
+        result
+    }
+
+    /// Accounts for bytes that matchers scan for the guest.
+    pub(crate) fn scan(&mut self, bytes: usize) -> wasmtime::Result<()> {
+        match self.budget.scan.checked_sub(bytes as u64) {
+            Some(left) => {
+                self.budget.scan = left;
+                Ok(())
+            }
+            None => Err(exceeded(
+                FailureKind::HostCalls,
+                format!("matchers scanned more than {} in one request", self.capabilities.limits.scan),
             )),
         }
     }

@@ -20,14 +20,12 @@ const PAGES: [(&str, &[&str]); 3] = [
 /// # Errors
 /// The gateway does not build or print a page; with `check`, a page is out of date.
 pub(crate) fn run(workspace: &Workspace, check: Check) -> anyhow::Result<()> {
-    command::run(cargo().args(["build", "--package", "edgeward"]))?;
+    // the whole workspace: the one set of features that tests are built with too
+    command::run(cargo().args(["build", "--workspace", "--bins"]))?;
+    let edgeward = workspace.target_dir.join("debug").join("edgeward");
     let mut stale = Vec::new();
     for (name, args) in PAGES {
-        let mut text = command::output(
-            cargo()
-                .args(["run", "--quiet", "--package", "edgeward", "--"])
-                .args(args),
-        )?;
+        let mut text = command::output(std::process::Command::new(&edgeward).args(args))?;
         if text.trim().is_empty() {
             bail!("`edgeward {}` printed nothing for docs/{name}", args.join(" "));
         }

@@ -103,7 +103,10 @@ impl Guest {
     pub(crate) fn build(&self, workspace: &Workspace) -> anyhow::Result<Outcome> {
         let wit = workspace.root.join("wit");
         let mut hasher = DefaultHasher::new();
-        hash_tree(&self.example, &mut hasher)?;
+        // what goes into the component, not what lies about in the folder
+        for file in [self.example.join("guest.json"), self.example.join(&self.guest.source)] {
+            std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?.hash(&mut hasher);
+        }
         hash_tree(&wit, &mut hasher)?;
         let stamp = hasher.finish();
         if guests::is_fresh(workspace, self.name(), stamp) {

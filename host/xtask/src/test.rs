@@ -19,6 +19,7 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> anyhow::Result<()> 
 pub(crate) fn tests(args: &[String], nextest_profile: Option<&str>) -> anyhow::Result<()> {
     if !command::succeeds(cargo().args(["nextest", "--version"])) {
         println!("test: cargo-nextest is not installed, so this is plain `cargo test`");
+        command::run(cargo().args(["build", "--workspace", "--bins"]))?;
         return command::run(cargo().arg("test").args(scope(args)).args(args)).context("tests failed");
     }
     // Doctests are what nextest cannot run. Arguments such as filters are meant for the suite.
@@ -26,6 +27,8 @@ pub(crate) fn tests(args: &[String], nextest_profile: Option<&str>) -> anyhow::R
         command::run(cargo().args(["test", "--quiet", "--doc", "--package", "edgeward-sdk"]))
             .context("documentation examples of the SDK failed")?;
     }
+    // the suite runs the gateway as a process too, and building tests does not build another package's binary
+    command::run(cargo().args(["build", "--workspace", "--bins"]))?;
     let mut nextest = cargo();
     nextest.args(["nextest", "run"]).args(scope(args));
     if let Some(profile) = nextest_profile {

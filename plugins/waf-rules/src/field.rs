@@ -171,13 +171,17 @@ pub struct Request {
 }
 
 impl Request {
-    /// First value of a header field as text, in lower case, without parameters after `;`.
+    /// A header field as text, in lower case, without parameters after `;`. With several lines `*`: servers differ in which they take.
     fn token(&self, name: &str) -> Option<String> {
-        let value = self
+        let mut lines = self
             .headers
             .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, value)| value)?;
+            .filter(|(n, _)| n == name)
+            .map(|(_, value)| value);
+        let value = lines.next()?;
+        if lines.next().is_some() {
+            return Some("*".to_owned());
+        }
         let value = value
             .split(|b| *b == b';')
             .next()
@@ -433,6 +437,21 @@ mod tests {
                 .any(|(location, _)| location == "body")
         );
         assert_eq!(found(&with("image/png", "abc"), &["body"]), [pair("body", "abc")]);
+    }
+
+    #[test]
+    fn a_second_content_type_or_coding_hides_nothing() {
+        let lines = |name: &str, values: [&str; 2]| Request {
+            headers: values
+                .iter()
+                .map(|value| (name.to_owned(), value.as_bytes().to_vec()))
+                .collect(),
+            body: b"a=%3Cb".to_vec(),
+            ..Request::default()
+        };
+        let types = lines("content-type", ["image/png", "application/x-www-form-urlencoded"]);
+        assert!(found(&types, &["any"]).contains(&pair("body", "a=%3Cb")));
+        assert!(lines("content-encoding", ["identity", "gzip"]).is_encoded());
     }
 
     #[test]

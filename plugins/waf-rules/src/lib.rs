@@ -11,8 +11,9 @@ mod tests;
 pub mod transformation;
 #[cfg(test)]
 mod vectors;
+pub mod verdict;
 
-use crate::config::{Config, OverAction};
+use crate::config::Config;
 use crate::field::{Field, Request};
 use edgeward_sdk::prelude::*;
 
@@ -34,14 +35,12 @@ impl Plugin for WafRules {
             over: OverLimit::Pass,
         };
         let interest = Interest::none().inspect(if needs_body { buffer } else { BodyMode::None });
-        Ok((
-            Self {
-                ruleset,
-                config,
-                needs_body,
-            },
-            interest,
-        ))
+        let plugin = Self {
+            ruleset,
+            config,
+            needs_body,
+        };
+        Ok((plugin, interest))
     }
 }
 
@@ -66,61 +65,12 @@ impl Inspect for WafRules {
             body,
         };
         let mut evaluation = evaluate::evaluate(&self.ruleset, &request);
+        let too_large = matches!(state, BodyState::TooLarge);
         let mut status = self.config.block.status;
-        if !evaluation.block && !evaluation.allow && self.needs_body {
-            let unseen = if matches!(state, BodyState::TooLarge) {
-                Some((
-                    self.config.body.over,
-                    413,
-                    "body-too-large",
-                    "the body is larger than the limit and was not looked at",
-                ))
-            } else if request.is_encoded() {
-                Some((
-                    self.config.body.encoded,
-                    415,
-                    "body-encoded",
-                    "the body has a content coding and was not looked at",
-                ))
-            } else {
-                None
-            };
-            if let Some((action, unseen_status, id, message)) =
-                unseen.filter(|(action, ..)| *action != OverAction::Pass)
-            {
-                evaluation.report(id, message, "body".to_owned());
-                if action == OverAction::Block && self.config.mode == config::Mode::Block {
-                    evaluation.block = true;
-                    status = unseen_status;
-                }
-            }
+        if self.needs_body && (too_large || request.is_encoded()) {
+            status = verdict::unseen_body(&self.config, &mut evaluation, too_large);
         }
-        self.verdict(evaluation, status)
-    }
-}
-
-impl WafRules {
-    fn verdict(&self, evaluation: evaluate::Evaluation, status: u16) -> Verdict {
-        let block = &self.config.block;
-        let mut verdict = match (&block.body, evaluation.block) {
-            (_, false) => Verdict::allow(),
-            (None, true) => Verdict::block(status),
-            (Some(body), true) => Verdict::block_with(
-                Answer::new(status)
-                    .header("content-type", &block.content_type)
-                    .body(body.as_bytes()),
-            ),
-        };
-        let matched = evaluation.matched.into_iter();
-        verdict.matched = matched
-            .map(|m| RuleMatch {
-                id: m.id,
-                message: m.message,
-                location: m.location,
-            })
-            .collect();
-        verdict.labels = evaluation.labels;
-        verdict
+        verdict::of(&self.config.block, evaluation, status)
     }
 }
 

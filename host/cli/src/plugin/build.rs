@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use edgeward_control::error::module_error;
 use edgeward_runtime::{ModuleInfo, Runtime, RuntimeOptions};
 use serde_json::Value;
 
@@ -84,7 +85,9 @@ pub(crate) fn inspect(wasm: &[u8]) -> anyhow::Result<ModuleInfo> {
         instances: 1,
         ..RuntimeOptions::default()
     })?;
-    Ok(runtime.inspect(wasm)?)
+    runtime
+        .inspect(wasm)
+        .map_err(|error| anyhow::anyhow!(module_error(&error)))
 }
 
 /// A core module becomes a component, a component stays as it is.

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     client::block_on,
-    output::Output,
+    output::{Output, Told},
     serve::install_crypto,
     telemetry::{self, LogFormat},
 };
@@ -76,10 +76,11 @@ pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<()> {
         format!("{} requests, {wrong} wrong", results.len())
     });
     if wrong > 0 {
-        bail!(
+        let text = format!(
             "{wrong} of {} requests did not do what was expected",
             results.len()
         );
+        return Err(Told(text).into());
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use edgeward_core::config::Plugin;
 use edgeward_runtime::{PluginVersion, Runtime, RuntimeOptions, VersionSpec};
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     client::block_on,
-    output::{Output, size},
+    output::{Output, Told, size},
     serve::install_crypto,
     telemetry::{self, LogFormat},
 };
@@ -55,11 +55,11 @@ pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<()> {
         });
         let wrong = trials.iter().filter(|trial| !trial.deviations.is_empty()).count();
         if wrong > 0 {
-            bail!(
-                "{wrong} of {} requests did not do what {} expects",
-                trials.len(),
-                args.request.display()
-            );
+            let (all, file) = (trials.len(), args.request.display());
+            return Err(Told(format!(
+                "{wrong} of {all} requests did not do what {file} expects"
+            ))
+            .into());
         }
         Ok(())
     })

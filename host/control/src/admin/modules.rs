@@ -1,5 +1,7 @@
 //! Modules: upload, list, inspect, remove.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     body::Body,
@@ -11,6 +13,9 @@ use futures_util::StreamExt as _;
 
 use super::{Api, ApiError};
 use crate::store::ModuleRow;
+
+/// Time that a refused upload is read on.
+const DISCARD_TIME: Duration = Duration::from_secs(10);
 
 /// Stores a module. The body is its bytes; it is checked, and kept under its SHA-256. Doing it again changes nothing.
 #[utoipa::path(
@@ -46,20 +51,35 @@ pub(super) async fn store(api: &Api, body: Body) -> Result<ModuleRow, ApiError> 
                 format!("the upload was cut off: {error}"),
             )
         })?;
-        upload.write(&chunk).await?;
+        if let Err(error) = upload.write(&chunk).await {
+            drop(upload);
+            discard(chunks).await;
+            return Err(error.into());
+        }
     }
     let bytes = upload.seal().await?;
     let (store, runtime) = (store.clone(), api.deployer.runtime().clone());
     // parsing a large module and syncing the disk take their time
     tokio::task::spawn_blocking(move || {
-        let info = runtime
-            .inspect(&bytes)
-            .map_err(|error| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?;
+        let info = runtime.inspect(&bytes).map_err(|error| {
+            ApiError::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                crate::error::module_error(&error),
+            )
+        })?;
         let info = serde_json::to_value(&info).map_err(|error| ApiError::internal(error.to_string()))?;
         Ok(store.keep(upload, &info)?)
     })
     .await
     .map_err(|_panicked| ApiError::internal("a defect in the gateway stopped the upload, see its log"))?
+}
+
+/// Reads the rest of a refused body for a while: a client that still writes when the connection is closed often never
+/// sees the answer.
+async fn discard(mut chunks: axum::body::BodyDataStream) {
+    let all = async { while let Some(Ok(_)) = chunks.next().await {} };
+    // a client that takes longer has to live without the reason
+    let _late = tokio::time::timeout(DISCARD_TIME, all).await;
 }
 
 /// All modules, newest first.

@@ -1,3 +1,5 @@
+//! Tests of what `deploy` makes of a configuration and what is published.
+
 use super::*;
 
 fn config(text: &str) -> Config {

@@ -1,10 +1,13 @@
 //! Section `listeners`.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 /// A socket that clients connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -19,7 +22,7 @@ pub struct Listener {
     #[serde(default)]
     pub tls: Option<ListenerTls>,
     /// Peers (CIDR blocks or addresses) whose `Forwarded`, `X-Forwarded-*` fields are believed. Default: none.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "blocks")]
     #[schemars(with = "Vec<String>")]
     pub trusted_hops: Vec<IpNet>,
     /// Speak HTTP/2 (by ALPN on TLS, by prior knowledge on cleartext). Default `true`.
@@ -56,4 +59,14 @@ pub struct Certificate {
 
 pub(super) fn yes() -> bool {
     true
+}
+
+/// CIDR blocks; an address stands for itself.
+fn blocks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let block = |text: &String| {
+        let parsed = text.parse().or_else(|_not_a_block| text.parse::<IpAddr>().map(IpNet::from));
+        parsed.map_err(|_neither| D::Error::custom(format!("`{text}` is neither a CIDR block nor an address")))
+    };
+    texts.iter().map(block).collect()
 }

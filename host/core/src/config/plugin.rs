@@ -44,7 +44,8 @@ pub enum ModuleRef {
     File(PathBuf),
 }
 
-/// What a plugin may use. An import without its grant is refused when the plugin is deployed.
+/// What a plugin may use. A plugin that needs more with its configuration is refused when it is deployed; calls to what it imports, does not
+/// need and was not granted are refused and counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Grants {
@@ -120,6 +121,9 @@ pub struct PluginLimits {
     pub egress: Bytes,
     /// Largest response to an `http` call. Default `1MiB`.
     pub http_response: Bytes,
+    /// Bytes that `matcher` sets scan in one request. They scan at native speed, linear in their input, and their time does not count as
+    /// the plugin's CPU time. Default `32MiB`.
+    pub scan: Bytes,
 }
 
 impl Default for PluginLimits {
@@ -135,6 +139,7 @@ impl Default for PluginLimits {
             log_lines: 100,
             egress: Bytes::mib(1),
             http_response: Bytes::mib(1),
+            scan: Bytes::mib(32),
         }
     }
 }

@@ -84,8 +84,8 @@ pub fn from_value(value: Value) -> Result<Config, Problems> {
     if !problems.is_empty() {
         return Err(Problems(problems));
     }
-    let config: Config =
-        serde_json::from_value(value).map_err(|error| Problems(vec![Problem::new("", error.to_string())]))?;
+    let config: Config = serde_path_to_error::deserialize(value)
+        .map_err(|error| Problems(vec![Problem::new(error.path().to_string(), error.inner().to_string())]))?;
     let problems = check(&config);
     if problems.is_empty() { Ok(config) } else { Err(Problems(problems)) }
 }
@@ -238,6 +238,21 @@ routes: [{path: /, respond: {status: 200}, pipelin: []}]
         assert!(found[0].starts_with("routes: "), "{found:?}");
         let found = problems("{listeners: [{address: '127.0.0.1:0'}], limits: {head: 12 potatoes}}");
         assert!(found[0].contains("12 potatoes"), "{found:?}");
+    }
+
+    #[test]
+    fn values_that_no_schema_can_check_are_reported_with_their_path() {
+        let found = problems("{listeners: [{address: 'nowhere:80'}]}");
+        assert!(found[0].starts_with("listeners[0].address: "), "{found:?}");
+        let found = problems("{listeners: [{address: '127.0.0.1:0', trusted-hops: [10.0.0.0/8, ten]}]}");
+        assert_eq!(found, ["listeners[0].trusted-hops: `ten` is neither a CIDR block nor an address"]);
+    }
+
+    #[test]
+    fn trusted_hops_are_blocks_or_addresses() {
+        let config = read("listeners: [{address: '127.0.0.1:0', trusted-hops: [10.0.0.0/8, 127.0.0.1, '::1']}]").unwrap();
+        let hops: Vec<_> = config.listeners[0].trusted_hops.iter().map(ToString::to_string).collect();
+        assert_eq!(hops, ["10.0.0.0/8", "127.0.0.1/32", "::1/128"]);
     }
 
     #[test]

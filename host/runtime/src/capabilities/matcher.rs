@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use regex_automata::{
     Input, MatchKind as RegexMatchKind, PatternSet,
     meta::{BuildError, Regex},
+    nfa::thompson::WhichCaptures,
     util::syntax,
 };
 use serde::{Deserialize, Serialize};
@@ -50,7 +51,15 @@ enum Engine {
 }
 
 fn regex(patterns: &[String], case_insensitive: bool, kind: RegexMatchKind) -> std::result::Result<Regex, BuildError> {
-    let config = Regex::config().match_kind(kind).utf8_empty(false).nfa_size_limit(Some(REGEX_SIZE_MAX));
+    // captures are never asked for, and their slots would take more memory than the automata; a large set needs room for its lazy DFA, or it
+    // falls back to an engine that is many times slower
+    let captures = if kind == RegexMatchKind::All { WhichCaptures::None } else { WhichCaptures::Implicit };
+    let config = Regex::config()
+        .match_kind(kind)
+        .utf8_empty(false)
+        .nfa_size_limit(Some(REGEX_SIZE_MAX))
+        .which_captures(captures)
+        .hybrid_cache_capacity(16 << 20);
     let syntax = syntax::Config::new().utf8(false).case_insensitive(case_insensitive);
     Regex::builder().configure(config).syntax(syntax).build_many(patterns)
 }
@@ -204,8 +213,7 @@ impl HostState {
         }))
     }
 
-    fn set(&mut self, index: u32) -> Result<&Matcher> {
-        self.enter()?;
+    fn set(&self, index: u32) -> Result<&Matcher> {
         let sets: &[Matcher] = if self.mode == Mode::Init { &self.built } else { &self.matchers };
         sets.get(index as usize).ok_or_else(|| {
             exceeded(FailureKind::Denied, format!("matcher set {index} does not exist: there are {}", sets.len()))
@@ -227,18 +235,28 @@ impl Host for HostState {
     }
 
     fn matches(&mut self, set: u32, input: Vec<u8>) -> Result<Vec<u32>> {
-        Ok(self.set(set)?.matches(&input))
+        self.enter()?;
+        self.scan(input.len())?;
+        let set = self.set(set)?;
+        Ok(self.uncharged(|| set.matches(&input)))
     }
 
     fn is_match(&mut self, set: u32, input: Vec<u8>) -> Result<bool> {
-        Ok(self.set(set)?.is_match(&input))
+        self.enter()?;
+        self.scan(input.len())?;
+        let set = self.set(set)?;
+        Ok(self.uncharged(|| set.is_match(&input)))
     }
 
     fn find(&mut self, set: u32, input: Vec<u8>) -> Result<Option<Hit>> {
-        Ok(self.set(set)?.find(&input))
+        self.enter()?;
+        self.scan(input.len())?;
+        let set = self.set(set)?;
+        Ok(self.uncharged(|| set.find(&input)))
     }
 
     fn find_ip(&mut self, set: u32, address: String) -> Result<Option<u32>> {
+        self.enter()?;
         Ok(self.set(set)?.find_ip(&address))
     }
 }

@@ -1,0 +1,183 @@
+//! Kills at any moment: after a restart there is the old or the new state, and nothing half-done.
+
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use edgeward_tests::{Origin, Process, bytes, eventually, guest_bytes};
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::process::{folder, live};
+
+/// Kills in each test.
+const KILLS: u64 = 8;
+
+/// Every file of the module folder is a module that the gateway knows, and the other way round.
+async fn nothing_is_half(process: &Process, folder: &Path) {
+    let modules = process.admin_get("/v1/modules").await;
+    let mut known: Vec<String> = modules
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|module| {
+            format!(
+                "{}.wasm",
+                module["digest"].as_str().unwrap().trim_start_matches("sha256:")
+            )
+        })
+        .collect();
+    let entries = fs::read_dir(folder.join("data/modules")).unwrap();
+    let mut files: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    known.sort();
+    files.sort();
+    assert_eq!(known, files, "modules known and modules on disk");
+    for module in modules.as_array().unwrap() {
+        let digest: edgeward_core::ids::Digest = module["digest"].as_str().unwrap().parse().unwrap();
+        let bytes = fs::read(folder.join("data/modules").join(format!("{}.wasm", digest.hex()))).unwrap();
+        assert_eq!(edgeward_runtime::digest(&bytes), digest);
+    }
+    let left = fs::read_dir(folder.join("data/compiled")).unwrap();
+    let left: Vec<_> = left
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "tmp"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// A module that differs from the others: a custom section at the end changes nothing but the digest.
+fn variant(number: u64) -> Vec<u8> {
+    let mut wasm = guest_bytes("stamp");
+    let name = b"variant";
+    let content = number.to_le_bytes();
+    wasm.push(0);
+    wasm.push(u8::try_from(1 + name.len() + content.len()).unwrap());
+    wasm.push(u8::try_from(name.len()).unwrap());
+    wasm.extend_from_slice(name);
+    wasm.extend_from_slice(&content);
+    wasm
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_in_the_middle_of_uploads_leaves_no_half_module() {
+    let origin = Origin::start();
+    let folder = folder(&origin);
+    let acknowledged = Arc::new(parking_lot::Mutex::new(Vec::<String>::new()));
+    for round in 0..KILLS {
+        let process = Arc::new(Process::start(folder.path()));
+        nothing_is_half(&process, folder.path()).await;
+        let modules = process.admin_get("/v1/modules").await.to_string();
+        for digest in acknowledged.lock().iter() {
+            assert!(
+                modules.contains(digest.as_str()),
+                "{digest} was confirmed and is gone"
+            );
+        }
+        let uploads = tokio::spawn({
+            let (process, acknowledged) = (Arc::clone(&process), Arc::clone(&acknowledged));
+            async move {
+                for number in 0.. {
+                    let wasm = variant(round * 1000 + number);
+                    let Some(reply) = process.try_admin("POST", "/v1/modules", bytes(wasm)).await else {
+                        return;
+                    };
+                    if reply.status == 201 {
+                        acknowledged
+                            .lock()
+                            .push(reply.json()["digest"].as_str().unwrap().to_owned());
+                    }
+                }
+            }
+        });
+        // somewhere in the third upload or so, at a place that differs from round to round
+        let target = acknowledged.lock().len() + 2;
+        eventually("some uploads", async || {
+            (acknowledged.lock().len() >= target).then_some(())
+        })
+        .await;
+        tokio::time::sleep(Duration::from_millis(round * 7)).await;
+        process.signal(Signal::KILL);
+        uploads.await.unwrap();
+    }
+    let process = Process::start(folder.path());
+    nothing_is_half(&process, folder.path()).await;
+    assert_eq!(live(&process).await, "file");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_in_the_middle_of_publications_leaves_the_old_or_the_new_version() {
+    let origin = Origin::start();
+    let folder = folder(&origin);
+    let process = Process::start(folder.path());
+    let digest = process
+        .admin("POST", "/v1/modules", bytes(guest_bytes("stamp")))
+        .await
+        .json()["digest"]
+        .clone();
+    for version in ["one", "two"] {
+        let body = json!({"module": digest, "config": {"version": version}}).to_string();
+        let reply = process
+            .admin("POST", "/v1/plugins/stamp/versions?publish=true", bytes(body))
+            .await;
+        assert_eq!(reply.status, 201, "{}", reply.text());
+    }
+    process.kill();
+    // the version last confirmed, and the one asked for after it
+    let confirmed = Arc::new(AtomicU64::new(2));
+    let wanted = Arc::new(AtomicU64::new(2));
+    for round in 0..KILLS {
+        let process = Arc::new(Process::start(folder.path()));
+        let now = match live(&process).await.as_str() {
+            "one" => 1,
+            "two" => 2,
+            other => panic!("{other} was never published"),
+        };
+        assert!(
+            now == confirmed.load(SeqCst) || now == wanted.load(SeqCst),
+            "{now} is neither old nor new"
+        );
+        let told = process.admin_get("/v1/plugins/stamp").await;
+        assert_eq!(told["version"], now, "what is served is what is told: {told}");
+        nothing_is_half(&process, folder.path()).await;
+        let count = Arc::new(AtomicU64::new(0));
+        let publications = tokio::spawn({
+            let (process, confirmed, wanted, count) = (
+                Arc::clone(&process),
+                Arc::clone(&confirmed),
+                Arc::clone(&wanted),
+                Arc::clone(&count),
+            );
+            async move {
+                for turn in 0.. {
+                    let version = 1 + turn % 2;
+                    wanted.store(version, SeqCst);
+                    let body = json!({"version": version}).to_string();
+                    let Some(reply) = process
+                        .try_admin("POST", "/v1/plugins/stamp/publish", bytes(body))
+                        .await
+                    else {
+                        return;
+                    };
+                    assert_eq!(reply.status, 200, "{}", reply.text());
+                    confirmed.store(version, SeqCst);
+                    count.fetch_add(1, SeqCst);
+                }
+            }
+        });
+        eventually("some publications", async || {
+            (count.load(SeqCst) >= 3).then_some(())
+        })
+        .await;
+        tokio::time::sleep(Duration::from_millis(round * 3)).await;
+        process.signal(Signal::KILL);
+        publications.await.unwrap();
+    }
+}

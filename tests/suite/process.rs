@@ -1,0 +1,119 @@
+//! The real process: start, stop, and what it leaves behind.
+
+use std::{fs, path::Path};
+
+use edgeward_tests::{Connection, Origin, Process, eventually, get, guest};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A configuration with plugin `stamp` (version `file`) in front of an origin, everything on free ports.
+pub(crate) fn config(origin: &Origin) -> Value {
+    json!({
+        "listeners": [{"name": "main", "address": "127.0.0.1:0"}],
+        "admin": {"address": "127.0.0.1:0", "upload-limit": "4MiB"},
+        "data-dir": "data",
+        "workers": 2,
+        "limits": {"drain-timeout": "20s"},
+        "upstreams": {"origin": {"endpoints": [origin.endpoint()]}},
+        "plugins": {"stamp": {"module": guest("stamp"), "config": {"version": "file"}}},
+        "routes": [{"name": "all", "path": "/{path+}", "upstream": "origin", "pipeline": ["stamp"]}],
+    })
+}
+
+/// Writes `gateway.yaml` at once, as an editor that replaces files does.
+pub(crate) fn write(folder: &Path, config: &Value) {
+    let text = serde_yaml_ng::to_string(config).unwrap();
+    fs::write(folder.join("gateway.yaml.new"), text).unwrap();
+    fs::rename(folder.join("gateway.yaml.new"), folder.join("gateway.yaml")).unwrap();
+}
+
+/// A folder with that configuration.
+pub(crate) fn folder(origin: &Origin) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &config(origin));
+    folder
+}
+
+/// The version that serves requests.
+pub(crate) async fn live(process: &Process) -> String {
+    let reply = get(process.address(), "/stamp").await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.text(), reply.header("x-stamp"));
+    reply.text()
+}
+
+#[tokio::test]
+async fn sigterm_finishes_what_runs_and_ends_in_order() {
+    let origin = Origin::start();
+    let folder = folder(&origin);
+    let mut process = Process::start(folder.path());
+    assert_eq!(live(&process).await, "file");
+    let address = process.address();
+    let running = tokio::spawn(async move { Connection::h1(address).await.get("/hold/term").await });
+    let mut idle = Connection::h1(address).await;
+    assert_eq!(idle.get("/echo").await.status, 200);
+    origin.wait_for("/hold/term", 1).await;
+    process.signal(Signal::TERM);
+    eventually("the listener to close", async || {
+        tokio::net::TcpStream::connect(address)
+            .await
+            .is_err()
+            .then_some(())
+    })
+    .await;
+    origin.release("term");
+    let reply = running.await.unwrap();
+    assert_eq!((reply.status, reply.text().as_str()), (200, "released"));
+    let status = process.ended().await;
+    assert!(status.success(), "{status}: {}", process.log());
+    assert!(process.log().contains("stopped"), "{}", process.log());
+}
+
+#[tokio::test]
+async fn two_gateways_do_not_share_a_data_folder() {
+    let origin = Origin::start();
+    let folder = folder(&origin);
+    let _first = Process::start(folder.path());
+    let told = Process::try_start(folder.path()).err().unwrap();
+    assert!(told.contains("in use"), "{told}");
+}
+
+#[tokio::test]
+async fn a_start_from_the_cache_compiles_nothing() {
+    let origin = Origin::start();
+    let folder = folder(&origin);
+    for expected in [1, 0] {
+        let process = Process::start(folder.path());
+        assert_eq!(live(&process).await, "file");
+        let metrics = get(process.admin, "/metrics").await.text();
+        assert!(
+            metrics.contains(&format!("edgeward_modules_compiled_total {expected}")),
+            "{metrics}"
+        );
+        let plugins = process.admin_get("/v1/plugins").await;
+        assert_eq!(plugins[0]["report"]["from-cache"], expected == 0, "{plugins}");
+        process.kill();
+    }
+}
+
+#[tokio::test]
+async fn the_log_is_json_with_the_facts_of_each_exchange() {
+    let origin = Origin::start();
+    let folder = folder(&origin);
+    let process = Process::start(folder.path());
+    get(process.address(), "/logged/path").await;
+    let line = eventually("the line of the access log", async || {
+        process
+            .log()
+            .lines()
+            .find(|line| line.contains("/logged/path"))
+            .map(str::to_owned)
+    })
+    .await;
+    let line: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    let text = line.to_string();
+    for part in ["\"status\":200", "\"route\":\"all\"", "request_id", "elapsed_ms"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
