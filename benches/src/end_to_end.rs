@@ -21,7 +21,11 @@ const CLIENTS: usize = 16;
 const REQUESTS: usize = 500;
 
 pub(crate) fn run() -> Result<()> {
-    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("load").enable_all().build()?;
+    let tokio = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("load")
+        .enable_all()
+        .build()?;
     tokio.block_on(async {
         let origin = origin().await?;
         let runtime = Runtime::new(RuntimeOptions { instances: 1000, ..RuntimeOptions::default() })?;
@@ -77,7 +81,8 @@ async fn drive(address: SocketAddr, path: &str) -> Result<()> {
             tokio::spawn(async move {
                 let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
-                let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+                let (mut sender, connection) =
+                    hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
                 tokio::spawn(connection);
                 for _ in 0..REQUESTS {
                     let mut request = Request::get(&*uri).header("host", "bench.example.com");

@@ -22,18 +22,31 @@ pub(crate) fn guest(name: &str) -> Result<Vec<u8>> {
 }
 
 /// Loads a guest with settings written as JSON.
-pub(crate) async fn load(runtime: &Runtime, guest_name: &str, name: &str, settings: serde_json::Value) -> Result<Arc<PluginVersion>> {
+pub(crate) async fn load(
+    runtime: &Runtime,
+    guest_name: &str,
+    name: &str,
+    settings: serde_json::Value,
+) -> Result<Arc<PluginVersion>> {
     let mut settings = settings;
     settings["module"] = "bench.wasm".into();
     let settings: Plugin = serde_json::from_value(settings)?;
-    let spec = VersionSpec { name: name.to_owned(), version: 0, settings, base_dir: PathBuf::from(".") };
+    let spec = VersionSpec {
+        name: name.to_owned(),
+        version: 0,
+        settings,
+        base_dir: PathBuf::from("."),
+    };
     Ok(runtime.load(&guest(guest_name)?, spec).await?)
 }
 
 fn exchange(headers: usize) -> Result<Exchange> {
     let mut map = HeaderMap::new();
     for index in 0..headers {
-        map.insert(HeaderName::try_from(format!("x-header-{index}"))?, HeaderValue::from_static("some usual value"));
+        map.insert(
+            HeaderName::try_from(format!("x-header-{index}"))?,
+            HeaderValue::from_static("some usual value"),
+        );
     }
     let address = ([127, 0, 0, 1], 40_000).into();
     let head = RequestHead {
@@ -47,24 +60,47 @@ fn exchange(headers: usize) -> Result<Exchange> {
     };
     Ok(Exchange::new(
         "00000000-0000-4000-8000-000000000000".to_owned(),
-        Arc::new(RouteInfo { name: "bench".to_owned(), pattern: "/v1/things/{id}".to_owned() }),
+        Arc::new(RouteInfo {
+            name: "bench".to_owned(),
+            pattern: "/v1/things/{id}".to_owned(),
+        }),
         Params::default(),
-        Arc::new(Peer { address, tls_version: None, sni: None, client_certificate: None }),
+        Arc::new(Peer {
+            address,
+            tls_version: None,
+            sni: None,
+            client_certificate: None,
+        }),
         address.ip(),
         head,
     ))
 }
 
 pub(crate) fn run() -> Result<()> {
-    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let tokio = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     tokio.block_on(async {
-        let runtime = Runtime::new(RuntimeOptions { instances: 100, ..RuntimeOptions::default() })?;
+        let runtime = Runtime::new(RuntimeOptions {
+            instances: 100,
+            ..RuntimeOptions::default()
+        })?;
         let fresh = load(&runtime, "read-headers", "fresh", serde_json::json!({})).await?;
-        let reused = load(&runtime, "read-headers", "reused", serde_json::json!({"isolation": {"reuse": {"requests": 1_000_000}}})).await?;
+        let reused = load(
+            &runtime,
+            "read-headers",
+            "reused",
+            serde_json::json!({"isolation": {"reuse": {"requests": 1_000_000}}}),
+        )
+        .await?;
         let report_of = fresh.report();
         println!(
             "load: {} KB component, init {:.1} ms, snapshot {:.1} ms, compile {:.1} ms, total {:.1} ms",
-            report_of.component_bytes / 1000, report_of.init_ms, report_of.snapshot_ms, report_of.compile_ms, report_of.total_ms
+            report_of.component_bytes / 1000,
+            report_of.init_ms,
+            report_of.snapshot_ms,
+            report_of.compile_ms,
+            report_of.total_ms
         );
         for (label, version) in [("fresh instance", &fresh), ("reused instance", &reused)] {
             for headers in [0, 12, 60] {
@@ -77,7 +113,11 @@ pub(crate) fn run() -> Result<()> {
                     }
                     rounds.push((thread_cpu() - start) as f64 / CALLS as f64 / 1000.0);
                 }
-                report(&format!("hook: {label}, bulk read of {headers} headers, one set"), &rounds, "us");
+                report(
+                    &format!("hook: {label}, bulk read of {headers} headers, one set"),
+                    &rounds,
+                    "us",
+                );
             }
         }
         Ok(())

@@ -14,10 +14,16 @@ pub(crate) fn threads_cpu(prefix: &str) -> Result<u64> {
     for entry in std::fs::read_dir("/proc/self/task")? {
         let path = entry?.path();
         // threads may end while we look
-        let Ok(name) = std::fs::read_to_string(path.join("comm")) else { continue };
+        let Ok(name) = std::fs::read_to_string(path.join("comm")) else {
+            continue;
+        };
         if name.starts_with(prefix) {
             let account = std::fs::read_to_string(path.join("schedstat"))?;
-            total += account.split(' ').next().context("schedstat is empty")?.parse::<u64>()?;
+            total += account
+                .split(' ')
+                .next()
+                .context("schedstat is empty")?
+                .parse::<u64>()?;
         }
     }
     Ok(total)
@@ -33,5 +39,8 @@ pub(crate) fn median(mut rounds: Vec<f64>) -> f64 {
 pub(crate) fn report(name: &str, rounds: &[f64], unit: &str) {
     let low = rounds.iter().copied().fold(f64::INFINITY, f64::min);
     let high = rounds.iter().copied().fold(0.0, f64::max);
-    println!("{name:<58} {:>10.2} {unit:<3} ({low:.2} to {high:.2})", median(rounds.to_vec()));
+    println!(
+        "{name:<58} {:>10.2} {unit:<3} ({low:.2} to {high:.2})",
+        median(rounds.to_vec())
+    );
 }

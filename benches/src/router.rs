@@ -28,13 +28,20 @@ pub(crate) fn run() -> Result<()> {
         let targets: Vec<_> = (0..64)
             .map(|step| {
                 let index = step * (count / 64).max(1) % count;
-                (format!("api{}.example.com", index % 50), format!("/v1/things{index}/42/parts"))
+                (
+                    format!("api{}.example.com", index % 50),
+                    format!("/v1/things{index}/42/parts"),
+                )
             })
             .collect();
         let rounds: Vec<_> = (0..7)
             .map(|_| {
                 let start = thread_cpu();
-                for (host, path) in targets.iter().cycle().take(usize::try_from(LOOKUPS).unwrap_or(usize::MAX)) {
+                for (host, path) in targets
+                    .iter()
+                    .cycle()
+                    .take(usize::try_from(LOOKUPS).unwrap_or(usize::MAX))
+                {
                     black_box(router.find(Some(host), path, &Method::GET, &headers));
                 }
                 (thread_cpu() - start) as f64 / LOOKUPS as f64

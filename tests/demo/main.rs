@@ -140,7 +140,7 @@ fn configuration(origin: &Origin, issuer: &Issuer) -> String {
         "plugins": {
             "waf": {"module": guest("waf-rules")},
             "login": {"module": guest("jwt-authorizer"), "config": {
-                "issuer": "https://id.demo", "audience": "pets", "keys": [{"jwks": issuer.jwks()}],
+                "issuer": "https://id.demo", "audience": "pets", "keys": [{"jwks": {"inline": issuer.jwks()}}],
             }},
             "identity": {"module": guest("headers"), "config": stamping("one")},
             "shape": {"module": guest("json-transform"), "config": {
@@ -279,10 +279,10 @@ async fn swap(gateway: &Process, plain: SocketAddr, folder: &Path, issuer: &Issu
         .collect();
     until(&seen, REQUESTS).await;
 
-    // a module with other bytes is another module: it goes the whole way of upload, init, snapshot and compilation
+    // a custom section more: a module with other bytes is another module; it goes the whole way of upload, init, snapshot and compilation
     let module = folder.join("headers-2.wasm");
     let mut component = guest_bytes("headers");
-    component.extend_from_slice(b"\x00\x0d\x07releasetwo-02");
+    component.extend_from_slice(b"\x00\x0e\x07releasetwo-02");
     std::fs::write(&module, component).unwrap();
     std::fs::write(folder.join("two.json"), stamping("two").to_string()).unwrap();
     let (took, version) = command(

@@ -155,7 +155,7 @@ async fn stores_are_shared_bounded_and_expire() {
     let origin = Origin::start();
     let gateway = gateway(
         &origin,
-        json!({"grants": {"kv": {"shop": {"max-bytes": "64KiB"}}}}),
+        json!({"grants": {"metrics": true, "kv": {"shop": {"max-bytes": "64KiB"}}}}),
     )
     .await;
     assert_eq!(ok(&gateway, "kv-get shop a").await, Value::Null);
@@ -241,7 +241,7 @@ async fn outgoing_requests_go_where_the_grant_says() {
 #[tokio::test]
 async fn what_was_not_granted_is_refused_and_counted() {
     let origin = Origin::start();
-    let gateway = gateway(&origin, json!({})).await;
+    let gateway = gateway(&origin, json!({"grants": {"metrics": true}})).await;
     let report = gateway.plugin("sink").report().ungranted.clone();
     for name in ["kv", "http", "secret"] {
         assert!(report.iter().any(|ungranted| ungranted == name), "{report:?}");

@@ -68,6 +68,7 @@ fn copied(folder: &Path) -> tempfile::TempDir {
 }
 
 /// Runs all cases of one example.
+#[expect(clippy::print_stdout, reason = "what is skipped is said")]
 async fn run(name: &str) {
     let folder = workspace().join("examples").join(name);
     let origin = Origin::start();

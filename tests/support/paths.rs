@@ -53,7 +53,11 @@ pub fn edgeward() -> PathBuf {
     // the demonstration is <target>/<profile>/demo, the suite <target>/<profile>/deps/suite-<hash>
     let exe = std::env::current_exe().unwrap();
     let folder = exe.parent().unwrap();
-    let profile = if folder.ends_with("deps") { folder.parent().unwrap() } else { folder };
+    let profile = if folder.ends_with("deps") {
+        folder.parent().unwrap()
+    } else {
+        folder
+    };
     let path = profile.join("edgeward");
     assert!(
         path.exists(),

@@ -100,7 +100,13 @@ pub struct Reject {
 impl Reject {
     /// A reject with the reason's own status.
     pub fn new(code: RejectCode, detail: impl Into<String>) -> Self {
-        Self { code, status: code.status(), detail: detail.into(), headers: Vec::new(), cause: None }
+        Self {
+            code,
+            status: code.status(),
+            detail: detail.into(),
+            headers: Vec::new(),
+            cause: None,
+        }
     }
 
     /// The same with a cause for the log.
@@ -129,7 +135,12 @@ pub fn markdown() -> String {
     );
     for code in RejectCode::ALL {
         let origin = format!("{:?}", code.origin()).to_lowercase();
-        text += &format!("| `{}` | {} | {origin} | {} |\n", code.name(), code.status(), code.meaning());
+        text += &format!(
+            "| `{}` | {} | {origin} | {} |\n",
+            code.name(),
+            code.status(),
+            code.meaning()
+        );
     }
     text
 }
@@ -144,6 +155,10 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), RejectCode::ALL.len());
-        assert!(RejectCode::ALL.iter().all(|code| (400..600).contains(&code.status())));
+        assert!(
+            RejectCode::ALL
+                .iter()
+                .all(|code| (400..600).contains(&code.status()))
+        );
     }
 }

@@ -21,7 +21,10 @@ pub(crate) struct Admitted<'r> {
 
 /// Checks a request head.
 pub(crate) fn check<'r>(limits: &Limits, head: &'r Parts) -> Result<Admitted<'r>, Reject> {
-    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let target = head
+        .uri
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
     if target as u64 > limits.uri.0 {
         return Err(Reject::new(
             RejectCode::UriTooLong,
@@ -36,12 +39,23 @@ pub(crate) fn check<'r>(limits: &Limits, head: &'r Parts) -> Result<Admitted<'r>
         ));
     }
     // `: ` and CRLF of every line count as they do on the wire
-    let size = target + head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
+    let size = target
+        + head
+            .headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 4)
+            .sum::<usize>();
     if size as u64 > limits.head.0 {
-        return Err(Reject::new(RejectCode::HeadTooLarge, format!("request head of {size} bytes exceeds {}", limits.head)));
+        return Err(Reject::new(
+            RejectCode::HeadTooLarge,
+            format!("request head of {size} bytes exceeds {}", limits.head),
+        ));
     }
     if head.method == Method::CONNECT {
-        return Err(Reject::new(RejectCode::BadRequest, "method CONNECT is not served"));
+        return Err(Reject::new(
+            RejectCode::BadRequest,
+            "method CONNECT is not served",
+        ));
     }
     let authority = authority(head)?;
     let path = normalize_path(head.uri.path())
@@ -101,7 +115,10 @@ mod tests {
     #[test]
     fn usual_requests_pass_in_normal_form() {
         let request = Request::get("/a/../b/%7euser?q=1").header("host", "example.com:8080");
-        assert_eq!(check_request(request).unwrap(), ("example.com:8080".to_owned(), "/b/~user".to_owned()));
+        assert_eq!(
+            check_request(request).unwrap(),
+            ("example.com:8080".to_owned(), "/b/~user".to_owned())
+        );
     }
 
     #[test]
@@ -114,7 +131,10 @@ mod tests {
     fn requests_without_one_clear_host_are_refused() {
         for (request, part) in [
             (Request::get("/"), "no Host"),
-            (Request::get("/").header("host", "a").header("host", "b"), "more than one"),
+            (
+                Request::get("/").header("host", "a").header("host", "b"),
+                "more than one",
+            ),
             (Request::get("/").header("host", ""), "empty Host"),
             (Request::get("/").header("host", "user@a"), "not a host"),
             (Request::get("/").header("host", "a b"), "not a host"),
@@ -129,13 +149,23 @@ mod tests {
     #[test]
     fn heads_above_the_limits_are_refused_with_the_limit() {
         let long = format!("/{}", "a".repeat(9000));
-        assert!(check_request(Request::get(long).header("host", "a")).unwrap_err().contains("exceeds 8KiB"));
+        assert!(
+            check_request(Request::get(long).header("host", "a"))
+                .unwrap_err()
+                .contains("exceeds 8KiB")
+        );
         let mut request = Request::get("/").header("host", "a");
         for index in 0..101 {
             request = request.header(format!("x-{index}"), "v");
         }
-        assert!(check_request(request).unwrap_err().contains("102 header fields exceed 100"));
-        let request = Request::get("/").header("host", "a").header("x", "v".repeat(70_000));
+        assert!(
+            check_request(request)
+                .unwrap_err()
+                .contains("102 header fields exceed 100")
+        );
+        let request = Request::get("/")
+            .header("host", "a")
+            .header("x", "v".repeat(70_000));
         assert!(check_request(request).unwrap_err().contains("exceeds 64KiB"));
     }
 }

@@ -65,7 +65,11 @@ impl Drop for Finish {
         let stats = route.map_or(&self.worker.shared.unrouted, |route| &route.stats);
         stats.record(self.status, duration, request_bytes, self.response_bytes);
         if self.snapshot.log_access {
-            self.log(route.map_or("", |route| &route.info.name), duration, request_bytes);
+            self.log(
+                route.map_or("", |route| &route.info.name),
+                duration,
+                request_bytes,
+            );
         }
         if let Some(chain) = self.chain.take() {
             let outcome = Outcome {
@@ -80,7 +84,9 @@ impl Drop for Finish {
             };
             // one task per finished exchange, and exchanges are bounded by connections and streams
             if chain.observes() && tokio::runtime::Handle::try_current().is_ok() {
-                self.worker.background.spawn(async move { chain.observe(&outcome).await });
+                self.worker
+                    .background
+                    .spawn(async move { chain.observe(&outcome).await });
             }
         }
     }
@@ -131,7 +137,10 @@ impl http_body::Body for Outgoing {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
         match &frame {
             None => self.finish.complete = true,

@@ -14,7 +14,9 @@ use edgeward_core::{
 };
 use edgeward_runtime::{Exchange, RequestHead};
 use futures_util::FutureExt as _;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header, request::Parts, uri::PathAndQuery};
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode, Uri, header, request::Parts, uri::PathAndQuery,
+};
 use hyper::body::Incoming;
 
 use crate::{
@@ -61,7 +63,11 @@ pub(crate) async fn handle(
 
 fn begin(worker: Arc<Worker>, conn: Arc<ConnInfo>, request: &Request<Incoming>) -> Finish {
     conn.begin();
-    worker.shared.metrics.exchanges.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    worker
+        .shared
+        .metrics
+        .exchanges
+        .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     // the one snapshot of this exchange
     let snapshot = worker.shared.live.load_full();
     Finish {
@@ -92,15 +98,21 @@ fn begin(worker: Arc<Worker>, conn: Arc<ConnInfo>, request: &Request<Incoming>) 
 /// method, and HTTP/2 would send what they gave. The answer to HEAD keeps the length that GET would have.
 fn without_forbidden_body(method: &Method, mut response: Response<Body>) -> Response<Body> {
     let is_head = *method == Method::HEAD;
-    let bodiless = matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let bodiless = matches!(
+        response.status(),
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+    );
     if !(is_head || bodiless) || http_body::Body::is_end_stream(response.body()) {
         return response;
     }
-    if is_head && !bodiless
+    if is_head
+        && !bodiless
         && let Some(length) = http_body::Body::size_hint(response.body()).exact()
         && !response.headers().contains_key(header::CONTENT_LENGTH)
     {
-        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     *response.body_mut() = Body::default();
     response
@@ -117,12 +129,23 @@ async fn steps(finish: &mut Finish, request: Request<Incoming>) -> Result<Respon
     finish.host.clone_from(&authority);
     finish.path.clone_from(&path);
     // 2. route
-    let (index, params) = match snapshot.router.find(Some(&authority), &path, &head.method, &head.headers) {
+    let (index, params) = match snapshot
+        .router
+        .find(Some(&authority), &path, &head.method, &head.headers)
+    {
         Match::Found(index, params) => (index, params),
         Match::MethodNotAllowed(allowed) => return Err(method_not_allowed(&head.method, &allowed)),
-        Match::NotFound => return Err(Reject::new(RejectCode::RouteNotFound, format!("no route for {path}"))),
+        Match::NotFound => {
+            return Err(Reject::new(
+                RejectCode::RouteNotFound,
+                format!("no route for {path}"),
+            ));
+        }
     };
-    let route = snapshot.routes.get(index).ok_or_else(|| Reject::new(RejectCode::Internal, "route table out of step"))?;
+    let route = snapshot
+        .routes
+        .get(index)
+        .ok_or_else(|| Reject::new(RejectCode::Internal, "route table out of step"))?;
     finish.route = Some(index);
     // 3. limits of the body
     let body = admit_body(finish, route, &head, incoming)?;
@@ -136,7 +159,11 @@ async fn steps(finish: &mut Finish, request: Request<Incoming>) -> Result<Respon
         authority,
         version: head.version,
         path,
-        query: head.uri.query().filter(|query| !query.is_empty()).map(str::to_owned),
+        query: head
+            .uri
+            .query()
+            .filter(|query| !query.is_empty())
+            .map(str::to_owned),
         method: head.method,
         headers: head.headers,
     };
@@ -157,9 +184,15 @@ async fn steps(finish: &mut Finish, request: Request<Incoming>) -> Result<Respon
 fn admit_body(finish: &Finish, route: &Route, head: &Parts, incoming: Incoming) -> Result<Body, Reject> {
     let limit = route.body_limit;
     let too_large = |size: u64| {
-        Err(Reject::new(RejectCode::RequestTooLarge, format!("request body of {size} bytes exceeds {limit}")))
+        Err(Reject::new(
+            RejectCode::RequestTooLarge,
+            format!("request body of {size} bytes exceeds {limit}"),
+        ))
     };
-    if let Some(size) = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
+    if let Some(size) = head
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse().ok())
         && size > limit
     {
         return too_large(size);
@@ -220,13 +253,20 @@ async fn before(
     chain.request(body).await
 }
 
-async fn target(finish: &mut Finish, route: &Route, head: RequestHead, body: Body) -> Result<Response<Body>, Reject> {
+async fn target(
+    finish: &mut Finish,
+    route: &Route,
+    head: RequestHead,
+    body: Body,
+) -> Result<Response<Body>, Reject> {
     let group = match &route.target {
         Target::Fixed(fixed) => return Ok(fixed.response()),
         Target::Upstream(group) => group,
     };
     let request = outgoing(head, body)?;
-    let options = SendOptions { timeout: route.timeout };
+    let options = SendOptions {
+        timeout: route.timeout,
+    };
     let worker = Arc::clone(&finish.worker);
     match upstream::send(&worker.pools, group, request, options).await {
         Ok(sent) => {
@@ -253,18 +293,27 @@ async fn target(finish: &mut Finish, route: &Route, head: RequestHead, body: Bod
 
 fn count_retries(worker: &Worker, attempts: u8) {
     if attempts > 1 {
-        worker.shared.metrics.upstream_retries.fetch_add(u64::from(attempts - 1), std::sync::atomic::Ordering::Relaxed);
+        worker
+            .shared
+            .metrics
+            .upstream_retries
+            .fetch_add(u64::from(attempts - 1), std::sync::atomic::Ordering::Relaxed);
     }
 }
 
 /// The request as it goes upstream, in absolute form; `upstream` makes of it what the protocol wants.
 fn outgoing(head: RequestHead, body: Body) -> Result<Request<Body>, Reject> {
-    let internal = |error: &dyn std::fmt::Display| Reject::new(RejectCode::Internal, "the request could not be forwarded").because(error);
+    let internal = |error: &dyn std::fmt::Display| {
+        Reject::new(RejectCode::Internal, "the request could not be forwarded").because(error)
+    };
     let target = match &head.query {
         Some(query) => PathAndQuery::from_maybe_shared(bytes::Bytes::from(format!("{}?{query}", head.path))),
         None => PathAndQuery::from_maybe_shared(bytes::Bytes::from(head.path)),
     };
-    let uri = Uri::builder().path_and_query(target.map_err(|error| internal(&error))?).build().map_err(|error| internal(&error))?;
+    let uri = Uri::builder()
+        .path_and_query(target.map_err(|error| internal(&error))?)
+        .build()
+        .map_err(|error| internal(&error))?;
     let mut request = Request::new(body);
     *request.uri_mut() = uri;
     *request.method_mut() = head.method;
@@ -278,7 +327,10 @@ fn outgoing(head: RequestHead, body: Body) -> Result<Request<Body>, Reject> {
 
 fn method_not_allowed(method: &Method, allowed: &[Method]) -> Reject {
     let list = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
-    let mut reject = Reject::new(RejectCode::MethodNotAllowed, format!("{method} is not served here"));
+    let mut reject = Reject::new(
+        RejectCode::MethodNotAllowed,
+        format!("{method} is not served here"),
+    );
     if let Ok(value) = HeaderValue::from_str(&list) {
         reject.headers.push((header::ALLOW, value));
     }
@@ -289,10 +341,19 @@ fn upstream_reject(error: &UpstreamError) -> Reject {
     let (code, detail) = match &error.kind {
         UpstreamErrorKind::RequestBody(body) => return pipeline::body_reject(body),
         UpstreamErrorKind::NoEndpoint => (RejectCode::NoHealthyUpstream, "the upstream has no endpoint"),
-        UpstreamErrorKind::Connect | UpstreamErrorKind::Tls => (RejectCode::UpstreamConnect, "no connection to the upstream"),
-        UpstreamErrorKind::ConnectTimeout => (RejectCode::UpstreamConnectTimeout, "connecting to the upstream took too long"),
-        UpstreamErrorKind::ResponseTimeout => (RejectCode::UpstreamTimeout, "the upstream did not answer in time"),
-        UpstreamErrorKind::Reset | UpstreamErrorKind::Protocol => (RejectCode::UpstreamFailure, "the upstream broke off the exchange"),
+        UpstreamErrorKind::Connect | UpstreamErrorKind::Tls => {
+            (RejectCode::UpstreamConnect, "no connection to the upstream")
+        }
+        UpstreamErrorKind::ConnectTimeout => (
+            RejectCode::UpstreamConnectTimeout,
+            "connecting to the upstream took too long",
+        ),
+        UpstreamErrorKind::ResponseTimeout => {
+            (RejectCode::UpstreamTimeout, "the upstream did not answer in time")
+        }
+        UpstreamErrorKind::Reset | UpstreamErrorKind::Protocol => {
+            (RejectCode::UpstreamFailure, "the upstream broke off the exchange")
+        }
     };
     Reject::new(code, detail).because(error)
 }

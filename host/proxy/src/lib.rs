@@ -139,14 +139,22 @@ struct HealthThread {
 
 impl HealthThread {
     fn start() -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
-        let thread = std::thread::Builder::new().name("upstream-health".to_owned()).spawn(move || {
-            // ends when the sender is dropped, too
-            let _ended = runtime.block_on(stopped);
-        })?;
-        Ok(Self { handle, stop: Some(stop), thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("upstream-health".to_owned())
+            .spawn(move || {
+                // ends when the sender is dropped, too
+                let _ended = runtime.block_on(stopped);
+            })?;
+        Ok(Self {
+            handle,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
     }
 }
 
@@ -180,7 +188,9 @@ impl Proxy {
             unrouted: RouteStats::default(),
             listeners: Mutex::default(),
         });
-        let workers = (0..count).map(|index| worker::start(&shared, index)).collect::<Result<Vec<_>, _>>()?;
+        let workers = (0..count)
+            .map(|index| worker::start(&shared, index))
+            .collect::<Result<Vec<_>, _>>()?;
         let proxy = Self {
             shared,
             workers: Mutex::new(workers),
@@ -211,7 +221,10 @@ impl Proxy {
         open.retain(|listener| !gone.iter().any(|gone| Arc::ptr_eq(gone, listener)));
         for listener in open.iter() {
             let current = listener.spec.load();
-            if let Some(spec) = wanted.iter().find(|spec| spec.name == current.name && spec.address == current.address) {
+            if let Some(spec) = wanted
+                .iter()
+                .find(|spec| spec.name == current.name && spec.address == current.address)
+            {
                 listener.spec.store(Arc::clone(spec));
             }
         }
@@ -226,7 +239,11 @@ impl Proxy {
         let limits = self.shared.live.load().limits.clone();
         let mut bound = Vec::new();
         for spec in specs {
-            let failed = |source| StartError::Listen { name: spec.name.clone(), address: spec.address, source };
+            let failed = |source| StartError::Listen {
+                name: spec.name.clone(),
+                address: spec.address,
+                source,
+            };
             bound.push(listen::bind(spec, workers.len(), &limits).map_err(failed)?);
         }
         for (listener, sockets) in bound {
@@ -245,14 +262,26 @@ impl Proxy {
     fn watch_upstreams(&self, background: &mut Vec<Background>) {
         let live = self.shared.live.load_full();
         let Some(health) = &self.health else { return };
-        background.retain(|running| live.upstreams().values().any(|group| Arc::ptr_eq(group, &running.group)));
+        background.retain(|running| {
+            live.upstreams()
+                .values()
+                .any(|group| Arc::ptr_eq(group, &running.group))
+        });
         for group in live.upstreams().values() {
-            if background.iter().any(|running| Arc::ptr_eq(group, &running.group)) {
+            if background
+                .iter()
+                .any(|running| Arc::ptr_eq(group, &running.group))
+            {
                 continue;
             }
             let stop = CancellationToken::new();
-            health.handle.spawn(Arc::clone(group).run_background(stop.clone()));
-            background.push(Background { group: Arc::clone(group), stop });
+            health
+                .handle
+                .spawn(Arc::clone(group).run_background(stop.clone()));
+            background.push(Background {
+                group: Arc::clone(group),
+                stop,
+            });
         }
     }
 
@@ -266,7 +295,10 @@ impl Proxy {
     #[must_use]
     pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
         let listeners = self.shared.listeners.lock();
-        listeners.iter().map(|listener| (listener.spec.load().name.clone(), listener.bound)).collect()
+        listeners
+            .iter()
+            .map(|listener| (listener.spec.load().name.clone(), listener.bound))
+            .collect()
     }
 
     /// Appends the data plane's metrics in the Prometheus text format.
@@ -281,10 +313,17 @@ impl Proxy {
         self.shared.metrics.write(out);
         for (name, group) in live.upstreams() {
             for endpoint in group.status() {
-                let labels = format!("upstream=\"{}\",endpoint=\"{}\"", escape(name), escape(&endpoint.address));
+                let labels = format!(
+                    "upstream=\"{}\",endpoint=\"{}\"",
+                    escape(name),
+                    escape(&endpoint.address)
+                );
                 let up = u8::from(endpoint.healthy && !endpoint.ejected);
                 line(out, format_args!("edgeward_upstream_up{{{labels}}} {up}"));
-                line(out, format_args!("edgeward_upstream_in_flight{{{labels}}} {}", endpoint.in_flight));
+                line(
+                    out,
+                    format_args!("edgeward_upstream_in_flight{{{labels}}} {}", endpoint.in_flight),
+                );
             }
         }
     }

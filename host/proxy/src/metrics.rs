@@ -39,7 +39,8 @@ impl RouteStats {
         if let Some(count) = self.statuses.get(usize::from(status / 100)) {
             count.fetch_add(1, Relaxed);
         }
-        self.micros.fetch_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX), Relaxed);
+        self.micros
+            .fetch_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX), Relaxed);
         let ms = duration.as_millis();
         if let Some(at) = BUCKETS_MS.iter().position(|bound| ms <= u128::from(*bound)) {
             self.buckets[at].fetch_add(1, Relaxed);
@@ -55,22 +56,55 @@ impl RouteStats {
             let count = count.load(Relaxed);
             total += count;
             if count > 0 {
-                let class = if class == 0 { "gone".to_owned() } else { format!("{class}xx") };
-                line(&mut out.requests, format_args!("edgeward_requests_total{{route=\"{route}\",status=\"{class}\"}} {count}"));
+                let class = if class == 0 {
+                    "gone".to_owned()
+                } else {
+                    format!("{class}xx")
+                };
+                line(
+                    &mut out.requests,
+                    format_args!("edgeward_requests_total{{route=\"{route}\",status=\"{class}\"}} {count}"),
+                );
             }
         }
         let mut below = 0;
         for (bound, count) in BUCKETS_MS.iter().zip(&self.buckets) {
             below += count.load(Relaxed);
             let seconds = Duration::from_millis(*bound).as_secs_f64();
-            line(&mut out.durations, format_args!("edgeward_request_duration_seconds_bucket{{route=\"{route}\",le=\"{seconds}\"}} {below}"));
+            line(
+                &mut out.durations,
+                format_args!(
+                    "edgeward_request_duration_seconds_bucket{{route=\"{route}\",le=\"{seconds}\"}} {below}"
+                ),
+            );
         }
         let seconds = Duration::from_micros(self.micros.load(Relaxed)).as_secs_f64();
-        line(&mut out.durations, format_args!("edgeward_request_duration_seconds_bucket{{route=\"{route}\",le=\"+Inf\"}} {total}"));
-        line(&mut out.durations, format_args!("edgeward_request_duration_seconds_sum{{route=\"{route}\"}} {seconds}"));
-        line(&mut out.durations, format_args!("edgeward_request_duration_seconds_count{{route=\"{route}\"}} {total}"));
-        line(&mut out.bytes, format_args!("edgeward_request_bytes_total{{route=\"{route}\"}} {}", self.request_bytes.load(Relaxed)));
-        line(&mut out.bytes, format_args!("edgeward_response_bytes_total{{route=\"{route}\"}} {}", self.response_bytes.load(Relaxed)));
+        line(
+            &mut out.durations,
+            format_args!("edgeward_request_duration_seconds_bucket{{route=\"{route}\",le=\"+Inf\"}} {total}"),
+        );
+        line(
+            &mut out.durations,
+            format_args!("edgeward_request_duration_seconds_sum{{route=\"{route}\"}} {seconds}"),
+        );
+        line(
+            &mut out.durations,
+            format_args!("edgeward_request_duration_seconds_count{{route=\"{route}\"}} {total}"),
+        );
+        line(
+            &mut out.bytes,
+            format_args!(
+                "edgeward_request_bytes_total{{route=\"{route}\"}} {}",
+                self.request_bytes.load(Relaxed)
+            ),
+        );
+        line(
+            &mut out.bytes,
+            format_args!(
+                "edgeward_response_bytes_total{{route=\"{route}\"}} {}",
+                self.response_bytes.load(Relaxed)
+            ),
+        );
     }
 }
 
@@ -92,15 +126,29 @@ impl Metrics {
         for code in RejectCode::ALL {
             let count = self.rejects[*code as usize].load(Relaxed);
             if count > 0 {
-                line(out, format_args!("edgeward_rejects_total{{response_type=\"{}\"}} {count}", code.name()));
+                line(
+                    out,
+                    format_args!(
+                        "edgeward_rejects_total{{response_type=\"{}\"}} {count}",
+                        code.name()
+                    ),
+                );
             }
         }
         for (name, kind, value) in [
             ("edgeward_connections", "gauge", &self.connections),
             ("edgeward_connections_total", "counter", &self.connections_total),
-            ("edgeward_tls_handshake_failures_total", "counter", &self.handshake_failures),
+            (
+                "edgeward_tls_handshake_failures_total",
+                "counter",
+                &self.handshake_failures,
+            ),
             ("edgeward_exchanges", "gauge", &self.exchanges),
-            ("edgeward_upstream_retries_total", "counter", &self.upstream_retries),
+            (
+                "edgeward_upstream_retries_total",
+                "counter",
+                &self.upstream_retries,
+            ),
             ("edgeward_snapshots_published_total", "counter", &self.publishes),
         ] {
             line(out, format_args!("# TYPE {name} {kind}"));
@@ -127,5 +175,7 @@ pub(crate) fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
 
 /// A label value (Prometheus text format).
 pub(crate) fn escape(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
 }

@@ -12,8 +12,8 @@ use edgeward_core::{
     reject::{Reject, RejectCode},
 };
 use edgeward_runtime::{
-    Answer, BodyAction, BodyMode, BodyState, ContextValue, Decision, Exchange, ExchangeSlot, FailureKind, HeadAction,
-    Outcome, PluginFailure, PluginVersion, RequestHead, ResponseHead, Session,
+    Answer, BodyAction, BodyMode, BodyState, ContextValue, Decision, Exchange, ExchangeSlot, FailureKind,
+    HeadAction, Outcome, PluginFailure, PluginVersion, RequestHead, ResponseHead, Session,
 };
 use futures_util::stream;
 use http::{HeaderMap, Response};
@@ -84,7 +84,10 @@ impl Way {
             Self::Request => (RejectCode::RequestTooLarge, "request"),
             Self::Response => (RejectCode::ResponseTooLarge, "response"),
         };
-        Reject::new(code, format!("{what} body exceeds the {limit} bytes that a plugin of the route takes"))
+        Reject::new(
+            code,
+            format!("{what} body exceeds the {limit} bytes that a plugin of the route takes"),
+        )
     }
 }
 
@@ -92,9 +95,19 @@ impl SharedChain {
     pub(crate) fn new(versions: &[Arc<PluginVersion>], phases: Phases, exchange: Exchange) -> Self {
         let links = versions
             .iter()
-            .map(|version| Link { session: Session::new(version), skipped: false, holds: false })
+            .map(|version| Link {
+                session: Session::new(version),
+                skipped: false,
+                holds: false,
+            })
             .collect();
-        Self { chain: Arc::new(Mutex::new(Chain { exchange: Some(Box::new(exchange)), links })), phases }
+        Self {
+            chain: Arc::new(Mutex::new(Chain {
+                exchange: Some(Box::new(exchange)),
+                links,
+            })),
+            phases,
+        }
     }
 
     async fn lock(&self) -> MutexGuard<'_, Chain> {
@@ -148,7 +161,11 @@ impl SharedChain {
         let needs_later = self.keeps_request();
         let exchange = chain.exchange()?;
         exchange.request_sent = true;
-        let mut head = if needs_later { copy(&exchange.request) } else { take(&mut exchange.request) };
+        let mut head = if needs_later {
+            copy(&exchange.request)
+        } else {
+            take(&mut exchange.request)
+        };
         if changed {
             crate::finish::framing_removed(&mut head.headers);
         }
@@ -157,13 +174,23 @@ impl SharedChain {
 
     /// True when a later phase may still look at the request.
     fn keeps_request(&self) -> bool {
-        [Phase::RequestBody, Phase::ResponseHead, Phase::ResponseBody, Phase::GatewayError, Phase::Observe]
-            .iter()
-            .any(|phase| self.phases.has(*phase))
+        [
+            Phase::RequestBody,
+            Phase::ResponseHead,
+            Phase::ResponseBody,
+            Phase::GatewayError,
+            Phase::Observe,
+        ]
+        .iter()
+        .any(|phase| self.phases.has(*phase))
     }
 
     /// Phases after the response head came: response head, response body.
-    pub(crate) async fn response(&self, response: Response<Body>, has_body: bool) -> Result<Response<Body>, Reject> {
+    pub(crate) async fn response(
+        &self,
+        response: Response<Body>,
+        has_body: bool,
+    ) -> Result<Response<Body>, Reject> {
         if !self.phases.has(Phase::ResponseHead) && !self.phases.has(Phase::ResponseBody) {
             return Ok(response);
         }
@@ -171,7 +198,10 @@ impl SharedChain {
         let version = parts.version;
         {
             let mut chain = self.lock().await;
-            chain.exchange()?.response = Some(ResponseHead { status: parts.status, headers: parts.headers });
+            chain.exchange()?.response = Some(ResponseHead {
+                status: parts.status,
+                headers: parts.headers,
+            });
         }
         let mut answered = false;
         if self.phases.has(Phase::ResponseHead)
@@ -209,7 +239,10 @@ impl SharedChain {
 
     async fn replace_response(&self, answer: Response<Body>) -> Result<Body, Reject> {
         let (parts, body) = answer.into_parts();
-        self.lock().await.exchange()?.response = Some(ResponseHead { status: parts.status, headers: parts.headers });
+        self.lock().await.exchange()?.response = Some(ResponseHead {
+            status: parts.status,
+            headers: parts.headers,
+        });
         Ok(body)
     }
 
@@ -220,18 +253,30 @@ impl SharedChain {
         }
         let mut chain = self.lock().await;
         let Chain { exchange, links } = &mut *chain;
-        let Some(state) = exchange.as_deref_mut() else { return response };
+        let Some(state) = exchange.as_deref_mut() else {
+            return response;
+        };
         let (parts, mut body) = response.into_parts();
         let original = (parts.status, parts.headers.clone());
-        state.response = Some(ResponseHead { status: parts.status, headers: parts.headers });
+        state.response = Some(ResponseHead {
+            status: parts.status,
+            headers: parts.headers,
+        });
         for link in active(links, Phase::GatewayError).rev() {
-            match link.session.gateway_error(exchange, reject.code.name(), original.0, &reject.detail).await {
+            match link
+                .session
+                .gateway_error(exchange, reject.code.name(), original.0, &reject.detail)
+                .await
+            {
                 Ok(None) => {}
                 Ok(Some(answer)) => {
                     let (parts, bytes) = answer.into_parts();
                     body = Body::full(bytes);
                     if let Some(state) = exchange.as_deref_mut() {
-                        state.response = Some(ResponseHead { status: parts.status, headers: parts.headers });
+                        state.response = Some(ResponseHead {
+                            status: parts.status,
+                            headers: parts.headers,
+                        });
                     }
                 }
                 Err(failure) => {
@@ -241,7 +286,9 @@ impl SharedChain {
             }
         }
         let mut response = Response::new(body);
-        let head = exchange.as_deref().and_then(|exchange| exchange.response.as_ref());
+        let head = exchange
+            .as_deref()
+            .and_then(|exchange| exchange.response.as_ref());
         let (status, headers) = head.map_or(original, |head| (head.status, head.headers.clone()));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
@@ -257,7 +304,11 @@ impl SharedChain {
                 wanted = limit.max(wanted);
             }
         }
-        let collected = if wanted > 0 && !body.is_empty() { collect(body, wanted).await? } else { Collected::Unread(body) };
+        let collected = if wanted > 0 && !body.is_empty() {
+            collect(body, wanted).await?
+        } else {
+            Collected::Unread(body)
+        };
         for link in active(links, Phase::Inspect) {
             let (bytes, state): (&[u8], _) = match (&collected, link.session.interest().request_body) {
                 (Collected::Whole(bytes, _), BodyMode::Buffer { limit, reject }) => {
@@ -272,7 +323,9 @@ impl SharedChain {
                 (Collected::TooLarge(_), BodyMode::Buffer { limit, reject: true }) => {
                     return Err(Way::Request.too_large(limit));
                 }
-                (Collected::TooLarge(_), BodyMode::Buffer { reject: false, .. }) => (&[], BodyState::TooLarge),
+                (Collected::TooLarge(_), BodyMode::Buffer { reject: false, .. }) => {
+                    (&[], BodyState::TooLarge)
+                }
                 _ => (&[], BodyState::Last),
             };
             match link.session.inspect(exchange, bytes, state).await {
@@ -297,13 +350,18 @@ impl SharedChain {
         for link in active(links, Phase::Authorize) {
             match link.session.authorize(exchange).await {
                 Ok(Decision::Allow { .. }) => {}
-                Ok(Decision::Deny { status, reason, headers }) => {
+                Ok(Decision::Deny {
+                    status,
+                    reason,
+                    headers,
+                }) => {
                     let code = match status.as_u16() {
                         401 => RejectCode::Unauthorized,
                         500.. => RejectCode::AuthorizerFailure,
                         _ => RejectCode::AccessDenied,
                     };
-                    let mut reject = Reject::new(code, reason).because(format_args!("denied by plugin `{}`", link.name()));
+                    let mut reject =
+                        Reject::new(code, reason).because(format_args!("denied by plugin `{}`", link.name()));
                     reject.status = status.as_u16();
                     reject.headers = headers;
                     return Err(reject);
@@ -323,9 +381,15 @@ impl SharedChain {
     async fn heads(&self, way: Way) -> Result<Option<Response<Body>>, Reject> {
         let mut chain = self.lock().await;
         let Chain { exchange, links } = &mut *chain;
-        let phase = if way == Way::Request { Phase::RequestHead } else { Phase::ResponseHead };
+        let phase = if way == Way::Request {
+            Phase::RequestHead
+        } else {
+            Phase::ResponseHead
+        };
         for index in order(links.len(), way) {
-            let Some(link) = links.get_mut(index).filter(|link| link.takes(phase)) else { continue };
+            let Some(link) = links.get_mut(index).filter(|link| link.takes(phase)) else {
+                continue;
+            };
             let action = match way {
                 Way::Request => link.session.request_head(exchange).await,
                 Way::Response => link.session.response_head(exchange).await,
@@ -351,8 +415,14 @@ impl SharedChain {
         for index in order(count, way) {
             let (mode, holds, limit) = {
                 let chain = self.lock().await;
-                let Some(link) = chain.links.get(index).filter(|link| link.takes(way.phase())) else { continue };
-                (way.mode(link.session.version()), link.holds, link.session.version().body_limit())
+                let Some(link) = chain.links.get(index).filter(|link| link.takes(way.phase())) else {
+                    continue;
+                };
+                (
+                    way.mode(link.session.version()),
+                    link.holds,
+                    link.session.version().body_limit(),
+                )
             };
             match mode {
                 BodyMode::None => {}
@@ -372,13 +442,15 @@ impl SharedChain {
                         };
                     }
                 }
-                BodyMode::Buffer { limit, reject } => match self.buffered(way, index, body, limit, reject).await? {
-                    Step::Next((next, touched)) => {
-                        body = next;
-                        changed |= touched;
+                BodyMode::Buffer { limit, reject } => {
+                    match self.buffered(way, index, body, limit, reject).await? {
+                        Step::Next((next, touched)) => {
+                            body = next;
+                            changed |= touched;
+                        }
+                        Step::Answer(answer) => return Ok(Step::Answer(answer)),
                     }
-                    Step::Answer(answer) => return Ok(Step::Answer(answer)),
-                },
+                }
             }
         }
         Ok(Step::Next((body, changed)))
@@ -400,13 +472,21 @@ impl SharedChain {
         };
         let mut chain = self.lock().await;
         let Chain { exchange, links } = &mut *chain;
-        let Some(link) = links.get_mut(index) else { return Err(lost()) };
+        let Some(link) = links.get_mut(index) else {
+            return Err(lost());
+        };
         match link.body(way, exchange, &bytes, state).await {
             Ok(BodyAction::Proceed) => Ok(Step::Next((collected.into_body(), false))),
             // a body that passes unseen cannot be replaced: its bytes are on their way
-            Ok(BodyAction::Replace(_)) if state == BodyState::TooLarge => Ok(Step::Next((collected.into_body(), false))),
+            Ok(BodyAction::Replace(_)) if state == BodyState::TooLarge => {
+                Ok(Step::Next((collected.into_body(), false)))
+            }
             Ok(BodyAction::Replace(bytes)) => {
-                let trailers = if let Collected::Whole(_, trailers) = collected { trailers } else { None };
+                let trailers = if let Collected::Whole(_, trailers) = collected {
+                    trailers
+                } else {
+                    None
+                };
                 Ok(Step::Next((whole(bytes, trailers), true)))
             }
             Ok(BodyAction::Respond(answer)) => Ok(Step::Answer(respond_with(answer))),
@@ -419,7 +499,14 @@ impl SharedChain {
 
     /// A body whose chunks pass through one plugin. Nothing is read before it is asked for.
     fn streamed(self, way: Way, index: usize, body: Body, early: Option<Early>) -> Body {
-        let state = Streaming { chain: self, way, index, body: Some(body), trailers: None, early };
+        let state = Streaming {
+            chain: self,
+            way,
+            index,
+            body: Some(body),
+            trailers: None,
+            early,
+        };
         Body::boxed(StreamBody::new(stream::unfold(state, |mut state| async move {
             let frame = state.next().await?;
             Some((frame, state))
@@ -484,7 +571,9 @@ impl Streaming {
         let mut chain = self.chain.lock().await;
         let Chain { exchange, links } = &mut *chain;
         let aborted = |why: &str| BodyError::Aborted(Arc::from(why));
-        let Some(link) = links.get_mut(self.index) else { return Err(aborted("plugin is gone")) };
+        let Some(link) = links.get_mut(self.index) else {
+            return Err(aborted("plugin is gone"));
+        };
         if link.skipped {
             return Ok(chunk);
         }
@@ -514,7 +603,9 @@ impl Streaming {
                         link.skipped = true;
                         Ok(chunk)
                     }
-                    OnError::Closed | OnError::Respond(_) => Err(aborted("a plugin failed in the middle of the body")),
+                    OnError::Closed | OnError::Respond(_) => {
+                        Err(aborted("a plugin failed in the middle of the body"))
+                    }
                 }
             }
         }
@@ -536,7 +627,13 @@ impl Link {
         !self.skipped && self.session.interest().phases.has(phase)
     }
 
-    async fn body(&mut self, way: Way, exchange: &mut ExchangeSlot, chunk: &[u8], state: BodyState) -> Result<BodyAction, PluginFailure> {
+    async fn body(
+        &mut self,
+        way: Way,
+        exchange: &mut ExchangeSlot,
+        chunk: &[u8],
+        state: BodyState,
+    ) -> Result<BodyAction, PluginFailure> {
         match way {
             Way::Request => self.session.request_body(exchange, chunk, state).await,
             Way::Response => self.session.response_body(exchange, chunk, state).await,
@@ -544,7 +641,12 @@ impl Link {
     }
 
     /// Applies `on-error`: refuse, answer, or go on without this plugin.
-    fn failed(&mut self, phase: Phase, failure: &PluginFailure, exchange: &ExchangeSlot) -> Result<Option<Response<Body>>, Reject> {
+    fn failed(
+        &mut self,
+        phase: Phase,
+        failure: &PluginFailure,
+        exchange: &ExchangeSlot,
+    ) -> Result<Option<Response<Body>>, Reject> {
         log(failure, exchange);
         match self.session.version().on_error(phase) {
             OnError::Open => {
@@ -566,7 +668,13 @@ fn active(links: &mut [Link], phase: Phase) -> impl DoubleEndedIterator<Item = &
 
 /// Indices in pipeline order for requests, reversed for responses.
 fn order(count: usize, way: Way) -> impl Iterator<Item = usize> {
-    (0..count).map(move |index| if way == Way::Request { index } else { count - 1 - index })
+    (0..count).map(move |index| {
+        if way == Way::Request {
+            index
+        } else {
+            count - 1 - index
+        }
+    })
 }
 
 fn retype<T>(step: Step<Body>) -> Step<T> {
@@ -581,7 +689,8 @@ fn respond_with(answer: Answer) -> Response<Body> {
 }
 
 fn lost() -> Reject {
-    Reject::new(RejectCode::Internal, "the request could not be processed").because("a plugin call lost the exchange")
+    Reject::new(RejectCode::Internal, "the request could not be processed")
+        .because("a plugin call lost the exchange")
 }
 
 fn closed(phase: Phase, failure: &PluginFailure) -> Reject {
@@ -612,12 +721,24 @@ fn log(failure: &PluginFailure, exchange: &ExchangeSlot) {
 }
 
 /// Records what an inspection found and refuses if it says so.
-fn judge(link: &Link, exchange: &mut ExchangeSlot, verdict: edgeward_runtime::Verdict) -> Result<Option<Response<Body>>, Reject> {
-    let Some(state) = exchange.as_deref_mut() else { return Err(lost()) };
+fn judge(
+    link: &Link,
+    exchange: &mut ExchangeSlot,
+    verdict: edgeward_runtime::Verdict,
+) -> Result<Option<Response<Body>>, Reject> {
+    let Some(state) = exchange.as_deref_mut() else {
+        return Err(lost());
+    };
     let rules: Vec<&str> = verdict.matched.iter().map(|(id, _, _)| id.as_str()).collect();
     if !verdict.labels.is_empty() {
         let labels = ContextValue::Json(serde_json::json!(verdict.labels).to_string());
-        state.context.insert((Arc::clone(link.session.version().shared_name()), "labels".to_owned()), labels);
+        state.context.insert(
+            (
+                Arc::clone(link.session.version().shared_name()),
+                "labels".to_owned(),
+            ),
+            labels,
+        );
     }
     if !rules.is_empty() {
         tracing::info!(
@@ -685,8 +806,11 @@ async fn collect(mut body: Body, limit: u64) -> Result<Collected, Reject> {
                 bytes.extend_from_slice(&data);
                 if bytes.len() as u64 > limit {
                     let front = stream::iter([Ok(Frame::data(bytes.freeze()))]);
-                    let rest = stream::unfold(body, |mut body| async move { Some((body.frame().await?, body)) });
-                    return Ok(Collected::TooLarge(Body::boxed(StreamBody::new(stream::StreamExt::chain(front, rest)))));
+                    let rest =
+                        stream::unfold(body, |mut body| async move { Some((body.frame().await?, body)) });
+                    return Ok(Collected::TooLarge(Body::boxed(StreamBody::new(
+                        stream::StreamExt::chain(front, rest),
+                    ))));
                 }
             }
             Err(frame) => trailers = frame.into_trailers().ok(),
@@ -732,7 +856,11 @@ fn take(head: &mut RequestHead) -> RequestHead {
 }
 
 /// The response to a reject, after the plugins that want to see errors.
-pub(crate) async fn error_response(chain: Option<&SharedChain>, reject: &Reject, request_id: &str) -> Response<Body> {
+pub(crate) async fn error_response(
+    chain: Option<&SharedChain>,
+    reject: &Reject,
+    request_id: &str,
+) -> Response<Body> {
     let response = respond::reject(reject, request_id);
     match chain {
         Some(chain) => chain.gateway_error(reject, response).await,

@@ -9,7 +9,9 @@ use crate::body::Body;
 pub(crate) fn reject(reject: &Reject, request_id: &str) -> Response<Body> {
     // a plugin may have chosen another status than the reason's own: the title is that of the status then
     let title = match StatusCode::from_u16(reject.status) {
-        Ok(status) if reject.status != reject.code.status() => status.canonical_reason().unwrap_or_else(|| reject.code.title()),
+        Ok(status) if reject.status != reject.code.status() => {
+            status.canonical_reason().unwrap_or_else(|| reject.code.title())
+        }
         _ => reject.code.title(),
     };
     let problem = serde_json::json!({
@@ -23,7 +25,10 @@ pub(crate) fn reject(reject: &Reject, request_id: &str) -> Response<Body> {
     let mut response = Response::new(Body::full(problem.to_string()));
     *response.status_mut() = StatusCode::from_u16(reject.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Ok(id) = HeaderValue::from_str(request_id) {
         headers.insert("x-request-id", id);

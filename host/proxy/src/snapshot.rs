@@ -96,13 +96,21 @@ impl Fixed {
         let status = StatusCode::from_u16(config.status).map_err(|error| error.to_string())?;
         let mut headers = HeaderMap::new();
         for (name, value) in &config.headers {
-            let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_ignored| format!("`{name}` is not a field name"))?;
+            let parsed = HeaderName::from_bytes(name.as_bytes())
+                .map_err(|_ignored| format!("`{name}` is not a field name"))?;
             if edgeward_runtime::is_framing(&parsed) {
                 return Err(format!("`{name}` belongs to the connection and cannot be set"));
             }
-            headers.append(parsed, HeaderValue::from_str(value).map_err(|_ignored| format!("`{name}`: not a field value"))?);
+            headers.append(
+                parsed,
+                HeaderValue::from_str(value).map_err(|_ignored| format!("`{name}`: not a field value"))?,
+            );
         }
-        Ok(Self { status, headers, body: Bytes::from(config.body.clone()) })
+        Ok(Self {
+            status,
+            headers,
+            body: Bytes::from(config.body.clone()),
+        })
     }
 
     pub(crate) fn response(&self) -> Response<Body> {
@@ -130,11 +138,18 @@ impl Snapshot {
             .enumerate()
             .filter_map(|(index, route)| {
                 build_route(index, route, &input, &upstreams)
-                    .map_err(|(key, message)| problems.push(Problem::new(format!("routes[{index}]{key}"), message)))
+                    .map_err(|(key, message)| {
+                        problems.push(Problem::new(format!("routes[{index}]{key}"), message))
+                    })
                     .ok()
             })
             .collect();
-        let specs: Vec<_> = config.routes.iter().enumerate().filter_map(|(index, route)| spec(index, route, &mut problems)).collect();
+        let specs: Vec<_> = config
+            .routes
+            .iter()
+            .enumerate()
+            .filter_map(|(index, route)| spec(index, route, &mut problems))
+            .collect();
         let router = match Router::build(&specs) {
             Ok(router) => Some(router),
             Err(error) => {
@@ -183,7 +198,12 @@ impl Snapshot {
 fn build_listeners(input: &SnapshotInput<'_>, problems: &mut Vec<Problem>) -> Vec<Arc<ListenerSpec>> {
     let mut listeners = Vec::new();
     for (index, listener) in input.config.listeners.iter().enumerate() {
-        let tls = match listener.tls.as_ref().map(|tls| tls::server_config(tls, listener.http2, input.base_dir)).transpose() {
+        let tls = match listener
+            .tls
+            .as_ref()
+            .map(|tls| tls::server_config(tls, listener.http2, input.base_dir))
+            .transpose()
+        {
             Ok(tls) => tls,
             Err(message) => {
                 problems.push(Problem::new(format!("listeners[{index}].tls"), message));
@@ -191,7 +211,10 @@ fn build_listeners(input: &SnapshotInput<'_>, problems: &mut Vec<Problem>) -> Ve
             }
         };
         listeners.push(Arc::new(ListenerSpec {
-            name: listener.name.clone().unwrap_or_else(|| listener.address.to_string()),
+            name: listener
+                .name
+                .clone()
+                .unwrap_or_else(|| listener.address.to_string()),
             address: listener.address,
             tls,
             trusted_hops: listener.trusted_hops.clone(),
@@ -201,11 +224,17 @@ fn build_listeners(input: &SnapshotInput<'_>, problems: &mut Vec<Problem>) -> Ve
     listeners
 }
 
-fn build_upstreams(input: &SnapshotInput<'_>, problems: &mut Vec<Problem>) -> BTreeMap<String, Arc<UpstreamGroup>> {
+fn build_upstreams(
+    input: &SnapshotInput<'_>,
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<String, Arc<UpstreamGroup>> {
     let mut upstreams = BTreeMap::new();
     for (name, config) in &input.config.upstreams {
         let config = with_base_dir(config, input.base_dir);
-        let kept = input.previous.and_then(|previous| previous.upstreams.get(name)).filter(|old| *old.config() == config);
+        let kept = input
+            .previous
+            .and_then(|previous| previous.upstreams.get(name))
+            .filter(|old| *old.config() == config);
         let group = match kept {
             Some(group) => Ok(Arc::clone(group)),
             None => UpstreamGroup::new(name, &config),
@@ -223,7 +252,10 @@ fn build_upstreams(input: &SnapshotInput<'_>, problems: &mut Vec<Problem>) -> BT
 fn with_base_dir(config: &config::Upstream, base_dir: &Path) -> config::Upstream {
     let mut config = config.clone();
     if let Some(tls) = &mut config.tls {
-        for path in [&mut tls.ca, &mut tls.client_cert, &mut tls.client_key].into_iter().flatten() {
+        for path in [&mut tls.ca, &mut tls.client_cert, &mut tls.client_key]
+            .into_iter()
+            .flatten()
+        {
             *path = base_dir.join(&*path);
         }
     }
@@ -243,18 +275,27 @@ fn build_route(
         (Some(upstream), _) => match upstreams.get(upstream) {
             Some(group) => Target::Upstream(Arc::clone(group)),
             // the upstream's own problem is reported already
-            None => return Err((".upstream".to_owned(), format!("upstream `{upstream}` cannot be used"))),
+            None => {
+                return Err((
+                    ".upstream".to_owned(),
+                    format!("upstream `{upstream}` cannot be used"),
+                ));
+            }
         },
-        (None, Some(fixed)) => Target::Fixed(Fixed::new(fixed).map_err(|message| (".respond".to_owned(), message))?),
+        (None, Some(fixed)) => {
+            Target::Fixed(Fixed::new(fixed).map_err(|message| (".respond".to_owned(), message))?)
+        }
         (None, None) => return Err((String::new(), "has neither `upstream` nor `respond`".to_owned())),
     };
     let mut chain = Vec::new();
     let mut phases = Phases::default();
     for (at, plugin) in route.pipeline.iter().enumerate() {
-        let version = input
-            .plugins
-            .get(plugin)
-            .ok_or_else(|| (format!(".pipeline[{at}]"), format!("plugin `{plugin}` is not loaded")))?;
+        let version = input.plugins.get(plugin).ok_or_else(|| {
+            (
+                format!(".pipeline[{at}]"),
+                format!("plugin `{plugin}` is not loaded"),
+            )
+        })?;
         if !version.interest().phases.is_empty() {
             phases = phases.union(version.interest().phases);
             chain.push(Arc::clone(version));
@@ -268,7 +309,10 @@ fn build_route(
     // routes are in the order of the configuration: the router's indices are theirs
     debug_assert!(index < input.config.routes.len());
     Ok(Route {
-        info: Arc::new(RouteInfo { name, pattern: route.path.clone() }),
+        info: Arc::new(RouteInfo {
+            name,
+            pattern: route.path.clone(),
+        }),
         target,
         chain,
         phases,
@@ -281,8 +325,18 @@ fn build_route(
 fn spec(index: usize, route: &config::Route, problems: &mut Vec<Problem>) -> Option<RouteSpec> {
     let built = (|| {
         Ok::<_, String>(RouteSpec {
-            hosts: route.hosts.iter().map(|host| HostPattern::parse(host)).collect::<Result<_, _>>().map_err(|error| error.to_string())?,
-            methods: route.methods.iter().map(|method| method.parse()).collect::<Result<_, _>>().map_err(|_ignored| "not a method")?,
+            hosts: route
+                .hosts
+                .iter()
+                .map(|host| HostPattern::parse(host))
+                .collect::<Result<_, _>>()
+                .map_err(|error| error.to_string())?,
+            methods: route
+                .methods
+                .iter()
+                .map(|method| method.parse())
+                .collect::<Result<_, _>>()
+                .map_err(|_ignored| "not a method")?,
             path: PathPattern::parse(&route.path).map_err(|error| error.to_string())?,
             headers: route
                 .headers
@@ -293,19 +347,29 @@ fn spec(index: usize, route: &config::Route, problems: &mut Vec<Problem>) -> Opt
                         HeaderCondition::Prefix(value) => HeaderValueMatch::Prefix(value.as_bytes().to_vec()),
                         HeaderCondition::Present(_) => HeaderValueMatch::Present,
                     };
-                    let name = name.parse().map_err(|_ignored| format!("`{name}` is not a field name"))?;
+                    let name = name
+                        .parse()
+                        .map_err(|_ignored| format!("`{name}` is not a field name"))?;
                     Ok(HeaderMatch { name, value })
                 })
                 .collect::<Result<_, String>>()?,
         })
     })();
-    built.map_err(|message| problems.push(Problem::new(format!("routes[{index}]"), message))).ok()
+    built
+        .map_err(|message| problems.push(Problem::new(format!("routes[{index}]"), message)))
+        .ok()
 }
 
 fn conflict(config: &Config, error: &BuildError) -> Problem {
     match error {
         BuildError::Conflict(conflict) => {
-            let name = |index: usize| config.routes.get(index).map(config::Route::display_name).unwrap_or_default();
+            let name = |index: usize| {
+                config
+                    .routes
+                    .get(index)
+                    .map(config::Route::display_name)
+                    .unwrap_or_default()
+            };
             Problem::new(
                 format!("routes[{}]", conflict.second),
                 format!(

@@ -1,12 +1,6 @@
 //! Worker threads: each a current-thread runtime with its own sockets and upstream pools.
 
-use std::{
-    io,
-    net::TcpListener as StdListener,
-    sync::Arc,
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{io, net::TcpListener as StdListener, sync::Arc, thread::JoinHandle, time::Duration};
 
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -46,18 +40,25 @@ pub(crate) struct WorkerHandle {
 pub(crate) fn start(shared: &Arc<Shared>, index: usize) -> io::Result<WorkerHandle> {
     let (sender, commands) = mpsc::channel(64);
     let shared = Arc::clone(shared);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-        let worker = Arc::new(Worker {
-            shared,
-            pools: Pools::new(),
-            drain: CancellationToken::new(),
-            connections: TaskTracker::new(),
-            background: TaskTracker::new(),
-        });
-        runtime.block_on(run(worker, commands));
-    })?;
-    Ok(WorkerHandle { commands: sender, thread: Some(thread) })
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let thread = std::thread::Builder::new()
+        .name(format!("worker-{index}"))
+        .spawn(move || {
+            let worker = Arc::new(Worker {
+                shared,
+                pools: Pools::new(),
+                drain: CancellationToken::new(),
+                connections: TaskTracker::new(),
+                background: TaskTracker::new(),
+            });
+            runtime.block_on(run(worker, commands));
+        })?;
+    Ok(WorkerHandle {
+        commands: sender,
+        thread: Some(thread),
+    })
 }
 
 async fn run(worker: Arc<Worker>, mut commands: mpsc::Receiver<Command>) {
@@ -73,7 +74,10 @@ async fn run(worker: Arc<Worker>, mut commands: mpsc::Receiver<Command>) {
                     listen::drained(&worker.background).await;
                 };
                 if tokio::time::timeout(limit, all).await.is_err() {
-                    tracing::warn!(connections = worker.connections.len(), "connections cut off: they did not end in time");
+                    tracing::warn!(
+                        connections = worker.connections.len(),
+                        "connections cut off: they did not end in time"
+                    );
                 }
                 return;
             }

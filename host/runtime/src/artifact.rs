@@ -36,7 +36,10 @@ pub(crate) struct Cache {
 impl Cache {
     pub(crate) fn new(dir: PathBuf, key: &[u8; 32]) -> std::io::Result<Self> {
         fs::create_dir_all(&dir)?;
-        Ok(Self { dir, key: hmac::Key::new(hmac::HMAC_SHA256, key) })
+        Ok(Self {
+            dir,
+            key: hmac::Key::new(hmac::HMAC_SHA256, key),
+        })
     }
 
     fn path(&self, key: &str) -> PathBuf {
@@ -56,12 +59,16 @@ impl Cache {
         }
     }
 
-    #[expect(unsafe_code, reason = "the one place that loads machine code, which our own MAC proved to be ours")]
+    #[expect(
+        unsafe_code,
+        reason = "the one place that loads machine code, which our own MAC proved to be ours"
+    )]
     fn open(&self, engine: &Engine, key: &str, bytes: &[u8]) -> Result<(Component, Meta), String> {
         let (mac, rest) = bytes.split_at_checked(MAC_LEN).ok_or("it is truncated")?;
         let mut signed = Vec::from(key.as_bytes());
         signed.extend_from_slice(rest);
-        hmac::verify(&self.key, &signed, mac).map_err(|_ignored| "its MAC is wrong: it was changed or made with another key")?;
+        hmac::verify(&self.key, &signed, mac)
+            .map_err(|_ignored| "its MAC is wrong: it was changed or made with another key")?;
         let (len, rest) = rest.split_at_checked(4).ok_or("it is truncated")?;
         let len = u32::from_le_bytes(len.try_into().map_err(|_ignored| "it is truncated")?) as usize;
         let (meta, code) = rest.split_at_checked(len).ok_or("it is truncated")?;
@@ -79,7 +86,12 @@ impl Cache {
         }
     }
 
-    fn try_store(&self, key: &str, component: &Component, meta: &Meta) -> Result<(), Box<dyn std::error::Error>> {
+    fn try_store(
+        &self,
+        key: &str,
+        component: &Component,
+        meta: &Meta,
+    ) -> Result<(), Box<dyn std::error::Error>> {
         let meta = serde_json::to_vec(meta)?;
         let mut signed = Vec::from(key.as_bytes());
         signed.extend_from_slice(&u32::try_from(meta.len())?.to_le_bytes());
@@ -134,7 +146,11 @@ pub fn digest(bytes: &[u8]) -> edgeward_core::ids::Digest {
 pub(crate) fn clean(dir: &Path) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
-        if entry.path().extension().is_some_and(|extension| extension == "tmp") {
+        if entry
+            .path()
+            .extension()
+            .is_some_and(|extension| extension == "tmp")
+        {
             // another process's temporary file or a read-only folder: not worth failing a start
             let _ignored = fs::remove_file(entry.path());
         }

@@ -194,7 +194,8 @@ impl Exchange {
 
     /// Name and raw value of each path parameter.
     pub fn params(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.params.iter(self.matched_path.as_deref().unwrap_or(&self.request.path))
+        self.params
+            .iter(self.matched_path.as_deref().unwrap_or(&self.request.path))
     }
 
     /// Takes back every edit since the last commit, newest first.
@@ -231,7 +232,12 @@ impl Exchange {
     }
 
     /// Applies a header edit, or says why it cannot be.
-    pub(crate) fn edit_header(&mut self, side: Side, name: &str, edit: &HeaderEdit<'_>) -> Result<(), String> {
+    pub(crate) fn edit_header(
+        &mut self,
+        side: Side,
+        name: &str,
+        edit: &HeaderEdit<'_>,
+    ) -> Result<(), String> {
         let name = editable_name(name)?;
         let headers = match side {
             Side::Request => &mut self.request.headers,
@@ -242,7 +248,10 @@ impl Exchange {
             HeaderEdit::Set(bytes) | HeaderEdit::Append(bytes) => Some(field_value(&name, bytes)?),
         };
         if value.is_some() && headers.len() >= HEADERS_MAX {
-            return Err(format!("header `{name}`: the head has {} fields, the limit is {HEADERS_MAX}", headers.len()));
+            return Err(format!(
+                "header `{name}`: the head has {} fields, the limit is {HEADERS_MAX}",
+                headers.len()
+            ));
         }
         let old = headers.get_all(&name).iter().cloned().collect();
         match (edit, value) {
@@ -264,11 +273,14 @@ impl Exchange {
     }
 
     pub(crate) fn set_method(&mut self, method: &str) -> Result<(), String> {
-        let new: Method = method.parse().map_err(|_ignored| format!("`{method}` is not a method"))?;
+        let new: Method = method
+            .parse()
+            .map_err(|_ignored| format!("`{method}` is not a method"))?;
         if new == Method::CONNECT {
             return Err("method CONNECT cannot be set".to_owned());
         }
-        self.undo.push(Undo::Method(std::mem::replace(&mut self.request.method, new)));
+        self.undo
+            .push(Undo::Method(std::mem::replace(&mut self.request.method, new)));
         Ok(())
     }
 
@@ -276,29 +288,37 @@ impl Exchange {
         if !path.starts_with('/') {
             return Err(format!("path `{path}` does not begin with `/`"));
         }
-        let normalised: Cow<'_, str> =
-            edgeward_core::normalize::normalize_path(path).map_err(|error| format!("path `{path}`: {error}"))?;
+        let normalised: Cow<'_, str> = edgeward_core::normalize::normalize_path(path)
+            .map_err(|error| format!("path `{path}`: {error}"))?;
         let new = normalised.into_owned();
         if self.matched_path.is_none() {
             self.matched_path = Some(self.request.path.clone());
         }
-        self.undo.push(Undo::Path(std::mem::replace(&mut self.request.path, new)));
+        self.undo
+            .push(Undo::Path(std::mem::replace(&mut self.request.path, new)));
         Ok(())
     }
 
     pub(crate) fn set_query(&mut self, query: &str) -> Result<(), String> {
-        if let Some(byte) = query.bytes().find(|byte| !(0x21..=0x7e).contains(byte) || b"#\"<>".contains(byte)) {
-            return Err(format!("query has the byte {byte:#04x}, which must be percent-encoded"));
+        if let Some(byte) = query
+            .bytes()
+            .find(|byte| !(0x21..=0x7e).contains(byte) || b"#\"<>".contains(byte))
+        {
+            return Err(format!(
+                "query has the byte {byte:#04x}, which must be percent-encoded"
+            ));
         }
         let new = (!query.is_empty()).then(|| query.to_owned());
-        self.undo.push(Undo::Query(std::mem::replace(&mut self.request.query, new)));
+        self.undo
+            .push(Undo::Query(std::mem::replace(&mut self.request.query, new)));
         Ok(())
     }
 
     pub(crate) fn set_status(&mut self, status: u16) -> Result<(), String> {
         let response = self.response.as_mut().ok_or("there is no response yet")?;
         let new = final_status(status)?;
-        self.undo.push(Undo::Status(std::mem::replace(&mut response.status, new)));
+        self.undo
+            .push(Undo::Status(std::mem::replace(&mut response.status, new)));
         Ok(())
     }
 
@@ -326,9 +346,12 @@ pub(crate) fn final_status(status: u16) -> Result<StatusCode, String> {
 
 /// A field name that a plugin may write: valid, and neither framing nor hop-by-hop.
 pub(crate) fn editable_name(name: &str) -> Result<HeaderName, String> {
-    let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_ignored| format!("`{name}` is not a field name"))?;
+    let parsed = HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_ignored| format!("`{name}` is not a field name"))?;
     if is_framing(&parsed) {
-        return Err(format!("header `{parsed}` belongs to the connection and cannot be changed by a plugin"));
+        return Err(format!(
+            "header `{parsed}` belongs to the connection and cannot be changed by a plugin"
+        ));
     }
     Ok(parsed)
 }
@@ -336,9 +359,13 @@ pub(crate) fn editable_name(name: &str) -> Result<HeaderName, String> {
 /// A field value without CR, LF, NUL and within the limit.
 pub(crate) fn field_value(name: &HeaderName, bytes: &[u8]) -> Result<HeaderValue, String> {
     if bytes.len() > HEADER_VALUE_MAX {
-        return Err(format!("header `{name}`: value of {} bytes exceeds {HEADER_VALUE_MAX}", bytes.len()));
+        return Err(format!(
+            "header `{name}`: value of {} bytes exceeds {HEADER_VALUE_MAX}",
+            bytes.len()
+        ));
     }
-    HeaderValue::from_bytes(bytes).map_err(|_ignored| format!("header `{name}`: the value has bytes that no field may have"))
+    HeaderValue::from_bytes(bytes)
+        .map_err(|_ignored| format!("header `{name}`: the value has bytes that no field may have"))
 }
 
 /// Framing fields (RFC 9112 section 6) and hop-by-hop fields (RFC 9110 section 7.6.1).
@@ -365,5 +392,8 @@ pub(crate) const fn request_editable(phase: Phase) -> bool {
 
 /// True when a plugin may still change the response in this phase.
 pub(crate) const fn response_editable(phase: Phase) -> bool {
-    matches!(phase, Phase::ResponseHead | Phase::ResponseBody | Phase::GatewayError)
+    matches!(
+        phase,
+        Phase::ResponseHead | Phase::ResponseBody | Phase::GatewayError
+    )
 }

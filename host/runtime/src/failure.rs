@@ -75,7 +75,10 @@ pub(crate) struct Exceeded {
 
 /// An error that ends the call with this kind.
 pub(crate) fn exceeded(kind: FailureKind, message: impl Into<String>) -> wasmtime::Error {
-    wasmtime::Error::new(Exceeded { kind, message: message.into() })
+    wasmtime::Error::new(Exceeded {
+        kind,
+        message: message.into(),
+    })
 }
 
 /// Why a module could not be made a live version. Its text is for the operator who deploys.

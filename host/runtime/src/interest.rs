@@ -64,7 +64,10 @@ impl<'de> Deserialize<'de> for Interest {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Text::deserialize(deserializer)?;
         let named = |phase: &&Phase| text.phases.iter().any(|name| name == phase.name());
-        let phases = Phase::ALL.iter().filter(named).fold(Phases::default(), |set, phase| set.with(*phase));
+        let phases = Phase::ALL
+            .iter()
+            .filter(named)
+            .fold(Phases::default(), |set, phase| set.with(*phase));
         Ok(Self {
             phases,
             request_body: text.request_body,
@@ -108,9 +111,10 @@ impl Interest {
         let mode = |mode| match mode {
             wit::BodyMode::None => BodyMode::None,
             wit::BodyMode::Stream => BodyMode::Stream,
-            wit::BodyMode::Buffer(buffer) => {
-                BodyMode::Buffer { limit: buffer.limit, reject: buffer.over == wit::OverLimit::Reject }
-            }
+            wit::BodyMode::Buffer(buffer) => BodyMode::Buffer {
+                limit: buffer.limit,
+                reject: buffer.over == wit::OverLimit::Reject,
+            },
         };
         Self {
             phases,
@@ -128,7 +132,9 @@ impl Interest {
         for phase in self.phases.iter() {
             let hook = hook_of(phase);
             if !hooks.iter().any(|exported| exported == hook) {
-                return Err(format!("phase `{phase}` is declared, but the module does not export `{hook}`"));
+                return Err(format!(
+                    "phase `{phase}` is declared, but the module does not export `{hook}`"
+                ));
             }
         }
         if self.phases.has(Phase::RequestBody) && self.request_body == BodyMode::None {

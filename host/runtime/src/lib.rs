@@ -2,7 +2,17 @@
 //!
 //! [`Runtime::load`] makes a [`PluginVersion`] (validate, grants, `init`, snapshot, compile); a [`Session`] runs one version in one exchange.
 
-#[allow(clippy::allow_attributes, unsafe_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::restriction, unused_qualifications, reason = "generated from wit/; which lints it meets changes with the generator")]
+#[allow(
+    clippy::allow_attributes,
+    unsafe_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    clippy::restriction,
+    unused_qualifications,
+    reason = "generated from wit/; which lints it meets changes with the generator"
+)]
 mod bindings;
 
 mod artifact;
@@ -35,7 +45,9 @@ pub use exchange::{ContextValue, Exchange, Peer, RequestHead, ResponseHead, Rout
 pub use failure::{FailureKind, LoadError, PluginFailure};
 pub use interest::{BodyMode, Interest};
 pub use manifest::{ModuleInfo, WIT_PACKAGE, WIT_SERVED};
-pub use session::{Answer, BodyAction, BodyState, Decision, ExchangeSlot, HeadAction, Outcome, Session, Verdict};
+pub use session::{
+    Answer, BodyAction, BodyState, Decision, ExchangeSlot, HeadAction, Outcome, Session, Verdict,
+};
 pub use stats::StatsView;
 pub use version::{LoadReport, PluginVersion, VersionSpec};
 
@@ -56,7 +68,11 @@ impl Default for RuntimeOptions {
         for chunk in cache_key.chunks_mut(8) {
             chunk.copy_from_slice(&capabilities::time::random_u64().to_le_bytes()[..chunk.len()]);
         }
-        Self { cache_dir: None, cache_key, instances: 2000 }
+        Self {
+            cache_dir: None,
+            cache_key,
+            instances: 2000,
+        }
     }
 }
 
@@ -111,10 +127,14 @@ impl Runtime {
     /// # Errors
     /// When the pool does not fit into the address space or the cache folder cannot be used.
     pub fn new(options: RuntimeOptions) -> Result<Self, RuntimeError> {
-        let failed = |error: wasmtime::Error| RuntimeError::Engine { instances: options.instances, message: format!("{error:#}") };
+        let failed = |error: wasmtime::Error| RuntimeError::Engine {
+            instances: options.instances,
+            message: format!("{error:#}"),
+        };
         let engine = Engine::new(&engine::config(options.instances)).map_err(failed)?;
         let mut linker = Linker::new(&engine);
-        bindings::Plugin::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |state| state).map_err(failed)?;
+        bindings::Plugin::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |state| state)
+            .map_err(failed)?;
         let mut linker_wasi = linker.clone();
         wasi::link(&mut linker_wasi).map_err(failed)?;
         let cache = match options.cache_dir {
@@ -171,13 +191,28 @@ impl Runtime {
         let mut rest = String::new();
         let mut custom = String::new();
         for version in &versions {
-            let labels = format!("plugin=\"{}\",version=\"{}\",digest=\"{}\"", version.name(), version.version(), version.digest().short());
+            let labels = format!(
+                "plugin=\"{}\",version=\"{}\",digest=\"{}\"",
+                version.name(),
+                version.version(),
+                version.digest().short()
+            );
             let view = version.stats();
             for (phase, count) in &view.calls {
-                line(&mut calls, "edgeward_plugin_calls_total", &format!("{labels},phase=\"{phase}\""), count);
+                line(
+                    &mut calls,
+                    "edgeward_plugin_calls_total",
+                    &format!("{labels},phase=\"{phase}\""),
+                    count,
+                );
             }
             for (kind, count) in &view.failures {
-                line(&mut failures, "edgeward_plugin_failures_total", &format!("{labels},kind=\"{kind}\""), count);
+                line(
+                    &mut failures,
+                    "edgeward_plugin_failures_total",
+                    &format!("{labels},kind=\"{kind}\""),
+                    count,
+                );
             }
             for (name, value) in [
                 ("edgeward_plugin_call_microseconds_total", view.call_us),
@@ -193,7 +228,9 @@ impl Runtime {
             for (name, value) in version.stats.custom_view() {
                 let labels = format!("{labels},name=\"{name}\"");
                 match value {
-                    stats::Custom::Counter(total) => line(&mut custom, "edgeward_plugin_custom_total", &labels, &total),
+                    stats::Custom::Counter(total) => {
+                        line(&mut custom, "edgeward_plugin_custom_total", &labels, &total)
+                    }
                     stats::Custom::Distribution { count, sum } => {
                         line(&mut custom, "edgeward_plugin_custom_count", &labels, &count);
                         line(&mut custom, "edgeward_plugin_custom_sum", &labels, &sum);
@@ -210,5 +247,9 @@ impl Runtime {
 
 fn line(out: &mut String, name: &str, labels: &str, value: &dyn std::fmt::Display) {
     // writing to a String cannot fail
-    let _unused = if labels.is_empty() { writeln!(out, "{name} {value}") } else { writeln!(out, "{name}{{{labels}}} {value}") };
+    let _unused = if labels.is_empty() {
+        writeln!(out, "{name} {value}")
+    } else {
+        writeln!(out, "{name}{{{labels}}} {value}")
+    };
 }

@@ -37,7 +37,16 @@ pub(crate) enum Wrong {
 }
 
 /// Capabilities that need no grant.
-const ALWAYS: [&str; 8] = ["types", "head", "lifecycle", "log", "clock", "entropy", "matcher", "crypto"];
+const ALWAYS: [&str; 8] = [
+    "types",
+    "head",
+    "lifecycle",
+    "log",
+    "clock",
+    "entropy",
+    "matcher",
+    "crypto",
+];
 const HOOKS: [&str; 4] = ["authorize", "transform", "inspect", "observe"];
 
 /// True when `grants` gives the capability.
@@ -67,20 +76,29 @@ pub(crate) fn component(wasm: &[u8]) -> Result<(std::borrow::Cow<'_, [u8]>, &'st
         Some([0, b'a', b's', b'm', 1, 0, 0, 0]) => {
             let wrapped = guarded(|| {
                 let mut encoder = ComponentEncoder::default().validate(true);
-                encoder = encoder.module(wasm).map_err(|error| format!("core module: {error:#}"))?;
-                encoder.encode().map_err(|error| format!("core module cannot be made a component: {error:#}"))
+                encoder = encoder
+                    .module(wasm)
+                    .map_err(|error| format!("core module: {error:#}"))?;
+                encoder
+                    .encode()
+                    .map_err(|error| format!("core module cannot be made a component: {error:#}"))
             })?;
             Ok((wrapped.into(), "core-module"))
         }
-        Some([0, b'a', b's', b'm', version @ ..]) => {
-            Err(Wrong::Invalid(format!("unknown WebAssembly version {version:02x?}")))
-        }
+        Some([0, b'a', b's', b'm', version @ ..]) => Err(Wrong::Invalid(format!(
+            "unknown WebAssembly version {version:02x?}"
+        ))),
         _ => Err(Wrong::Invalid(format!("not WebAssembly ({} bytes)", wasm.len()))),
     }
 }
 
 /// Reads what a component imports and exports.
-pub(crate) fn read(component: &[u8], kind: &'static str, digest: Digest, size: u64) -> Result<ModuleInfo, Wrong> {
+pub(crate) fn read(
+    component: &[u8],
+    kind: &'static str,
+    digest: Digest,
+    size: u64,
+) -> Result<ModuleInfo, Wrong> {
     let (imports, exports) = guarded(|| {
         let decoded = wit_component::decode(component).map_err(|error| format!("{error:#}"))?;
         let DecodedWasm::Component(resolve, world) = decoded else {
@@ -105,39 +123,72 @@ pub(crate) fn read(component: &[u8], kind: &'static str, digest: Digest, size: u
         }
     }
     let Some(wit_version) = wit_version else {
-        let exports = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
-        return Err(Wrong::World(format!("it does not export `{WIT_PACKAGE}/lifecycle@{WIT_SERVED}.x` (it exports {exports})")));
+        let exports = if exports.is_empty() {
+            "nothing".to_owned()
+        } else {
+            exports.join(", ")
+        };
+        return Err(Wrong::World(format!(
+            "it does not export `{WIT_PACKAGE}/lifecycle@{WIT_SERVED}.x` (it exports {exports})"
+        )));
     };
     if hooks.is_empty() {
-        return Err(Wrong::World(format!("it exports no hook: one of {}", HOOKS.join(", "))));
+        return Err(Wrong::World(format!(
+            "it exports no hook: one of {}",
+            HOOKS.join(", ")
+        )));
     }
     let mut capabilities: Vec<String> = Vec::new();
     for name in &imports {
         let capability = match ours(name)? {
             Some((interface, _)) => {
                 if !ALWAYS.contains(&interface) && !["metrics", "kv", "http", "secret"].contains(&interface) {
-                    return Err(Wrong::World(format!("it imports `{name}`, which this host does not have")));
+                    return Err(Wrong::World(format!(
+                        "it imports `{name}`, which this host does not have"
+                    )));
                 }
                 interface
             }
             None if name.starts_with("wasi:") => "wasi",
-            None => return Err(Wrong::World(format!("it imports `{name}`, which this host does not have"))),
+            None => {
+                return Err(Wrong::World(format!(
+                    "it imports `{name}`, which this host does not have"
+                )));
+            }
         };
-        if !["types", "head", "lifecycle"].contains(&capability) && !capabilities.iter().any(|known| known == capability) {
+        if !["types", "head", "lifecycle"].contains(&capability)
+            && !capabilities.iter().any(|known| known == capability)
+        {
             capabilities.push(capability.to_owned());
         }
     }
-    Ok(ModuleInfo { digest, size, kind, hooks, capabilities, wit_version })
+    Ok(ModuleInfo {
+        digest,
+        size,
+        kind,
+        hooks,
+        capabilities,
+        wit_version,
+    })
 }
 
 /// Interface and version of a name in our package; refuses versions that this host does not serve.
 fn ours(name: &str) -> Result<Option<(&str, &str)>, Wrong> {
-    let Some(rest) = name.strip_prefix(WIT_PACKAGE).and_then(|rest| rest.strip_prefix('/')) else { return Ok(None) };
+    let Some(rest) = name
+        .strip_prefix(WIT_PACKAGE)
+        .and_then(|rest| rest.strip_prefix('/'))
+    else {
+        return Ok(None);
+    };
     let (interface, version) = rest.split_once('@').unwrap_or((rest, ""));
-    let served = version.strip_prefix(WIT_SERVED).is_some_and(|patch| patch.starts_with('.'));
+    let served = version
+        .strip_prefix(WIT_SERVED)
+        .is_some_and(|patch| patch.starts_with('.'));
     if served {
         Ok(Some((interface, version)))
     } else {
-        Err(Wrong::World(format!("it was built for `{name}`; this host serves {WIT_SERVED}.x")))
+        Err(Wrong::World(format!(
+            "it was built for `{name}`; this host serves {WIT_SERVED}.x"
+        )))
     }
 }

@@ -20,7 +20,10 @@ use crate::{
         exports::edgeward::plugin::{authorize, inspect, lifecycle, observe, transform},
     },
     capabilities::head::from_wit,
-    exchange::{Exchange, ExchangeHandle, RequestHandle, ResponseHandle, editable_name, field_value, final_status, is_framing},
+    exchange::{
+        Exchange, ExchangeHandle, RequestHandle, ResponseHandle, editable_name, field_value, final_status,
+        is_framing,
+    },
     failure::{FailureKind, PluginFailure, exceeded},
     interest::Interest,
     state::{Budget, HostState, Mode},
@@ -187,7 +190,10 @@ impl Session {
     /// A session for one exchange. Costs nothing until the first call.
     #[must_use]
     pub fn new(version: &Arc<PluginVersion>) -> Self {
-        Self { version: Arc::clone(version), instance: None }
+        Self {
+            version: Arc::clone(version),
+            instance: None,
+        }
     }
 
     /// The version it runs.
@@ -205,7 +211,9 @@ impl Session {
     /// Bytes of linear memory of its instance now; 0 without one.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.instance.as_ref().map_or(0, |instance| instance.store.data().memory_used)
+        self.instance
+            .as_ref()
+            .map_or(0, |instance| instance.store.data().memory_used)
     }
 
     /// Hook `authorize`. On `Allow` principal, usage key and context are in the exchange.
@@ -216,8 +224,12 @@ impl Session {
     /// # Cancel safety
     /// Dropping the future drops instance and exchange.
     pub async fn authorize(&mut self, slot: &mut ExchangeSlot) -> Result<Decision, PluginFailure> {
-        let decision =
-            enter!(self, Phase::Authorize, slot, authorize.call_authorize(request(), exchange_handle()));
+        let decision = enter!(
+            self,
+            Phase::Authorize,
+            slot,
+            authorize.call_authorize(request(), exchange_handle())
+        );
         let checked = self.decide(slot, decision);
         self.checked(Phase::Authorize, slot, checked)
     }
@@ -225,15 +237,23 @@ impl Session {
     fn decide(&self, slot: &mut ExchangeSlot, decision: authorize::Decision) -> Result<Decision, Failed> {
         match decision {
             authorize::Decision::Allow(allowed) => {
-                let Some(exchange) = slot.as_deref_mut() else { return Err(lost()) };
+                let Some(exchange) = slot.as_deref_mut() else {
+                    return Err(lost());
+                };
                 for fact in allowed.context {
-                    let value = from_wit(fact.value)
-                        .map_err(|error| (FailureKind::InvalidAnswer, format!("context `{}`: {error}", fact.key)))?;
+                    let value = from_wit(fact.value).map_err(|error| {
+                        (
+                            FailureKind::InvalidAnswer,
+                            format!("context `{}`: {error}", fact.key),
+                        )
+                    })?;
                     exchange.set_context(self.version.shared_name(), &fact.key, value);
                 }
                 exchange.principal = Some(allowed.principal);
                 exchange.usage_key = allowed.usage_key;
-                Ok(Decision::Allow { ttl_seconds: allowed.ttl_seconds.unwrap_or(0) })
+                Ok(Decision::Allow {
+                    ttl_seconds: allowed.ttl_seconds.unwrap_or(0),
+                })
             }
             authorize::Decision::Deny(denied) => {
                 let status = refusal(denied.status, "deny")?;
@@ -247,7 +267,11 @@ impl Session {
                     })
                     .collect::<Result<_, String>>()
                     .map_err(invalid)?;
-                Ok(Decision::Deny { status, reason: denied.reason, headers })
+                Ok(Decision::Deny {
+                    status,
+                    reason: denied.reason,
+                    headers,
+                })
             }
             authorize::Decision::Respond(answer) => self.answer(answer).map(Decision::Respond),
         }
@@ -257,9 +281,18 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::authorize`].
-    pub async fn inspect(&mut self, slot: &mut ExchangeSlot, body: &[u8], state: BodyState) -> Result<Verdict, PluginFailure> {
-        let verdict =
-            enter!(self, Phase::Inspect, slot, inspect.call_inspect(request(), exchange_handle(), body, state.to_wit()));
+    pub async fn inspect(
+        &mut self,
+        slot: &mut ExchangeSlot,
+        body: &[u8],
+        state: BodyState,
+    ) -> Result<Verdict, PluginFailure> {
+        let verdict = enter!(
+            self,
+            Phase::Inspect,
+            slot,
+            inspect.call_inspect(request(), exchange_handle(), body, state.to_wit())
+        );
         let block = match verdict.action {
             inspect::Action::Allow => Ok(None),
             inspect::Action::Block(blocking) => self.blocking(blocking).map(Some),
@@ -267,7 +300,11 @@ impl Session {
         let block = self.checked(Phase::Inspect, slot, block)?;
         Ok(Verdict {
             block,
-            matched: verdict.matched.into_iter().map(|rule| (rule.id, rule.message, rule.location)).collect(),
+            matched: verdict
+                .matched
+                .into_iter()
+                .map(|rule| (rule.id, rule.message, rule.location))
+                .collect(),
             labels: verdict.labels,
         })
     }
@@ -283,8 +320,12 @@ impl Session {
     /// # Errors
     /// As [`Session::authorize`].
     pub async fn request_head(&mut self, slot: &mut ExchangeSlot) -> Result<HeadAction, PluginFailure> {
-        let action =
-            enter!(self, Phase::RequestHead, slot, transform.call_on_request_head(request(), exchange_handle()));
+        let action = enter!(
+            self,
+            Phase::RequestHead,
+            slot,
+            transform.call_on_request_head(request(), exchange_handle())
+        );
         let action = self.head_action(action);
         self.checked(Phase::RequestHead, slot, action)
     }
@@ -386,14 +427,25 @@ impl Session {
             endpoint: outcome.endpoint.as_deref().map(str::to_owned),
             aborted: outcome.aborted,
         };
-        enter!(self, Phase::Observe, slot, observe.call_on_complete(request(), exchange_handle(), &outcome));
+        enter!(
+            self,
+            Phase::Observe,
+            slot,
+            observe.call_on_complete(request(), exchange_handle(), &outcome)
+        );
         Ok(())
     }
 
     /// Gets an instance ready and moves the exchange into it.
     async fn begin(&mut self, phase: Phase, slot: &mut ExchangeSlot) -> Result<Instance, PluginFailure> {
         if !self.version.breaker.admits() {
-            return Err(self.failure(phase, (FailureKind::BreakerOpen, "it failed too often in a row".to_owned())));
+            return Err(self.failure(
+                phase,
+                (
+                    FailureKind::BreakerOpen,
+                    "it failed too often in a row".to_owned(),
+                ),
+            ));
         }
         let mut instance = match self.instance.take() {
             Some(instance) => instance,
@@ -459,7 +511,12 @@ impl Session {
     }
 
     /// Turns what is wrong with an answer into a failure of the plugin.
-    fn checked<T>(&mut self, phase: Phase, slot: &mut ExchangeSlot, checked: Result<T, Failed>) -> Result<T, PluginFailure> {
+    fn checked<T>(
+        &mut self,
+        phase: Phase,
+        slot: &mut ExchangeSlot,
+        checked: Result<T, Failed>,
+    ) -> Result<T, PluginFailure> {
         match checked {
             Ok(value) => {
                 if let Some(exchange) = slot.as_deref_mut() {
@@ -496,9 +553,17 @@ impl Session {
     /// Checks an answer and turns it into a response.
     fn answer(&self, answer: wit::Answer) -> Result<Answer, Failed> {
         let limit = self.version.capabilities.limits.host_buffers;
-        let size = answer.body.len() + answer.headers.iter().map(|header| header.name.len() + header.value.len()).sum::<usize>();
+        let size = answer.body.len()
+            + answer
+                .headers
+                .iter()
+                .map(|header| header.name.len() + header.value.len())
+                .sum::<usize>();
         if size as u64 > limit.0 {
-            return Err((FailureKind::HostBuffer, format!("answer of {size} bytes exceeds `limits.host-buffers` of {limit}")));
+            return Err((
+                FailureKind::HostBuffer,
+                format!("answer of {size} bytes exceeds `limits.host-buffers` of {limit}"),
+            ));
         }
         let mut response = Response::new(Bytes::from(answer.body));
         *response.status_mut() = final_status(answer.status).map_err(invalid)?;
@@ -519,7 +584,9 @@ impl Session {
 fn refusal(status: u16, what: &str) -> Result<StatusCode, Failed> {
     match final_status(status) {
         Ok(code) if status >= 400 => Ok(code),
-        _ => Err(invalid(format!("{what} with status {status}, which is not between 400 and 599"))),
+        _ => Err(invalid(format!(
+            "{what} with status {status}, which is not between 400 and 599"
+        ))),
     }
 }
 
@@ -533,7 +600,9 @@ fn lost() -> Failed {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let (Some(mut instance), Some(reuse)) = (self.instance.take(), self.version.reuse) else { return };
+        let (Some(mut instance), Some(reuse)) = (self.instance.take(), self.version.reuse) else {
+            return;
+        };
         instance.store.data_mut().exchange = None;
         if instance.uses < reuse.requests && instance.born.elapsed() < reuse.ttl.0 {
             let mut idle = self.version.idle_list().lock();
@@ -575,10 +644,14 @@ impl PluginVersion {
 
     async fn instantiate(&self) -> Result<Instance, Failed> {
         let mut store = self.store(Mode::Init, &Frozen::default());
-        store.data_mut().begin_call(Mode::Init, self.capabilities.limits.init_time.0);
+        store
+            .data_mut()
+            .begin_call(Mode::Init, self.capabilities.limits.init_time.0);
         let made = self.pre.instantiate_async(&mut store).await;
         let made = match made {
-            Ok(instance) => self.guests(&mut store, &instance).map(|guests| (instance, guests)),
+            Ok(instance) => self
+                .guests(&mut store, &instance)
+                .map(|guests| (instance, guests)),
             Err(error) => Err(error),
         };
         let (instance, guests) = made.map_err(|error| classify(store.data_mut(), &error))?;
@@ -587,21 +660,50 @@ impl PluginVersion {
         }
         self.stats.instances.fetch_add(1, Ordering::Relaxed);
         self.stats.live.fetch_add(1, Ordering::Relaxed);
-        Ok(Instance { store, guests, uses: 1, born: Instant::now() })
+        Ok(Instance {
+            store,
+            guests,
+            uses: 1,
+            born: Instant::now(),
+        })
     }
 
-    fn guests(&self, store: &mut Store<HostState>, instance: &wasmtime::component::Instance) -> wasmtime::Result<Guests> {
+    fn guests(
+        &self,
+        store: &mut Store<HostState>,
+        instance: &wasmtime::component::Instance,
+    ) -> wasmtime::Result<Guests> {
         let indices = &self.indices;
         Ok(Guests {
-            authorize: indices.authorize.as_ref().map(|indices| indices.load(&mut *store, instance)).transpose()?,
-            transform: indices.transform.as_ref().map(|indices| indices.load(&mut *store, instance)).transpose()?,
-            inspect: indices.inspect.as_ref().map(|indices| indices.load(&mut *store, instance)).transpose()?,
-            observe: indices.observe.as_ref().map(|indices| indices.load(&mut *store, instance)).transpose()?,
+            authorize: indices
+                .authorize
+                .as_ref()
+                .map(|indices| indices.load(&mut *store, instance))
+                .transpose()?,
+            transform: indices
+                .transform
+                .as_ref()
+                .map(|indices| indices.load(&mut *store, instance))
+                .transpose()?,
+            inspect: indices
+                .inspect
+                .as_ref()
+                .map(|indices| indices.load(&mut *store, instance))
+                .transpose()?,
+            observe: indices
+                .observe
+                .as_ref()
+                .map(|indices| indices.load(&mut *store, instance))
+                .transpose()?,
         })
     }
 
     /// Runs `init` in an instance that did not start from a snapshot.
-    async fn init(&self, store: &mut Store<HostState>, instance: &wasmtime::component::Instance) -> Result<(), Failed> {
+    async fn init(
+        &self,
+        store: &mut Store<HostState>,
+        instance: &wasmtime::component::Instance,
+    ) -> Result<(), Failed> {
         let wall = Some(self.capabilities.limits.init_time.0.saturating_mul(4));
         let answer = match self.indices.lifecycle.load(&mut *store, instance) {
             Ok(guest) => bounded(wall, guest.call_init(&mut *store, &self.config)).await,
@@ -627,9 +729,10 @@ async fn bounded<T>(
     let Some(wall) = wall else { return call.await };
     match tokio::time::timeout(wall, call).await {
         Ok(result) => result,
-        Err(_elapsed) => {
-            Err(exceeded(FailureKind::WallTime, format!("took longer than {} ms, host calls included", wall.as_millis())))
-        }
+        Err(_elapsed) => Err(exceeded(
+            FailureKind::WallTime,
+            format!("took longer than {} ms, host calls included", wall.as_millis()),
+        )),
     }
 }
 

@@ -90,7 +90,10 @@ impl HostState {
     /// The exchange of the running call.
     pub(crate) fn exchange(&mut self) -> wasmtime::Result<&mut Exchange> {
         self.exchange.as_deref_mut().ok_or_else(|| {
-            exceeded(FailureKind::Denied, "head and exchange are only there during the call that they were passed to")
+            exceeded(
+                FailureKind::Denied,
+                "head and exchange are only there during the call that they were passed to",
+            )
         })
     }
 
@@ -103,7 +106,10 @@ impl HostState {
             }
             None => Err(exceeded(
                 FailureKind::HostCalls,
-                format!("more than {} host calls in one request", self.capabilities.limits.host_calls),
+                format!(
+                    "more than {} host calls in one request",
+                    self.capabilities.limits.host_calls
+                ),
             )),
         }
     }
@@ -117,7 +123,10 @@ impl HostState {
             }
             None => Err(exceeded(
                 FailureKind::HostBuffer,
-                format!("answers, edits and context of one request exceed {}", self.capabilities.limits.host_buffers),
+                format!(
+                    "answers, edits and context of one request exceed {}",
+                    self.capabilities.limits.host_buffers
+                ),
             )),
         }
     }
@@ -130,7 +139,9 @@ impl HostState {
             _ => thread_cpu(),
         };
         let result = work();
-        self.cpu.mark.fetch_add(thread_cpu().saturating_sub(started), Ordering::Relaxed);
+        self.cpu
+            .mark
+            .fetch_add(thread_cpu().saturating_sub(started), Ordering::Relaxed);
         result
     }
 
@@ -143,7 +154,10 @@ impl HostState {
             }
             None => Err(exceeded(
                 FailureKind::HostCalls,
-                format!("matchers scanned more than {} in one request", self.capabilities.limits.scan),
+                format!(
+                    "matchers scanned more than {} in one request",
+                    self.capabilities.limits.scan
+                ),
             )),
         }
     }
@@ -159,18 +173,29 @@ impl HostState {
     }
 
     /// Called when a guest has run into a new tick: charges it, and lets others run before it goes on.
-    #[expect(clippy::needless_pass_by_value, reason = "signature of wasmtime's epoch callback")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "signature of wasmtime's epoch callback"
+    )]
     pub(crate) fn on_tick(mut store: StoreContextMut<'_, Self>) -> wasmtime::Result<UpdateDeadline> {
         let state = store.data_mut();
         let now = thread_cpu();
         let mark = state.cpu.mark.load(Ordering::Relaxed);
         // the first tick of a call came after less than a tick of work
-        let since = if mark == 0 { Duration::from_micros(500) } else { Duration::from_nanos(now.saturating_sub(mark)) };
+        let since = if mark == 0 {
+            Duration::from_micros(500)
+        } else {
+            Duration::from_nanos(now.saturating_sub(mark))
+        };
         state.cpu.used += since;
         if state.cpu.used >= state.cpu_limit {
             return Err(exceeded(
                 FailureKind::CpuTime,
-                format!("used {} us of CPU, the limit is {} us", state.cpu.used.as_micros(), state.cpu_limit.as_micros()),
+                format!(
+                    "used {} us of CPU, the limit is {} us",
+                    state.cpu.used.as_micros(),
+                    state.cpu_limit.as_micros()
+                ),
             ));
         }
         let mark = Arc::clone(&state.cpu.mark);
@@ -192,7 +217,12 @@ fn thread_cpu() -> u64 {
 }
 
 impl ResourceLimiter for HostState {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let total = self.memory_used + desired.saturating_sub(current);
         if total as u64 > self.capabilities.limits.memory.0 {
             self.memory_refused = true;
@@ -203,7 +233,12 @@ impl ResourceLimiter for HostState {
         Ok(true)
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let fits = desired <= 100_000;
         self.memory_refused |= !fits;
         Ok(fits)
@@ -211,9 +246,18 @@ impl ResourceLimiter for HostState {
 }
 
 impl WasiView for HostState {
-    #[expect(clippy::expect_used, reason = "WASI is linked only for versions whose states carry it")]
+    #[expect(
+        clippy::expect_used,
+        reason = "WASI is linked only for versions whose states carry it"
+    )]
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let wasi = self.wasi.as_deref_mut().expect("a version that imports WASI has it in its state");
-        WasiCtxView { ctx: &mut wasi.context, table: &mut wasi.table }
+        let wasi = self
+            .wasi
+            .as_deref_mut()
+            .expect("a version that imports WASI has it in its state");
+        WasiCtxView {
+            ctx: &mut wasi.context,
+            table: &mut wasi.table,
+        }
     }
 }

@@ -63,7 +63,8 @@ pub struct StatsView {
 impl Stats {
     pub(crate) fn call(&self, phase: Phase, time: Duration) {
         self.calls[phase as usize].fetch_add(1, Relaxed);
-        self.wall_nanos.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        self.wall_nanos
+            .fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
     pub(crate) fn failure(&self, kind: FailureKind) {
@@ -80,7 +81,9 @@ impl Stats {
     pub(crate) fn custom(&self, name: &str, change: Custom) {
         let valid = !name.is_empty()
             && name.len() <= 64
-            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
         let mut custom = self.custom.lock();
         if !valid || (!custom.contains_key(name) && custom.len() >= CUSTOM_MAX) {
             self.custom_dropped.fetch_add(1, Relaxed);
@@ -88,7 +91,13 @@ impl Stats {
         }
         match (custom.get_mut(name), change) {
             (Some(Custom::Counter(total)), Custom::Counter(more)) => *total = total.wrapping_add(more),
-            (Some(Custom::Distribution { count, sum }), Custom::Distribution { count: more, sum: value }) => {
+            (
+                Some(Custom::Distribution { count, sum }),
+                Custom::Distribution {
+                    count: more,
+                    sum: value,
+                },
+            ) => {
                 *count += more;
                 *sum += value;
             }
@@ -108,8 +117,14 @@ impl Stats {
     pub(crate) fn view(&self) -> StatsView {
         let seen = |value: &AtomicU64| Some(value.load(Relaxed)).filter(|count| *count > 0);
         StatsView {
-            calls: Phase::ALL.iter().filter_map(|phase| Some((phase.name(), seen(&self.calls[*phase as usize])?))).collect(),
-            failures: FailureKind::ALL.iter().filter_map(|kind| Some((kind.name(), seen(&self.failures[*kind as usize])?))).collect(),
+            calls: Phase::ALL
+                .iter()
+                .filter_map(|phase| Some((phase.name(), seen(&self.calls[*phase as usize])?)))
+                .collect(),
+            failures: FailureKind::ALL
+                .iter()
+                .filter_map(|kind| Some((kind.name(), seen(&self.failures[*kind as usize])?)))
+                .collect(),
             instances: self.instances.load(Relaxed),
             live_instances: self.live.load(Relaxed),
             call_us: self.wall_nanos.load(Relaxed) / 1000,

@@ -103,7 +103,13 @@ pub(crate) const IDLE_LISTS: usize = 16;
 
 impl std::fmt::Debug for PluginVersion {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "PluginVersion({} version {} {})", self.name(), self.version(), self.digest().short())
+        write!(
+            f,
+            "PluginVersion({} version {} {})",
+            self.name(),
+            self.version(),
+            self.digest().short()
+        )
     }
 }
 
@@ -121,10 +127,18 @@ impl Indices {
         let has = |name: &str| exported.iter().any(|hook| hook == name);
         Ok(Self {
             lifecycle: hooks::lifecycle::GuestIndices::new(pre)?,
-            authorize: has("authorize").then(|| hooks::authorize::GuestIndices::new(pre)).transpose()?,
-            transform: has("transform").then(|| hooks::transform::GuestIndices::new(pre)).transpose()?,
-            inspect: has("inspect").then(|| hooks::inspect::GuestIndices::new(pre)).transpose()?,
-            observe: has("observe").then(|| hooks::observe::GuestIndices::new(pre)).transpose()?,
+            authorize: has("authorize")
+                .then(|| hooks::authorize::GuestIndices::new(pre))
+                .transpose()?,
+            transform: has("transform")
+                .then(|| hooks::transform::GuestIndices::new(pre))
+                .transpose()?,
+            inspect: has("inspect")
+                .then(|| hooks::inspect::GuestIndices::new(pre))
+                .transpose()?,
+            observe: has("observe")
+                .then(|| hooks::observe::GuestIndices::new(pre))
+                .transpose()?,
         })
     }
 }
@@ -140,7 +154,12 @@ pub(crate) struct Breaker {
 
 impl Breaker {
     fn new(settings: edgeward_core::config::Breaker) -> Self {
-        Self { settings, born: Instant::now(), failures: AtomicU32::new(0), open_until: AtomicU64::new(0) }
+        Self {
+            settings,
+            born: Instant::now(),
+            failures: AtomicU32::new(0),
+            open_until: AtomicU64::new(0),
+        }
     }
 
     fn now(&self) -> u64 {
@@ -154,8 +173,15 @@ impl Breaker {
             return true;
         }
         let now = self.now();
-        let next = now + u64::try_from(self.settings.open_time.0.as_millis()).unwrap_or(u64::MAX / 2).max(1);
-        now >= until && self.open_until.compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let next = now
+            + u64::try_from(self.settings.open_time.0.as_millis())
+                .unwrap_or(u64::MAX / 2)
+                .max(1);
+        now >= until
+            && self
+                .open_until
+                .compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 
     pub(crate) fn success(&self) {
@@ -171,7 +197,10 @@ impl Breaker {
         if self.settings.failures == 0 || failures < self.settings.failures {
             return false;
         }
-        let until = self.now() + u64::try_from(self.settings.open_time.0.as_millis()).unwrap_or(u64::MAX / 2).max(1);
+        let until = self.now()
+            + u64::try_from(self.settings.open_time.0.as_millis())
+                .unwrap_or(u64::MAX / 2)
+                .max(1);
         self.open_until.swap(until, Ordering::Relaxed) == 0
     }
 
@@ -234,12 +263,24 @@ impl PluginVersion {
     /// What happens to a request when it fails in this phase.
     #[must_use]
     pub fn on_error(&self, phase: Phase) -> &OnError {
-        self.on_error.as_ref().unwrap_or(if phase == Phase::Observe { &OnError::Open } else { &OnError::Closed })
+        self.on_error.as_ref().unwrap_or(if phase == Phase::Observe {
+            &OnError::Open
+        } else {
+            &OnError::Closed
+        })
     }
 
     /// A store for a new instance.
     pub(crate) fn store(&self, mode: Mode, frozen: &Frozen) -> Store<HostState> {
-        new_store(&self.runtime, &self.capabilities, &self.stats, &self.matchers, self.uses_wasi, mode, frozen)
+        new_store(
+            &self.runtime,
+            &self.capabilities,
+            &self.stats,
+            &self.matchers,
+            self.uses_wasi,
+            mode,
+            frozen,
+        )
     }
 }
 
@@ -310,13 +351,24 @@ pub(crate) fn inspect(wasm: &[u8]) -> Result<ModuleInfo, LoadError> {
 fn wrong_module(plugin: &str, digest: Digest, wrong: Wrong) -> LoadError {
     let plugin = plugin.to_owned();
     match wrong {
-        Wrong::Invalid(message) => LoadError::Invalid { plugin, digest, message },
-        Wrong::World(message) => LoadError::WrongWorld { plugin, digest, message },
+        Wrong::Invalid(message) => LoadError::Invalid {
+            plugin,
+            digest,
+            message,
+        },
+        Wrong::World(message) => LoadError::WrongWorld {
+            plugin,
+            digest,
+            message,
+        },
     }
 }
 
 fn host(plugin: &str, message: impl std::fmt::Display) -> LoadError {
-    LoadError::Host { plugin: plugin.to_owned(), message: message.to_string() }
+    LoadError::Host {
+        plugin: plugin.to_owned(),
+        message: message.to_string(),
+    }
 }
 
 pub(crate) async fn load(
@@ -329,11 +381,19 @@ pub(crate) async fn load(
     let wrong = |wrong| wrong_module(&spec.name, digest, wrong);
     let (component, kind) = manifest::component(wasm).map_err(wrong)?;
     let info = manifest::read(&component, kind, digest, wasm.len() as u64).map_err(wrong)?;
-    let ungranted: Vec<String> =
-        info.capabilities.iter().filter(|name| !manifest::granted(name, &spec.settings.grants)).cloned().collect();
+    let ungranted: Vec<String> = info
+        .capabilities
+        .iter()
+        .filter(|name| !manifest::granted(name, &spec.settings.grants))
+        .cloned()
+        .collect();
     // WASI cannot be answered with a refusal: a guest that imports it needs it from its first instruction on
     if ungranted.iter().any(|name| name == "wasi") {
-        return Err(LoadError::NotGranted { plugin: spec.name, digest, message: "wasi".to_owned() });
+        return Err(LoadError::NotGranted {
+            plugin: spec.name,
+            digest,
+            message: "wasi".to_owned(),
+        });
     }
     let capabilities = Capabilities::open(
         Arc::from(spec.name.as_str()),
@@ -367,7 +427,11 @@ impl Loading {
         if let Some(cache) = &self.runtime.cache
             && let Some((component, meta)) = cache.load(engine, &key)
         {
-            let matchers = meta.matchers.into_iter().map(Matcher::build).collect::<Result<Vec<_>, _>>();
+            let matchers = meta
+                .matchers
+                .into_iter()
+                .map(Matcher::build)
+                .collect::<Result<Vec<_>, _>>();
             return Ok(Compiled {
                 component,
                 interest: self.checked(meta.interest)?,
@@ -385,7 +449,11 @@ impl Loading {
         if let Some(cache) = &self.runtime.cache {
             let meta = Meta {
                 interest: compiled.interest.clone(),
-                matchers: compiled.matchers.iter().map(|matcher| matcher.source.clone()).collect(),
+                matchers: compiled
+                    .matchers
+                    .iter()
+                    .map(|matcher| matcher.source.clone())
+                    .collect(),
                 no_snapshot: compiled.no_snapshot.clone(),
             };
             cache.store(&key, &compiled.component, &meta);
@@ -413,7 +481,9 @@ impl Loading {
             &frozen,
         );
         let linker = self.linker();
-        store.data_mut().begin_call(Mode::Init, self.capabilities.limits.init_time.0);
+        store
+            .data_mut()
+            .begin_call(Mode::Init, self.capabilities.limits.init_time.0);
         let instance = linker
             .instantiate_async(&mut store, &for_init)
             .await
@@ -427,7 +497,16 @@ impl Loading {
         let started = Instant::now();
         let snapshot = match (&instrumented, &no_snapshot) {
             (Some((context, _)), None) => {
-                match wizer.snapshot_component(context, &mut WasmtimeWizerComponent { store: &mut store, instance }).await {
+                match wizer
+                    .snapshot_component(
+                        context,
+                        &mut WasmtimeWizerComponent {
+                            store: &mut store,
+                            instance,
+                        },
+                    )
+                    .await
+                {
                     Ok(bytes) => Some(bytes),
                     Err(error) => {
                         no_snapshot = Some(format!("the snapshot failed: {error:#}"));
@@ -464,7 +543,11 @@ impl Loading {
         let engine = self.runtime.engine.clone();
         let bytes = bytes.to_vec();
         let compiled = tokio::task::spawn_blocking(move || Component::new(&engine, bytes)).await;
-        let invalid = |message| LoadError::Invalid { plugin: self.spec.name.clone(), digest: self.info.digest, message };
+        let invalid = |message| LoadError::Invalid {
+            plugin: self.spec.name.clone(),
+            digest: self.info.digest,
+            message,
+        };
         match compiled {
             Ok(Ok(component)) => Ok(component),
             Ok(Err(error)) => Err(invalid(format!("{error:#}"))),
@@ -473,7 +556,11 @@ impl Loading {
     }
 
     fn linker(&self) -> &Linker<HostState> {
-        if self.uses_wasi { &self.runtime.linker_wasi } else { &self.runtime.linker }
+        if self.uses_wasi {
+            &self.runtime.linker_wasi
+        } else {
+            &self.runtime.linker
+        }
     }
 
     async fn run_init(
@@ -483,7 +570,9 @@ impl Loading {
         frozen: &Frozen,
     ) -> Result<Interest, LoadError> {
         let pre = instance.instance_pre(&*store);
-        let answer = match hooks::lifecycle::GuestIndices::new(&pre).and_then(|indices| indices.load(&mut *store, instance)) {
+        let answer = match hooks::lifecycle::GuestIndices::new(&pre)
+            .and_then(|indices| indices.load(&mut *store, instance))
+        {
             Ok(guest) => {
                 let wall = self.capabilities.limits.init_time.0.saturating_mul(4);
                 match tokio::time::timeout(wall, guest.call_init(&mut *store, &self.config)).await {
@@ -501,19 +590,27 @@ impl Loading {
             return Err(LoadError::InitFailed {
                 plugin: self.spec.name.clone(),
                 kind: FailureKind::Denied,
-                message: "init may not use a clock (wasi:clocks): the time would be frozen into the snapshot".to_owned(),
+                message: "init may not use a clock (wasi:clocks): the time would be frozen into the snapshot"
+                    .to_owned(),
             });
         }
         match answer {
             Ok(interest) => self.checked(Interest::from_wit(interest)),
-            Err(message) => Err(LoadError::InitRefused { plugin: self.spec.name.clone(), message }),
+            Err(message) => Err(LoadError::InitRefused {
+                plugin: self.spec.name.clone(),
+                message,
+            }),
         }
     }
 
     fn checked(&self, interest: Interest) -> Result<Interest, LoadError> {
         let settings = &self.spec.settings;
-        let missing: Vec<_> =
-            interest.capabilities.iter().filter(|name| !manifest::granted(name, &settings.grants)).map(String::as_str).collect();
+        let missing: Vec<_> = interest
+            .capabilities
+            .iter()
+            .filter(|name| !manifest::granted(name, &settings.grants))
+            .map(String::as_str)
+            .collect();
         if !missing.is_empty() {
             return Err(LoadError::NotGranted {
                 plugin: self.spec.name.clone(),
@@ -523,13 +620,20 @@ impl Loading {
         }
         match interest.check(&self.info.hooks, &settings.limits) {
             Ok(()) => Ok(interest),
-            Err(message) => Err(LoadError::Interest { plugin: self.spec.name.clone(), message }),
+            Err(message) => Err(LoadError::Interest {
+                plugin: self.spec.name.clone(),
+                message,
+            }),
         }
     }
 
     fn init_failed(&self, store: &mut Store<HostState>, error: &wasmtime::Error) -> LoadError {
         let (kind, message) = classify(store.data_mut(), error);
-        LoadError::InitFailed { plugin: self.spec.name.clone(), kind, message }
+        LoadError::InitFailed {
+            plugin: self.spec.name.clone(),
+            kind,
+            message,
+        }
     }
 
     fn finish(self, compiled: Compiled, started: Instant) -> Result<Arc<PluginVersion>, LoadError> {
@@ -538,7 +642,10 @@ impl Loading {
             digest: self.info.digest,
             message: format!("{error:#}"),
         };
-        let pre = self.linker().instantiate_pre(&compiled.component).map_err(failed)?;
+        let pre = self
+            .linker()
+            .instantiate_pre(&compiled.component)
+            .map_err(failed)?;
         let indices = Indices::new(&pre, &self.info.hooks).map_err(failed)?;
         let snapshotted = compiled.no_snapshot.is_none();
         let reuse = match (self.spec.settings.isolation, snapshotted) {
@@ -602,7 +709,10 @@ pub(crate) fn classify(state: &mut HostState, error: &wasmtime::Error) -> (Failu
     }
     if state.memory_refused {
         let limit = state.capabilities.limits.memory;
-        return (FailureKind::Memory, format!("asked for more than {limit} of memory and did not survive the refusal"));
+        return (
+            FailureKind::Memory,
+            format!("asked for more than {limit} of memory and did not survive the refusal"),
+        );
     }
     let text = trap_text(error);
     match state.panic.take() {
@@ -614,15 +724,23 @@ pub(crate) fn classify(state: &mut HostState, error: &wasmtime::Error) -> (Failu
 /// Cause and the first frames of a trap, with file and line where the module has them.
 fn trap_text(error: &wasmtime::Error) -> String {
     let cause = error.root_cause().to_string();
-    let Some(backtrace) = error.downcast_ref::<wasmtime::WasmBacktrace>() else { return cause };
+    let Some(backtrace) = error.downcast_ref::<wasmtime::WasmBacktrace>() else {
+        return cause;
+    };
     let mut places = backtrace.frames().iter().filter_map(|frame| {
         let name = frame.func_name().unwrap_or("?");
         let symbol = frame.symbols().iter().find(|symbol| symbol.file().is_some());
         let place = symbol.and_then(|symbol| Some(format!("{}:{}", symbol.file()?, symbol.line()?)));
         let name = symbol.and_then(|symbol| symbol.name()).unwrap_or(name);
-        let plumbing = ["core::", "std::", "alloc::", "__rust", "rust_panic", "abort"].iter().any(|front| name.starts_with(front));
+        let plumbing = ["core::", "std::", "alloc::", "__rust", "rust_panic", "abort"]
+            .iter()
+            .any(|front| name.starts_with(front));
         (!plumbing).then(|| place.map_or_else(|| name.to_owned(), |place| format!("{name} at {place}")))
     });
     let shown: Vec<_> = places.by_ref().take(4).collect();
-    if shown.is_empty() { cause } else { format!("{cause}: in {}", shown.join(", from ")) }
+    if shown.is_empty() {
+        cause
+    } else {
+        format!("{cause}: in {}", shown.join(", from "))
+    }
 }

@@ -42,34 +42,53 @@ pub(crate) fn link(linker: &mut Linker<HostState>) -> Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     linker.allow_shadowing(true);
     let mut seed = linker.instance("wasi:random/insecure-seed@0.2.12")?;
-    seed.func_wrap("insecure-seed", |mut store: wasmtime::StoreContextMut<'_, HostState>, (): ()| {
-        let state = store.data_mut();
-        if state.mode == Mode::Init
-            && let Some(wasi) = &state.wasi
-        {
-            wasi.frozen.seed.store(true, Ordering::Relaxed);
-        }
-        Ok(((random_u64(), random_u64()),))
-    })?;
+    seed.func_wrap(
+        "insecure-seed",
+        |mut store: wasmtime::StoreContextMut<'_, HostState>, (): ()| {
+            let state = store.data_mut();
+            if state.mode == Mode::Init
+                && let Some(wasi) = &state.wasi
+            {
+                wasi.frozen.seed.store(true, Ordering::Relaxed);
+            }
+            Ok(((random_u64(), random_u64()),))
+        },
+    )?;
     let mut random = linker.instance("wasi:random/random@0.2.12")?;
-    random.func_wrap("get-random-bytes", |mut store: wasmtime::StoreContextMut<'_, HostState>, (len,): (u64,)| {
-        refuse_random(store.data_mut())?;
-        let len = usize::try_from(len).ok().filter(|len| *len <= 64 << 10);
-        let mut bytes = vec![0; len.ok_or_else(|| exceeded(FailureKind::HostBuffer, "more than 64KiB of random bytes in one call"))?];
-        aws_lc_rs::rand::fill(&mut bytes).map_err(|_ignored| wasmtime::Error::msg("the system has no random numbers"))?;
-        Ok((bytes,))
-    })?;
-    random.func_wrap("get-random-u64", |mut store: wasmtime::StoreContextMut<'_, HostState>, (): ()| {
-        refuse_random(store.data_mut())?;
-        Ok((random_u64(),))
-    })?;
+    random.func_wrap(
+        "get-random-bytes",
+        |mut store: wasmtime::StoreContextMut<'_, HostState>, (len,): (u64,)| {
+            refuse_random(store.data_mut())?;
+            let len = usize::try_from(len).ok().filter(|len| *len <= 64 << 10);
+            let mut bytes = vec![
+                0;
+                len.ok_or_else(|| exceeded(
+                    FailureKind::HostBuffer,
+                    "more than 64KiB of random bytes in one call"
+                ))?
+            ];
+            aws_lc_rs::rand::fill(&mut bytes)
+                .map_err(|_ignored| wasmtime::Error::msg("the system has no random numbers"))?;
+            Ok((bytes,))
+        },
+    )?;
+    random.func_wrap(
+        "get-random-u64",
+        |mut store: wasmtime::StoreContextMut<'_, HostState>, (): ()| {
+            refuse_random(store.data_mut())?;
+            Ok((random_u64(),))
+        },
+    )?;
     linker.allow_shadowing(false);
     Ok(())
 }
 
 fn refuse_random(state: &HostState) -> Result<()> {
     if state.mode == Mode::Init {
-        return Err(exceeded(FailureKind::Denied, "init may not use random numbers (wasi:random): they would be frozen into the snapshot"));
+        return Err(exceeded(
+            FailureKind::Denied,
+            "init may not use random numbers (wasi:random): they would be frozen into the snapshot",
+        ));
     }
     Ok(())
 }
@@ -84,7 +103,11 @@ pub(crate) fn context(plugin: &Arc<str>, frozen: &Frozen) -> Wasi {
         .insecure_random_seed(u128::from(random_u64()) << 64 | u128::from(random_u64()))
         .stdout(Lines::new(plugin, "stdout"))
         .stderr(Lines::new(plugin, "stderr"));
-    Wasi { context: builder.build(), table: ResourceTable::new(), frozen: frozen.clone() }
+    Wasi {
+        context: builder.build(),
+        table: ResourceTable::new(),
+        frozen: frozen.clone(),
+    }
 }
 
 /// Real time that remembers having been asked.
@@ -96,7 +119,9 @@ impl HostWallClock for Clock {
     }
     fn now(&self) -> Duration {
         self.0.store(true, Ordering::Relaxed);
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default()
     }
 }
 
@@ -137,7 +162,11 @@ impl Lines {
             if *byte == b'\n' || pending.len() >= LINE_MAX {
                 let line = String::from_utf8_lossy(&pending).into_owned();
                 pending.clear();
-                if self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+                if self
+                    .left
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+                    .is_ok()
+                {
                     tracing::info!(target: "plugin", plugin = &*self.plugin, stream = self.stream, "{line}");
                 }
             }

@@ -104,8 +104,13 @@ impl Guest {
         let wit = workspace.root.join("wit");
         let mut hasher = DefaultHasher::new();
         // what goes into the component, not what lies about in the folder
-        for file in [self.example.join("guest.json"), self.example.join(&self.guest.source)] {
-            std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?.hash(&mut hasher);
+        for file in [
+            self.example.join("guest.json"),
+            self.example.join(&self.recipe.source),
+        ] {
+            std::fs::read(&file)
+                .with_context(|| format!("cannot read {}", file.display()))?
+                .hash(&mut hasher);
         }
         hash_tree(&wit, &mut hasher)?;
         let stamp = hasher.finish();

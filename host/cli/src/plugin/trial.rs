@@ -69,9 +69,9 @@ pub(crate) struct Step {
 /// An answer in place of going on.
 enum Stop {
     /// The plugin's own.
-    Answer(Answer),
+    Answer(Box<Answer>),
     /// The gateway's.
-    Reject(RejectCode, StatusCode, String, HeaderMap),
+    Reject(RejectCode, StatusCode, String, Box<HeaderMap>),
 }
 
 /// Runs a case.
@@ -324,7 +324,7 @@ impl Run {
                 let mut response = Answer::new(Bytes::from(answer.body.clone()));
                 *response.status_mut() =
                     StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                Err(Stop::Answer(response))
+                Err(Stop::Answer(Box::new(response)))
             }
         }
     }
@@ -339,7 +339,7 @@ impl Run {
         if self.wants(Phase::RequestHead) {
             let action = step!(self, Phase::RequestHead, request_head(), head_text);
             match action {
-                Ok(HeadAction::Respond(answer)) => return Err(Stop::Answer(answer)),
+                Ok(HeadAction::Respond(answer)) => return Err(Stop::Answer(Box::new(answer))),
                 Ok(HeadAction::Proceed | HeadAction::Hold) => {}
                 Err(failure) => self.failed(Phase::RequestHead, &failure)?,
             }
@@ -379,14 +379,14 @@ impl Run {
         match verdict {
             Ok(verdict) => match verdict.block {
                 None => Ok(()),
-                Some((_, Some(answer))) => Err(Stop::Answer(answer)),
+                Some((_, Some(answer))) => Err(Stop::Answer(Box::new(answer))),
                 Some((status, None)) => {
                     let detail = "an inspecting plugin refused the request".to_owned();
                     Err(Stop::Reject(
                         RejectCode::WafFiltered,
                         status,
                         detail,
-                        HeaderMap::new(),
+                        Box::default(),
                     ))
                 }
             },
@@ -418,9 +418,14 @@ impl Run {
                 } else {
                     RejectCode::AccessDenied
                 };
-                Err(Stop::Reject(code, status, reason, headers.into_iter().collect()))
+                Err(Stop::Reject(
+                    code,
+                    status,
+                    reason,
+                    Box::new(headers.into_iter().collect()),
+                ))
             }
-            Ok(Decision::Respond(answer)) => Err(Stop::Answer(answer)),
+            Ok(Decision::Respond(answer)) => Err(Stop::Answer(Box::new(answer))),
             Err(failure) => self.failed(Phase::Authorize, &failure),
         }
     }
@@ -482,7 +487,7 @@ impl Run {
         match action {
             Ok(BodyAction::Proceed) => Ok(chunk.clone()),
             Ok(BodyAction::Replace(bytes)) => Ok(bytes),
-            Ok(BodyAction::Respond(answer)) => Err(Stop::Answer(answer)),
+            Ok(BodyAction::Respond(answer)) => Err(Stop::Answer(Box::new(answer))),
             Err(failure) => self.failed(phase, &failure).map(|()| chunk.clone()),
         }
     }
@@ -491,7 +496,7 @@ impl Run {
         let mut stop = None;
         if self.wants(Phase::ResponseHead) {
             match step!(self, Phase::ResponseHead, response_head(), head_text) {
-                Ok(HeadAction::Respond(answer)) => stop = Some(Stop::Answer(answer)),
+                Ok(HeadAction::Respond(answer)) => stop = Some(Stop::Answer(Box::new(answer))),
                 Ok(HeadAction::Proceed | HeadAction::Hold) => {}
                 Err(failure) => stop = self.failed(Phase::ResponseHead, &failure).err(),
             }
@@ -511,7 +516,7 @@ impl Run {
     /// The response of a stop; the plugin may change the gateway's own.
     async fn refusal(&mut self, stop: Stop) -> (ResponseHead, Bytes) {
         let (code, status, detail, mut headers) = match stop {
-            Stop::Answer(answer) => return split(answer),
+            Stop::Answer(answer) => return split(*answer),
             Stop::Reject(code, status, detail, headers) => (code, status, detail, headers),
         };
         headers.insert(
@@ -522,7 +527,10 @@ impl Run {
             "type": "about:blank", "title": code.title(), "status": status.as_u16(), "detail": detail, "responseType": code.name(),
         });
         let body = Bytes::from(body.to_string());
-        let head = ResponseHead { status, headers };
+        let head = ResponseHead {
+            status,
+            headers: *headers,
+        };
         if !self.wants(Phase::GatewayError) || self.slot.is_none() {
             return (head, body);
         }
@@ -590,7 +598,7 @@ impl Run {
 
 fn reject(code: RejectCode, detail: String) -> Stop {
     let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    Stop::Reject(code, status, detail, HeaderMap::new())
+    Stop::Reject(code, status, detail, Box::default())
 }
 
 /// The body if it is within the limit; `None` when it passes unseen.

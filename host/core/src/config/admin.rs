@@ -23,6 +23,11 @@ pub struct Admin {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { enabled: true, address: ([127, 0, 0, 1], 9440).into(), token_file: None, upload_limit: Bytes::mib(64) }
+        Self {
+            enabled: true,
+            address: ([127, 0, 0, 1], 9440).into(),
+            token_file: None,
+            upload_limit: Bytes::mib(64),
+        }
     }
 }

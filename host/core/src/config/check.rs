@@ -13,23 +13,45 @@ pub(crate) const MEMORY_MAX: u64 = 256 << 20;
 pub fn check(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
     if config.listeners.is_empty() {
-        problems.push(Problem::new("listeners", "is empty: the gateway would serve nobody").hint("add e.g. `listeners: [{address: \"0.0.0.0:8080\"}]`"));
+        problems.push(
+            Problem::new("listeners", "is empty: the gateway would serve nobody")
+                .hint("add e.g. `listeners: [{address: \"0.0.0.0:8080\"}]`"),
+        );
     }
     let mut names = HashSet::new();
     for (index, listener) in config.listeners.iter().enumerate() {
-        let name = listener.name.clone().unwrap_or_else(|| listener.address.to_string());
+        let name = listener
+            .name
+            .clone()
+            .unwrap_or_else(|| listener.address.to_string());
         if (listener.address.port() != 0 || listener.name.is_some()) && !names.insert(name.clone()) {
-            problems.push(Problem::new(format!("listeners[{index}]"), format!("another listener is called `{name}` too")));
+            problems.push(Problem::new(
+                format!("listeners[{index}]"),
+                format!("another listener is called `{name}` too"),
+            ));
         }
-        if listener.tls.as_ref().is_some_and(|tls| tls.certificates.is_empty()) {
-            problems.push(Problem::new(format!("listeners[{index}].tls.certificates"), "is empty"));
+        if listener
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.certificates.is_empty())
+        {
+            problems.push(Problem::new(
+                format!("listeners[{index}].tls.certificates"),
+                "is empty",
+            ));
         }
     }
     if config.workers == Some(0) {
         problems.push(Problem::new("workers", "is 0").hint("leave it out for one per core"));
     }
     if config.limits.head.0 < 8192 {
-        problems.push(Problem::new("limits.head", format!("{} is less than the 8KiB that RFC 9112 asks for", config.limits.head)));
+        problems.push(Problem::new(
+            "limits.head",
+            format!(
+                "{} is less than the 8KiB that RFC 9112 asks for",
+                config.limits.head
+            ),
+        ));
     }
     for (name, upstream) in &config.upstreams {
         check_upstream(name, upstream, &mut problems);
@@ -42,8 +64,11 @@ pub fn check(config: &Config) -> Vec<Problem> {
         check_route(index, route, config, &mut problems);
         if let Some(first) = names.insert(route.display_name(), index) {
             problems.push(
-                Problem::new(format!("routes[{index}]"), format!("has the same name `{}` as routes[{first}]", route.display_name()))
-                    .hint("set `name`"),
+                Problem::new(
+                    format!("routes[{index}]"),
+                    format!("has the same name `{}` as routes[{first}]", route.display_name()),
+                )
+                .hint("set `name`"),
             );
         }
     }
@@ -61,24 +86,39 @@ fn check_upstream(name: &str, upstream: &Upstream, problems: &mut Vec<Problem>) 
         });
         if !valid {
             problems.push(
-                Problem::new(format!("{path}.endpoints[{index}]"), format!("`{endpoint}` is not `host:port`"))
-                    .hint("write e.g. `10.0.0.7:8080` or `pets.internal:80`, without `http://`"),
+                Problem::new(
+                    format!("{path}.endpoints[{index}]"),
+                    format!("`{endpoint}` is not `host:port`"),
+                )
+                .hint("write e.g. `10.0.0.7:8080` or `pets.internal:80`, without `http://`"),
             );
         }
     }
     if !(0.0..=1.0).contains(&upstream.retry.budget) {
-        problems.push(Problem::new(format!("{path}.retry.budget"), format!("{} is not between 0 and 1", upstream.retry.budget)));
+        problems.push(Problem::new(
+            format!("{path}.retry.budget"),
+            format!("{} is not between 0 and 1", upstream.retry.budget),
+        ));
     }
     if let Some(tls) = &upstream.tls
         && tls.client_cert.is_some() != tls.client_key.is_some()
     {
-        problems.push(Problem::new(format!("{path}.tls"), "`client-cert` and `client-key` go together"));
+        problems.push(Problem::new(
+            format!("{path}.tls"),
+            "`client-cert` and `client-key` go together",
+        ));
     }
 }
 
 fn check_plugin(name: &str, plugin: &Plugin, problems: &mut Vec<Problem>) {
     let path = format!("plugins.{name}");
-    if name == "gateway" || name.is_empty() || name.len() > 64 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+    if name == "gateway"
+        || name.is_empty()
+        || name.len() > 64
+        || !name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    {
         problems.push(
             Problem::new(&path, format!("`{name}` cannot be the name of a plugin"))
                 .hint("1 to 64 of a-z, A-Z, 0-9, `-`, `_`, `.`; `gateway` is taken"),
@@ -86,20 +126,37 @@ fn check_plugin(name: &str, plugin: &Plugin, problems: &mut Vec<Problem>) {
     }
     let limits = &plugin.limits;
     if limits.memory.0 > MEMORY_MAX || limits.memory.0 < 65_536 {
-        problems.push(Problem::new(format!("{path}.limits.memory"), format!("{} is not between 64KiB and 256MiB", limits.memory)));
+        problems.push(Problem::new(
+            format!("{path}.limits.memory"),
+            format!("{} is not between 64KiB and 256MiB", limits.memory),
+        ));
     }
-    for (key, time) in [("cpu-time", limits.cpu_time), ("wall-time", limits.wall_time), ("init-time", limits.init_time)] {
+    for (key, time) in [
+        ("cpu-time", limits.cpu_time),
+        ("wall-time", limits.wall_time),
+        ("init-time", limits.init_time),
+    ] {
         if time.0.is_zero() || time.0.as_secs() > 300 {
-            problems.push(Problem::new(format!("{path}.limits.{key}"), format!("{time} is not between 1us and 5m")));
+            problems.push(Problem::new(
+                format!("{path}.limits.{key}"),
+                format!("{time} is not between 1us and 5m"),
+            ));
         }
     }
     if let Isolation::Reuse(reuse) = plugin.isolation
         && reuse.requests == 0
     {
-        problems.push(Problem::new(format!("{path}.isolation.reuse.requests"), "is 0").hint("write `isolation: request`"));
+        problems.push(
+            Problem::new(format!("{path}.isolation.reuse.requests"), "is 0")
+                .hint("write `isolation: request`"),
+        );
     }
     if let Some(OnError::Respond(answer)) = &plugin.on_error {
-        check_status(&format!("{path}.on-error.respond.status"), answer.status, problems);
+        check_status(
+            &format!("{path}.on-error.respond.status"),
+            answer.status,
+            problems,
+        );
     }
 }
 
@@ -121,25 +178,39 @@ fn check_route(index: usize, route: &Route, config: &Config, problems: &mut Vec<
     }
     for (at, method) in route.methods.iter().enumerate() {
         if method.parse::<http::Method>().is_err() {
-            problems.push(Problem::new(format!("{path}.methods[{at}]"), format!("`{method}` is not a method")));
+            problems.push(Problem::new(
+                format!("{path}.methods[{at}]"),
+                format!("`{method}` is not a method"),
+            ));
         }
     }
     for (name, condition) in &route.headers {
         if *condition == HeaderCondition::Present(false) {
             problems.push(
-                Problem::new(format!("{path}.headers.{name}"), "absence of a field cannot be a condition")
-                    .hint("put the condition on the other route"),
+                Problem::new(
+                    format!("{path}.headers.{name}"),
+                    "absence of a field cannot be a condition",
+                )
+                .hint("put the condition on the other route"),
             );
         }
         if name.parse::<http::HeaderName>().is_err() {
-            problems.push(Problem::new(format!("{path}.headers.{name}"), format!("`{name}` is not a field name")));
+            problems.push(Problem::new(
+                format!("{path}.headers.{name}"),
+                format!("`{name}` is not a field name"),
+            ));
         }
     }
     match (&route.upstream, &route.respond) {
         (None, None) => problems.push(Problem::new(&path, "has neither `upstream` nor `respond`")),
         (Some(_), Some(_)) => problems.push(Problem::new(&path, "has both `upstream` and `respond`")),
         (Some(name), None) if !config.upstreams.contains_key(name) => {
-            problems.push(missing(format!("{path}.upstream"), "upstream", name, config.upstreams.keys()));
+            problems.push(missing(
+                format!("{path}.upstream"),
+                "upstream",
+                name,
+                config.upstreams.keys(),
+            ));
         }
         (None, Some(answer)) => check_status(&format!("{path}.respond.status"), answer.status, problems),
         (Some(_), None) => {}
@@ -147,10 +218,18 @@ fn check_route(index: usize, route: &Route, config: &Config, problems: &mut Vec<
     let mut seen = HashSet::new();
     for (at, name) in route.pipeline.iter().enumerate() {
         if !config.plugins.contains_key(name) {
-            problems.push(missing(format!("{path}.pipeline[{at}]"), "plugin", name, config.plugins.keys()));
+            problems.push(missing(
+                format!("{path}.pipeline[{at}]"),
+                "plugin",
+                name,
+                config.plugins.keys(),
+            ));
         }
         if !seen.insert(name) {
-            problems.push(Problem::new(format!("{path}.pipeline[{at}]"), format!("plugin `{name}` stands twice in the pipeline")));
+            problems.push(Problem::new(
+                format!("{path}.pipeline[{at}]"),
+                format!("plugin `{name}` stands twice in the pipeline"),
+            ));
         }
     }
 }
@@ -158,7 +237,11 @@ fn check_route(index: usize, route: &Route, config: &Config, problems: &mut Vec<
 fn missing<'n>(path: String, what: &str, name: &str, known: impl Iterator<Item = &'n String>) -> Problem {
     let known: Vec<_> = known.map(String::as_str).collect();
     let problem = Problem::new(path, format!("no {what} is called `{name}`"));
-    if known.is_empty() { problem } else { problem.hint(format!("there are: {}", known.join(", "))) }
+    if known.is_empty() {
+        problem
+    } else {
+        problem.hint(format!("there are: {}", known.join(", ")))
+    }
 }
 
 #[cfg(test)]
@@ -167,7 +250,8 @@ mod tests {
 
     #[test]
     fn every_broken_reference_and_value_is_reported_at_once() {
-        let problems = read("
+        let problems = read(
+            "
 listeners: [{address: '127.0.0.1:0'}]
 upstreams: {pets: {endpoints: ['http://10.0.0.1'], retry: {budget: 7}}}
 plugins: {auth: {module: a.wasm, limits: {memory: 1GiB, cpu-time: 0}}}
@@ -175,10 +259,15 @@ routes:
   - {path: 'pets', upstream: pest}
   - {path: '/a', upstream: pets, respond: {status: 200}, pipeline: [auth, auth, nobody]}
   - {path: '/b', respond: {status: 99}}
-")
+",
+        )
         .unwrap_err()
         .0;
-        let text = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        let text = problems
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n");
         for expected in [
             "upstreams.pets.endpoints[0]: `http://10.0.0.1` is not `host:port`",
             "upstreams.pets.retry.budget: 7 is not between 0 and 1",

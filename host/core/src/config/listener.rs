@@ -65,8 +65,11 @@ pub(super) fn yes() -> bool {
 fn blocks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
     let block = |text: &String| {
-        let parsed = text.parse().or_else(|_not_a_block| text.parse::<IpAddr>().map(IpNet::from));
-        parsed.map_err(|_neither| D::Error::custom(format!("`{text}` is neither a CIDR block nor an address")))
+        let parsed = text
+            .parse()
+            .or_else(|_not_a_block| text.parse::<IpAddr>().map(IpNet::from));
+        parsed
+            .map_err(|_neither| D::Error::custom(format!("`{text}` is neither a CIDR block nor an address")))
     };
     texts.iter().map(block).collect()
 }

@@ -71,7 +71,9 @@ pub struct KvGrant {
 
 impl Default for KvGrant {
     fn default() -> Self {
-        Self { max_bytes: Bytes::mib(16) }
+        Self {
+            max_bytes: Bytes::mib(16),
+        }
     }
 }
 
@@ -167,7 +169,10 @@ pub struct Reuse {
 
 impl Default for Reuse {
     fn default() -> Self {
-        Self { requests: 1000, ttl: Time::secs(60) }
+        Self {
+            requests: 1000,
+            ttl: Time::secs(60),
+        }
     }
 }
 
@@ -195,6 +200,9 @@ pub struct Breaker {
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self { failures: 20, open_time: Time::secs(5) }
+        Self {
+            failures: 20,
+            open_time: Time::secs(5),
+        }
     }
 }

@@ -22,7 +22,11 @@ pub struct Problem {
 impl Problem {
     /// A problem without a hint.
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into(), hint: None }
+        Self {
+            path: path.into(),
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// The same with a hint.
@@ -69,10 +73,16 @@ impl fmt::Display for Problems {
 /// All problems at once: syntax (only the first), unknown keys, wrong types and values, references to what is not there.
 pub fn read(text: &str) -> Result<Config, Problems> {
     let value: Value = serde_yaml_ng::from_str(text).map_err(|error| {
-        let place = error.location().map_or_else(String::new, |at| format!("line {} column {}", at.line(), at.column()));
+        let place = error.location().map_or_else(String::new, |at| {
+            format!("line {} column {}", at.line(), at.column())
+        });
         Problems(vec![Problem::new(place, format!("not valid YAML: {error}"))])
     })?;
-    from_value(if value.is_null() { Value::Object(serde_json::Map::new()) } else { value })
+    from_value(if value.is_null() {
+        Value::Object(serde_json::Map::new())
+    } else {
+        value
+    })
 }
 
 /// The same from a parsed document.
@@ -84,10 +94,18 @@ pub fn from_value(value: Value) -> Result<Config, Problems> {
     if !problems.is_empty() {
         return Err(Problems(problems));
     }
-    let config: Config = serde_path_to_error::deserialize(value)
-        .map_err(|error| Problems(vec![Problem::new(error.path().to_string(), error.inner().to_string())]))?;
+    let config: Config = serde_path_to_error::deserialize(value).map_err(|error| {
+        Problems(vec![Problem::new(
+            error.path().to_string(),
+            error.inner().to_string(),
+        )])
+    })?;
     let problems = check(&config);
-    if problems.is_empty() { Ok(config) } else { Err(Problems(problems)) }
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(Problems(problems))
+    }
 }
 
 /// JSON Schema (2020-12) of the configuration.
@@ -150,7 +168,9 @@ fn siblings(schema: &Value, schema_path: &str) -> Vec<String> {
             break;
         }
         let next = if step == "$ref" {
-            node.get("$ref").and_then(Value::as_str).and_then(|to| schema.pointer(to.trim_start_matches('#')))
+            node.get("$ref")
+                .and_then(Value::as_str)
+                .and_then(|to| schema.pointer(to.trim_start_matches('#')))
         } else if let Some(array) = node.as_array() {
             step.parse::<usize>().ok().and_then(|index| array.get(index))
         } else {
@@ -159,7 +179,10 @@ fn siblings(schema: &Value, schema_path: &str) -> Vec<String> {
         let Some(next) = next else { return Vec::new() };
         node = next;
     }
-    node.get("properties").and_then(Value::as_object).map(|keys| keys.keys().cloned().collect()).unwrap_or_default()
+    node.get("properties")
+        .and_then(Value::as_object)
+        .map(|keys| keys.keys().cloned().collect())
+        .unwrap_or_default()
 }
 
 fn nearest<'k>(key: &str, known: &'k [String]) -> Option<&'k String> {
@@ -172,7 +195,11 @@ fn nearest<'k>(key: &str, known: &'k [String]) -> Option<&'k String> {
 }
 
 fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
 }
 
 /// `/routes/2/upstream` as `routes[2].upstream`.
@@ -202,7 +229,12 @@ routes:
 ";
 
     fn problems(text: &str) -> Vec<String> {
-        read(text).unwrap_err().0.iter().map(ToString::to_string).collect()
+        read(text)
+            .unwrap_err()
+            .0
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
@@ -221,15 +253,32 @@ routes:
 
     #[test]
     fn every_unknown_key_is_reported_at_once_with_a_hint() {
-        let found = problems("
+        let found = problems(
+            "
 listeners: [{address: '127.0.0.1:0', trusted-hop: []}]
 upstrems: {}
 routes: [{path: /, respond: {status: 200}, pipelin: []}]
-");
+",
+        );
         assert_eq!(found.len(), 3, "{found:?}");
-        assert!(found.iter().any(|line| line == "upstrems: unknown key `upstrems` (did you mean `upstreams`?)"), "{found:?}");
-        assert!(found.iter().any(|line| line.starts_with("routes[0].pipelin: ") && line.contains("`pipeline`")), "{found:?}");
-        assert!(found.iter().any(|line| line.starts_with("listeners[0].trusted-hop: ")), "{found:?}");
+        assert!(
+            found
+                .iter()
+                .any(|line| line == "upstrems: unknown key `upstrems` (did you mean `upstreams`?)"),
+            "{found:?}"
+        );
+        assert!(
+            found
+                .iter()
+                .any(|line| line.starts_with("routes[0].pipelin: ") && line.contains("`pipeline`")),
+            "{found:?}"
+        );
+        assert!(
+            found
+                .iter()
+                .any(|line| line.starts_with("listeners[0].trusted-hop: ")),
+            "{found:?}"
+        );
     }
 
     #[test]
@@ -245,13 +294,22 @@ routes: [{path: /, respond: {status: 200}, pipelin: []}]
         let found = problems("{listeners: [{address: 'nowhere:80'}]}");
         assert!(found[0].starts_with("listeners[0].address: "), "{found:?}");
         let found = problems("{listeners: [{address: '127.0.0.1:0', trusted-hops: [10.0.0.0/8, ten]}]}");
-        assert_eq!(found, ["listeners[0].trusted-hops: `ten` is neither a CIDR block nor an address"]);
+        assert_eq!(
+            found,
+            ["listeners[0].trusted-hops: `ten` is neither a CIDR block nor an address"]
+        );
     }
 
     #[test]
     fn trusted_hops_are_blocks_or_addresses() {
-        let config = read("listeners: [{address: '127.0.0.1:0', trusted-hops: [10.0.0.0/8, 127.0.0.1, '::1']}]").unwrap();
-        let hops: Vec<_> = config.listeners[0].trusted_hops.iter().map(ToString::to_string).collect();
+        let config =
+            read("listeners: [{address: '127.0.0.1:0', trusted-hops: [10.0.0.0/8, 127.0.0.1, '::1']}]")
+                .unwrap();
+        let hops: Vec<_> = config.listeners[0]
+            .trusted_hops
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(hops, ["10.0.0.0/8", "127.0.0.1/32", "::1/128"]);
     }
 

@@ -27,8 +27,15 @@ impl Bytes {
     }
 }
 
-const BYTE_UNITS: [(&str, u64); 7] =
-    [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("GB", 1_000_000_000), ("MB", 1_000_000), ("KB", 1000), ("B", 1)];
+const BYTE_UNITS: [(&str, u64); 7] = [
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("GB", 1_000_000_000),
+    ("MB", 1_000_000),
+    ("KB", 1000),
+    ("B", 1),
+];
 
 impl FromStr for Bytes {
     type Err = String;
@@ -38,7 +45,11 @@ impl FromStr for Bytes {
         let text_trimmed = text.trim();
         let (number, factor) = BYTE_UNITS
             .iter()
-            .find_map(|(unit, factor)| text_trimmed.strip_suffix(unit).map(|number| (number.trim(), *factor)))
+            .find_map(|(unit, factor)| {
+                text_trimmed
+                    .strip_suffix(unit)
+                    .map(|number| (number.trim(), *factor))
+            })
             .unwrap_or((text_trimmed, 1));
         let number: u64 = number.parse().map_err(|_ignored| wrong())?;
         number.checked_mul(factor).map(Self).ok_or_else(wrong)
@@ -73,8 +84,14 @@ impl Time {
     }
 }
 
-const TIME_UNITS: [(&str, u64); 6] =
-    [("us", 1), ("ms", 1000), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000), ("d", 86_400_000_000)];
+const TIME_UNITS: [(&str, u64); 6] = [
+    ("us", 1),
+    ("ms", 1000),
+    ("s", 1_000_000),
+    ("m", 60_000_000),
+    ("h", 3_600_000_000),
+    ("d", 86_400_000_000),
+];
 
 impl FromStr for Time {
     type Err = String;
@@ -87,7 +104,10 @@ impl FromStr for Time {
             .find_map(|(unit, factor)| trimmed.strip_suffix(unit).map(|number| (number.trim(), *factor)))
             .ok_or_else(wrong)?;
         let number: u64 = number.parse().map_err(|_ignored| wrong())?;
-        number.checked_mul(factor).map(|us| Self(Duration::from_micros(us))).ok_or_else(wrong)
+        number
+            .checked_mul(factor)
+            .map(|us| Self(Duration::from_micros(us)))
+            .ok_or_else(wrong)
     }
 }
 
@@ -135,10 +155,24 @@ macro_rules! text_form {
     };
 }
 
-text_form!(Bytes, "Bytes", "A size: a number of bytes, or text such as `64KiB`.", |n| Ok::<_, String>(Bytes(n)));
-text_form!(Time, "Time", "A time: text such as `250ms`, `5s`, `10m`.", |n: u64| {
-    if n == 0 { Ok(Time(Duration::ZERO)) } else { Err(format!("`{n}` has no unit: write e.g. `{n}ms` or `{n}s`")) }
-});
+text_form!(
+    Bytes,
+    "Bytes",
+    "A size: a number of bytes, or text such as `64KiB`.",
+    |n| Ok::<_, String>(Bytes(n))
+);
+text_form!(
+    Time,
+    "Time",
+    "A time: text such as `250ms`, `5s`, `10m`.",
+    |n: u64| {
+        if n == 0 {
+            Ok(Time(Duration::ZERO))
+        } else {
+            Err(format!("`{n}` has no unit: write e.g. `{n}ms` or `{n}s`"))
+        }
+    }
+);
 
 #[cfg(test)]
 mod tests {
@@ -157,8 +191,18 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_the_text() {
-        for text in ["", "KiB", "-1B", "1.5s", "99999999999999999999", "18446744073709551615KiB"] {
-            assert!(text.parse::<Bytes>().unwrap_err().contains("not a size"), "{text}");
+        for text in [
+            "",
+            "KiB",
+            "-1B",
+            "1.5s",
+            "99999999999999999999",
+            "18446744073709551615KiB",
+        ] {
+            assert!(
+                text.parse::<Bytes>().unwrap_err().contains("not a size"),
+                "{text}"
+            );
         }
         assert!("5".parse::<Time>().unwrap_err().contains("not a time"));
     }

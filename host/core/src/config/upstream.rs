@@ -116,7 +116,11 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 1, budget: 0.2, on_status: vec![502, 503, 504] }
+        Self {
+            attempts: 1,
+            budget: 0.2,
+            on_status: vec![502, 503, 504],
+        }
     }
 }
 
@@ -170,6 +174,9 @@ pub struct PassiveHealth {
 
 impl Default for PassiveHealth {
     fn default() -> Self {
-        Self { failures: 5, eject_time: Time::secs(5) }
+        Self {
+            failures: 5,
+            eject_time: Time::secs(5),
+        }
     }
 }

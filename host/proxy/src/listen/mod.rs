@@ -88,7 +88,11 @@ impl Activity {
 }
 
 /// Binds one socket per worker to the listener's address.
-pub(crate) fn bind(spec: &Arc<ListenerSpec>, workers: usize, limits: &Limits) -> io::Result<(Arc<Listener>, Vec<StdListener>)> {
+pub(crate) fn bind(
+    spec: &Arc<ListenerSpec>,
+    workers: usize,
+    limits: &Limits,
+) -> io::Result<(Arc<Listener>, Vec<StdListener>)> {
     let mut address = spec.address;
     let mut sockets = Vec::with_capacity(workers);
     for _ in 0..workers {
@@ -122,7 +126,9 @@ pub(crate) async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket:
         }
     };
     loop {
-        let Ok(permit) = Arc::clone(&listener.permits).acquire_owned().await else { return };
+        let Ok(permit) = Arc::clone(&listener.permits).acquire_owned().await else {
+            return;
+        };
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
             () = listener.closed.cancelled() => return,
@@ -156,7 +162,12 @@ async fn serve(worker: Arc<Worker>, spec: Arc<ListenerSpec>, stream: TcpStream, 
     let limits = worker.shared.live.load().limits.clone();
     match &spec.tls {
         None => {
-            let peer = Peer { address, tls_version: None, sni: None, client_certificate: None };
+            let peer = Peer {
+                address,
+                tls_version: None,
+                sni: None,
+                client_certificate: None,
+            };
             run(&worker, connection(peer, spec, false), &limits, stream).await;
         }
         Some(config) => {
@@ -172,7 +183,9 @@ async fn serve(worker: Arc<Worker>, spec: Arc<ListenerSpec>, stream: TcpStream, 
                             _ => None,
                         },
                         sni: session.server_name().map(str::to_owned),
-                        client_certificate: session.peer_certificates().and_then(|chain| Some(chain.first()?.to_vec())),
+                        client_certificate: session
+                            .peer_certificates()
+                            .and_then(|chain| Some(chain.first()?.to_vec())),
                     };
                     run(&worker, connection(peer, spec, true), &limits, stream).await;
                 }
@@ -191,8 +204,17 @@ async fn serve(worker: Arc<Worker>, spec: Arc<ListenerSpec>, stream: TcpStream, 
 }
 
 fn connection(peer: Peer, listener: Arc<ListenerSpec>, https: bool) -> Arc<ConnInfo> {
-    let activity = Activity { born: Instant::now(), last_ms: AtomicU64::new(0), running: AtomicUsize::new(0) };
-    Arc::new(ConnInfo { peer: Arc::new(peer), listener, https, activity })
+    let activity = Activity {
+        born: Instant::now(),
+        last_ms: AtomicU64::new(0),
+        running: AtomicUsize::new(0),
+    };
+    Arc::new(ConnInfo {
+        peer: Arc::new(peer),
+        listener,
+        https,
+        activity,
+    })
 }
 
 async fn run(
@@ -202,7 +224,9 @@ async fn run(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 ) {
     let builder = builder(&conn.listener, limits);
-    let service = service_fn(|request: Request<Incoming>| handle::handle(Arc::clone(worker), Arc::clone(&conn), request));
+    let service = service_fn(|request: Request<Incoming>| {
+        handle::handle(Arc::clone(worker), Arc::clone(&conn), request)
+    });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let idle = tokio::time::sleep(limits.idle_timeout.0);
@@ -266,13 +290,24 @@ pub(crate) async fn drained(connections: &TaskTracker) {
 }
 
 /// What listeners have to do for a new snapshot: which stay, which are new, which go.
-pub(crate) fn changes(shared: &Shared, wanted: &[Arc<ListenerSpec>]) -> (Vec<Arc<ListenerSpec>>, Vec<Arc<Listener>>) {
+pub(crate) fn changes(
+    shared: &Shared,
+    wanted: &[Arc<ListenerSpec>],
+) -> (Vec<Arc<ListenerSpec>>, Vec<Arc<Listener>>) {
     let open = shared.listeners.lock();
     let same = |listener: &Arc<Listener>, spec: &Arc<ListenerSpec>| {
         let current = listener.spec.load();
         current.name == spec.name && current.address == spec.address
     };
-    let new = wanted.iter().filter(|spec| !open.iter().any(|listener| same(listener, spec))).cloned().collect();
-    let gone = open.iter().filter(|listener| !wanted.iter().any(|spec| same(listener, spec))).cloned().collect();
+    let new = wanted
+        .iter()
+        .filter(|spec| !open.iter().any(|listener| same(listener, spec)))
+        .cloned()
+        .collect();
+    let gone = open
+        .iter()
+        .filter(|listener| !wanted.iter().any(|spec| same(listener, spec)))
+        .cloned()
+        .collect();
     (new, gone)
 }

@@ -31,7 +31,13 @@ impl Host for HostState {
         Ok(hmac::sign(&mac_key(algorithm, &key), &message).as_ref().to_vec())
     }
 
-    fn hmac_verify(&mut self, algorithm: HashAlgorithm, key: Vec<u8>, message: Vec<u8>, mac: Vec<u8>) -> Result<bool> {
+    fn hmac_verify(
+        &mut self,
+        algorithm: HashAlgorithm,
+        key: Vec<u8>,
+        message: Vec<u8>,
+        mac: Vec<u8>,
+    ) -> Result<bool> {
         self.enter()?;
         Ok(hmac::verify(&mac_key(algorithm, &key), &message, &mac).is_ok())
     }
@@ -84,21 +90,28 @@ fn verify(
         _ => &signature::ED25519,
     };
     let by_bytes = |algorithm: &'static dyn VerificationAlgorithm, bytes: &[u8]| {
-        let key = ParsedPublicKey::new(algorithm, bytes).map_err(|error| format!("malformed public key: {error}"))?;
+        let key = ParsedPublicKey::new(algorithm, bytes)
+            .map_err(|error| format!("malformed public key: {error}"))?;
         Ok(key.verify_sig(message, signed).is_ok())
     };
     match (rsa, key) {
         (Some(parameters), PublicKey::Rsa(key)) => {
             let bits = key.n.len() * 8;
             if !RSA_BITS.contains(&bits) {
-                return Err(format!("RSA modulus of {bits} bits is not between {} and {}", RSA_BITS.start(), RSA_BITS.end()));
+                return Err(format!(
+                    "RSA modulus of {bits} bits is not between {} and {}",
+                    RSA_BITS.start(),
+                    RSA_BITS.end()
+                ));
             }
             let key = RsaPublicKeyComponents { n: &key.n, e: &key.e };
             Ok(key.verify(parameters, message, signed).is_ok())
         }
         (None, PublicKey::Ec(point)) if !matches!(algorithm, A::Ed25519) => by_bytes(other, point),
         (None, PublicKey::Ed25519(bytes)) if matches!(algorithm, A::Ed25519) => by_bytes(other, bytes),
-        (Some(parameters), PublicKey::Spki(der)) => Ok(UnparsedPublicKey::new(parameters, der).verify(message, signed).is_ok()),
+        (Some(parameters), PublicKey::Spki(der)) => Ok(UnparsedPublicKey::new(parameters, der)
+            .verify(message, signed)
+            .is_ok()),
         (None, PublicKey::Spki(der)) => by_bytes(other, der),
         _ => Err(format!("a key of this type does not go with {algorithm:?}")),
     }

@@ -13,8 +13,8 @@ use crate::{
         types::{self, ContextEntry, ContextValue as WitValue, Header, Pair, Peer},
     },
     exchange::{
-        ContextValue, ExchangeHandle, HeaderEdit, RequestHandle, ResponseHandle, ResponseHead, Side, request_editable,
-        response_editable,
+        ContextValue, ExchangeHandle, HeaderEdit, RequestHandle, ResponseHandle, ResponseHead, Side,
+        request_editable, response_editable,
     },
     failure::{FailureKind, exceeded},
     state::{HostState, Mode},
@@ -39,19 +39,31 @@ fn first(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
 
 fn values(headers: &HeaderMap, name: &str) -> Vec<Vec<u8>> {
     // a name that is no token is in no head
-    let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { return Vec::new() };
-    headers.get_all(name).iter().map(|value| value.as_bytes().to_vec()).collect()
+    let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
+        return Vec::new();
+    };
+    headers
+        .get_all(name)
+        .iter()
+        .map(|value| value.as_bytes().to_vec())
+        .collect()
 }
 
 fn all(headers: &HeaderMap) -> Vec<Header> {
     headers
         .iter()
-        .map(|(name, value)| Header { name: name.as_str().to_owned(), value: value.as_bytes().to_vec() })
+        .map(|(name, value)| Header {
+            name: name.as_str().to_owned(),
+            value: value.as_bytes().to_vec(),
+        })
         .collect()
 }
 
 fn pair(name: impl Into<String>, value: impl Into<String>) -> Pair {
-    Pair { name: name.into(), value: value.into() }
+    Pair {
+        name: name.into(),
+        value: value.into(),
+    }
 }
 
 fn decoded(raw: &str) -> Cow<'_, str> {
@@ -60,13 +72,25 @@ fn decoded(raw: &str) -> Cow<'_, str> {
 
 impl HostState {
     fn phase_allows(&self, side: Side) -> Outcome {
-        let Mode::Serve(phase) = self.mode else { return Err("nothing can be edited during init".to_owned()) };
+        let Mode::Serve(phase) = self.mode else {
+            return Err("nothing can be edited during init".to_owned());
+        };
         let sent = |sent: fn(&crate::exchange::Exchange) -> bool| self.exchange.as_deref().is_some_and(sent);
         let (allowed, what) = match side {
-            Side::Request => (request_editable(phase) && !sent(|exchange| exchange.request_sent), "request"),
-            Side::Response => (response_editable(phase) && !sent(|exchange| exchange.response_sent), "response"),
+            Side::Request => (
+                request_editable(phase) && !sent(|exchange| exchange.request_sent),
+                "request",
+            ),
+            Side::Response => (
+                response_editable(phase) && !sent(|exchange| exchange.response_sent),
+                "response",
+            ),
         };
-        if allowed { Ok(()) } else { Err(format!("the {what} cannot be edited in phase {phase}")) }
+        if allowed {
+            Ok(())
+        } else {
+            Err(format!("the {what} cannot be edited in phase {phase}"))
+        }
     }
 
     fn edit_header(&mut self, side: Side, name: &str, edit: &HeaderEdit<'_>) -> Result<Outcome> {
@@ -101,7 +125,10 @@ impl HostState {
     }
 
     fn read_response(&mut self) -> Result<&ResponseHead> {
-        self.read()?.response.as_ref().ok_or_else(|| exceeded(FailureKind::Denied, "there is no response in this phase"))
+        self.read()?
+            .response
+            .as_ref()
+            .ok_or_else(|| exceeded(FailureKind::Denied, "there is no response in this phase"))
     }
 }
 
@@ -113,7 +140,12 @@ impl HostRequestHead for HostState {
         self.edit_request(method.len(), |exchange| exchange.set_method(&method))
     }
     fn scheme(&mut self, _: Request) -> Result<String> {
-        Ok(if self.read()?.request.https { "https" } else { "http" }.to_owned())
+        Ok(if self.read()?.request.https {
+            "https"
+        } else {
+            "http"
+        }
+        .to_owned())
     }
     fn authority(&mut self, _: Request) -> Result<String> {
         Ok(self.read()?.request.authority.clone())
@@ -141,20 +173,32 @@ impl HostRequestHead for HostState {
     }
     fn query_params(&mut self, _: Request) -> Result<Vec<Pair>> {
         let query = self.read()?.request.query.as_deref().unwrap_or_default();
-        Ok(parse_query(query).map(|(name, value)| pair(name, value)).collect())
+        Ok(parse_query(query)
+            .map(|(name, value)| pair(name, value))
+            .collect())
     }
     fn query_param(&mut self, _: Request, name: String) -> Result<Option<String>> {
         let query = self.read()?.request.query.as_deref().unwrap_or_default();
-        Ok(parse_query(query).find(|(key, _)| *key == name).map(|(_, value)| value.into_owned()))
+        Ok(parse_query(query)
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value.into_owned()))
     }
     fn path_params(&mut self, _: Request) -> Result<Vec<Pair>> {
-        Ok(self.read()?.params().map(|(name, raw)| pair(name, decoded(raw))).collect())
+        Ok(self
+            .read()?
+            .params()
+            .map(|(name, raw)| pair(name, decoded(raw)))
+            .collect())
     }
     fn path_params_raw(&mut self, _: Request) -> Result<Vec<Pair>> {
         Ok(self.read()?.params().map(|(name, raw)| pair(name, raw)).collect())
     }
     fn path_param(&mut self, _: Request, name: String) -> Result<Option<String>> {
-        Ok(self.read()?.params().find(|(key, _)| *key == name).map(|(_, raw)| decoded(raw).into_owned()))
+        Ok(self
+            .read()?
+            .params()
+            .find(|(key, _)| *key == name)
+            .map(|(_, raw)| decoded(raw).into_owned()))
     }
     fn header(&mut self, _: Request, name: String) -> Result<Option<Vec<u8>>> {
         Ok(first(&self.read()?.request.headers, &name))
@@ -235,7 +279,11 @@ impl HostExchange for HostState {
         })
     }
     fn get(&mut self, _: Exchange, namespace: String, key: String) -> Result<Option<WitValue>> {
-        Ok(self.read()?.context.get(&(std::sync::Arc::from(namespace), key)).map(to_wit))
+        Ok(self
+            .read()?
+            .context
+            .get(&(std::sync::Arc::from(namespace), key))
+            .map(to_wit))
     }
     fn set(&mut self, _: Exchange, key: String, value: WitValue) -> Result<Outcome> {
         self.enter()?;
@@ -244,10 +292,15 @@ impl HostExchange for HostState {
             Err(error) => return Ok(Err(format!("context `{key}`: {error}"))),
         };
         if key.len() > CONTEXT_KEY_MAX {
-            return Ok(Err(format!("context key of {} bytes exceeds {CONTEXT_KEY_MAX}", key.len())));
+            return Ok(Err(format!(
+                "context key of {} bytes exceeds {CONTEXT_KEY_MAX}",
+                key.len()
+            )));
         }
         if self.exchange()?.context.len() >= CONTEXT_ENTRIES_MAX {
-            return Ok(Err(format!("context `{key}`: there are {CONTEXT_ENTRIES_MAX} entries already")));
+            return Ok(Err(format!(
+                "context `{key}`: there are {CONTEXT_ENTRIES_MAX} entries already"
+            )));
         }
         self.hold(key.len() + value.size())?;
         let namespace = std::sync::Arc::clone(&self.capabilities.plugin);
@@ -293,7 +346,8 @@ pub(crate) fn from_wit(value: WitValue) -> std::result::Result<ContextValue, Str
         WitValue::Number(number) => ContextValue::Number(number),
         WitValue::Boolean(truth) => ContextValue::Boolean(truth),
         WitValue::Json(text) => {
-            serde_json::from_str::<serde::de::IgnoredAny>(&text).map_err(|error| format!("not JSON: {error}"))?;
+            serde_json::from_str::<serde::de::IgnoredAny>(&text)
+                .map_err(|error| format!("not JSON: {error}"))?;
             ContextValue::Json(text)
         }
         WitValue::Bytes(bytes) => ContextValue::Bytes(bytes),

@@ -63,8 +63,10 @@ struct HostRule {
 impl HostRule {
     fn parse(text: &str) -> Result<Self, String> {
         let wrong = || format!("grants.http.hosts: `{text}` is not `name`, `name:port` or `*.name`");
-        let authority: http::uri::Authority =
-            text.trim_start_matches("*.").parse().map_err(|_ignored| wrong())?;
+        let authority: http::uri::Authority = text
+            .trim_start_matches("*.")
+            .parse()
+            .map_err(|_ignored| wrong())?;
         if authority.as_str().contains(['@', '*']) || authority.host().is_empty() {
             return Err(wrong());
         }
@@ -87,37 +89,62 @@ impl HostRule {
 
 impl Client {
     pub(crate) fn new(grant: &HttpGrant, base_dir: &Path, limits: &PluginLimits) -> Result<Self, String> {
-        let hosts = grant.hosts.iter().map(|text| HostRule::parse(text)).collect::<Result<_, _>>()?;
+        let hosts = grant
+            .hosts
+            .iter()
+            .map(|text| HostRule::parse(text))
+            .collect::<Result<_, _>>()?;
         let ca = grant.ca.as_ref().map(|path| base_dir.join(path));
-        let connector = Connector { private: grant.private_addresses, tls: tls(ca.as_deref())? };
+        let connector = Connector {
+            private: grant.private_addresses,
+            tls: tls(ca.as_deref())?,
+        };
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIME)
             .pool_max_idle_per_host(IDLE_PER_HOST)
             .build(connector);
-        Ok(Self { hosts, pool, wall_time: limits.wall_time.0, response_max: limits.http_response.as_usize() })
+        Ok(Self {
+            hosts,
+            pool,
+            wall_time: limits.wall_time.0,
+            response_max: limits.http_response.as_usize(),
+        })
     }
 
     async fn send(&self, request: Request) -> Outcome {
-        let limit = request.timeout_ms.map_or(self.wall_time, |ms| Duration::from_millis(ms.into()).min(self.wall_time));
+        let limit = request.timeout_ms.map_or(self.wall_time, |ms| {
+            Duration::from_millis(ms.into()).min(self.wall_time)
+        });
         match tokio::time::timeout(limit, self.exchange(request)).await {
             Ok(outcome) => outcome,
-            Err(_elapsed) => Err(Error::Timeout(format!("no complete response within {} ms", limit.as_millis()))),
+            Err(_elapsed) => Err(Error::Timeout(format!(
+                "no complete response within {} ms",
+                limit.as_millis()
+            ))),
         }
     }
 
     async fn exchange(&self, request: Request) -> Outcome {
         let url = request.url;
-        let uri: Uri = url.parse().map_err(|error| Error::InvalidRequest(format!("url `{url}`: {error}")))?;
+        let uri: Uri = url
+            .parse()
+            .map_err(|error| Error::InvalidRequest(format!("url `{url}`: {error}")))?;
         let port = match uri.scheme_str() {
             Some("http") => 80,
             Some("https") => 443,
-            _ => return Err(Error::InvalidRequest(format!("url `{url}` is neither http nor https"))),
+            _ => {
+                return Err(Error::InvalidRequest(format!(
+                    "url `{url}` is neither http nor https"
+                )));
+            }
         };
         let port = uri.port_u16().unwrap_or(port);
         let host = uri.host().unwrap_or_default().to_ascii_lowercase();
         if !self.hosts.iter().any(|rule| rule.allows(&host, port)) {
-            return Err(Error::Denied(format!("host `{host}:{port}` is not in grants.http.hosts")));
+            return Err(Error::Denied(format!(
+                "host `{host}:{port}` is not in grants.http.hosts"
+            )));
         }
         let mut built = http::Request::builder().method(request.method.as_str()).uri(uri);
         for Header { name, value } in request.headers {
@@ -128,23 +155,37 @@ impl Client {
                 built = built.header(parsed, value);
             }
         }
-        let request =
-            built.body(Full::new(Bytes::from(request.body))).map_err(|error| Error::InvalidRequest(error.to_string()))?;
-        let response = self.pool.request(request).await.map_err(|error| classify(&error))?;
+        let request = built
+            .body(Full::new(Bytes::from(request.body)))
+            .map_err(|error| Error::InvalidRequest(error.to_string()))?;
+        let response = self
+            .pool
+            .request(request)
+            .await
+            .map_err(|error| classify(&error))?;
         let (head, body) = response.into_parts();
-        let body = Limited::new(body, self.response_max).collect().await.map_err(|error| {
-            if error.is::<http_body_util::LengthLimitError>() {
-                Error::TooLarge(format!("response of `{host}` exceeds {} bytes", self.response_max))
-            } else {
-                Error::Failed(format!("response of `{host}`: {error}"))
-            }
-        })?;
+        let body = Limited::new(body, self.response_max)
+            .collect()
+            .await
+            .map_err(|error| {
+                if error.is::<http_body_util::LengthLimitError>() {
+                    Error::TooLarge(format!(
+                        "response of `{host}` exceeds {} bytes",
+                        self.response_max
+                    ))
+                } else {
+                    Error::Failed(format!("response of `{host}`: {error}"))
+                }
+            })?;
         Ok(Response {
             status: head.status.as_u16(),
             headers: head
                 .headers
                 .iter()
-                .map(|(name, value)| Header { name: name.as_str().to_owned(), value: value.as_bytes().to_vec() })
+                .map(|(name, value)| Header {
+                    name: name.as_str().to_owned(),
+                    value: value.as_bytes().to_vec(),
+                })
                 .collect(),
             body: body.to_bytes().to_vec(),
         })
@@ -160,7 +201,11 @@ fn classify(error: &hyper_util::client::legacy::Error) -> Error {
         }
         cause = next;
     }
-    if error.is_connect() { Error::Connect(cause.to_string()) } else { Error::Failed(cause.to_string()) }
+    if error.is_connect() {
+        Error::Connect(cause.to_string())
+    } else {
+        Error::Failed(cause.to_string())
+    }
 }
 
 fn tls(ca: Option<&Path>) -> Result<TlsConnector, String> {
@@ -168,7 +213,9 @@ fn tls(ca: Option<&Path>) -> Result<TlsConnector, String> {
     if let Some(path) = ca {
         let error = |error: &dyn std::fmt::Display| format!("grants.http.ca: {}: {error}", path.display());
         for certificate in CertificateDer::pem_file_iter(path).map_err(|cause| error(&cause))? {
-            roots.add(certificate.map_err(|cause| error(&cause))?).map_err(|cause| error(&cause))?;
+            roots
+                .add(certificate.map_err(|cause| error(&cause))?)
+                .map_err(|cause| error(&cause))?;
         }
     }
     roots.add_parsable_certificates(system_roots().iter().cloned());
@@ -196,7 +243,9 @@ struct Connector {
 
 /// An address that the grant does not allow.
 #[derive(Debug, thiserror::Error)]
-#[error("`{host}` resolves to {address}, which is private, loopback or link-local: `grants.http.private-addresses` is off")]
+#[error(
+    "`{host}` resolves to {address}, which is private, loopback or link-local: `grants.http.private-addresses` is off"
+)]
 struct Refused {
     host: String,
     address: IpAddr,
@@ -222,12 +271,21 @@ impl tower_service::Service<Uri> for Connector {
 impl Connector {
     async fn connect(&self, uri: &Uri) -> Result<Stream, BoxError> {
         let https = uri.scheme_str() == Some("https");
-        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let host = uri
+            .host()
+            .unwrap_or_default()
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
         let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
         let mut last: BoxError = format!("`{host}` has no address").into();
         for address in tokio::net::lookup_host((host.as_str(), port)).await? {
             if !self.private && is_inside(address.ip()) {
-                last = Refused { host: host.clone(), address: address.ip() }.into();
+                last = Refused {
+                    host: host.clone(),
+                    address: address.ip(),
+                }
+                .into();
                 continue;
             }
             match TcpStream::connect(address).await {
@@ -238,13 +296,23 @@ impl Connector {
         Err(last)
     }
 
-    async fn secure(&self, https: bool, host: String, address: SocketAddr, stream: TcpStream) -> Result<Stream, BoxError> {
+    async fn secure(
+        &self,
+        https: bool,
+        host: String,
+        address: SocketAddr,
+        stream: TcpStream,
+    ) -> Result<Stream, BoxError> {
         stream.set_nodelay(true)?;
         if !https {
             return Ok(Stream::Plain(stream));
         }
         let name = ServerName::try_from(host)?;
-        let stream = self.tls.connect(name, stream).await.map_err(|error| format!("{address}: {error}"))?;
+        let stream = self
+            .tls
+            .connect(name, stream)
+            .await
+            .map_err(|error| format!("{address}: {error}"))?;
         Ok(Stream::Tls(Box::new(stream)))
     }
 }
@@ -293,7 +361,11 @@ impl Connection for Stream {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
@@ -302,7 +374,11 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
@@ -326,23 +402,36 @@ impl Host for HostState {
     async fn send(&mut self, request: Request) -> wasmtime::Result<Outcome> {
         self.enter()?;
         if self.mode == Mode::Init {
-            return Ok(Err(Error::Unavailable("http is not available during init".to_owned())));
+            return Ok(Err(Error::Unavailable(
+                "http is not available during init".to_owned(),
+            )));
         }
         let size = request.url.len()
             + request.body.len()
-            + request.headers.iter().map(|header| header.name.len() + header.value.len()).sum::<usize>();
+            + request
+                .headers
+                .iter()
+                .map(|header| header.name.len() + header.value.len())
+                .sum::<usize>();
         let capabilities = Arc::clone(&self.capabilities);
         let Some(client) = &capabilities.http else {
-            self.stats.denied.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.stats
+                .denied
+                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             return Ok(Err(Error::Denied("http is not granted".to_owned())));
         };
         let Some(left) = self.budget.egress.checked_sub(size as u64) else {
-            return Ok(Err(Error::TooLarge(format!("egress of one request exceeds {}", capabilities.limits.egress))));
+            return Ok(Err(Error::TooLarge(format!(
+                "egress of one request exceeds {}",
+                capabilities.limits.egress
+            ))));
         };
         self.budget.egress = left;
         let outcome = client.send(request).await;
         if matches!(outcome, Err(Error::Denied(_))) {
-            self.stats.denied.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.stats
+                .denied
+                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
         Ok(outcome)
     }
@@ -366,7 +455,18 @@ mod tests {
 
     #[test]
     fn inside_addresses_are_recognised_in_every_disguise() {
-        for text in ["127.0.0.1", "10.1.1.1", "169.254.169.254", "::1", "::ffff:10.0.0.1", "fd00::1", "fe80::1", "0.0.0.0", "100.64.0.1", "64:ff9b::a00:1"] {
+        for text in [
+            "127.0.0.1",
+            "10.1.1.1",
+            "169.254.169.254",
+            "::1",
+            "::ffff:10.0.0.1",
+            "fd00::1",
+            "fe80::1",
+            "0.0.0.0",
+            "100.64.0.1",
+            "64:ff9b::a00:1",
+        ] {
             assert!(is_inside(text.parse().unwrap()), "{text}");
         }
         for text in ["1.1.1.1", "2606:4700::1111"] {

@@ -57,24 +57,36 @@ type Outcome<T> = std::result::Result<T, Error>;
 
 impl Inner {
     fn get(&mut self, key: &str, now: Instant) -> Option<&Item> {
-        if self.entries.get(key).is_some_and(|item| item.expires.is_some_and(|at| at <= now)) {
+        if self
+            .entries
+            .get(key)
+            .is_some_and(|item| item.expires.is_some_and(|at| at <= now))
+        {
             self.remove(key);
         }
         self.entries.get(key)
     }
 
     fn remove(&mut self, key: &str) -> bool {
-        let Some(item) = self.entries.remove(key) else { return false };
+        let Some(item) = self.entries.remove(key) else {
+            return false;
+        };
         self.bytes -= cost(key, &item.value);
         true
     }
 
     fn set(&mut self, key: &str, value: Vec<u8>, expires: Option<Instant>, now: Instant) -> Outcome<u64> {
         if key.len() > KEY_MAX {
-            return Err(Error::TooLarge(format!("key of {} bytes exceeds {KEY_MAX}", key.len())));
+            return Err(Error::TooLarge(format!(
+                "key of {} bytes exceeds {KEY_MAX}",
+                key.len()
+            )));
         }
         if value.len() > VALUE_MAX {
-            return Err(Error::TooLarge(format!("value of {} bytes exceeds {VALUE_MAX}", value.len())));
+            return Err(Error::TooLarge(format!(
+                "value of {} bytes exceeds {VALUE_MAX}",
+                value.len()
+            )));
         }
         let new = cost(key, &value);
         let old = self.entries.get(key).map_or(0, |item| cost(key, &item.value));
@@ -82,13 +94,23 @@ impl Inner {
             self.drop_expired(now);
             let old = self.entries.get(key).map_or(0, |item| cost(key, &item.value));
             if self.bytes - old + new > self.quota {
-                return Err(Error::QuotaExceeded(format!("the store holds {} of {} bytes", self.bytes, self.quota)));
+                return Err(Error::QuotaExceeded(format!(
+                    "the store holds {} of {} bytes",
+                    self.bytes, self.quota
+                )));
             }
         }
         self.remove(key);
         self.bytes += new;
         self.version += 1;
-        self.entries.insert(key.to_owned(), Item { value, version: self.version, expires });
+        self.entries.insert(
+            key.to_owned(),
+            Item {
+                value,
+                version: self.version,
+                expires,
+            },
+        );
         Ok(self.version)
     }
 
@@ -116,12 +138,16 @@ impl HostState {
     fn store(&mut self, name: &str) -> Result<Outcome<Arc<Store>>> {
         self.enter()?;
         if self.mode == Mode::Init {
-            return Ok(Err(Error::Unavailable("kv is not available during init".to_owned())));
+            return Ok(Err(Error::Unavailable(
+                "kv is not available during init".to_owned(),
+            )));
         }
         if let Some(store) = self.capabilities.kv.get(name) {
             return Ok(Ok(Arc::clone(store)));
         }
-        self.stats.denied.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.stats
+            .denied
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Ok(Err(Error::NotGranted(format!("store `{name}` is not granted"))))
     }
 }
@@ -140,11 +166,20 @@ impl Host for HostState {
     fn get(&mut self, store: String, key: String) -> Result<Outcome<Option<Entry>>> {
         let store = open!(self, store);
         let mut inner = store.0.lock();
-        let entry = inner.get(&key, Instant::now()).map(|item| Entry { value: item.value.clone(), version: item.version });
+        let entry = inner.get(&key, Instant::now()).map(|item| Entry {
+            value: item.value.clone(),
+            version: item.version,
+        });
         Ok(Ok(entry))
     }
 
-    fn set(&mut self, store: String, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> Result<Outcome<u64>> {
+    fn set(
+        &mut self,
+        store: String,
+        key: String,
+        value: Vec<u8>,
+        ttl_ms: Option<u64>,
+    ) -> Result<Outcome<u64>> {
         let store = open!(self, store);
         let now = Instant::now();
         Ok(store.0.lock().set(&key, value, expiry(now, ttl_ms), now))
@@ -167,18 +202,29 @@ impl Host for HostState {
         Ok(inner.set(&key, value, expiry(now, ttl_ms), now).map(Some))
     }
 
-    fn increment(&mut self, store: String, key: String, delta: i64, ttl_ms: Option<u64>) -> Result<Outcome<i64>> {
+    fn increment(
+        &mut self,
+        store: String,
+        key: String,
+        delta: i64,
+        ttl_ms: Option<u64>,
+    ) -> Result<Outcome<i64>> {
         let store = open!(self, store);
         let now = Instant::now();
         let mut inner = store.0.lock();
         let (sum, expires) = match inner.get(&key, now) {
             Some(item) => {
                 let text = std::str::from_utf8(&item.value).unwrap_or_default();
-                (text.parse::<i64>().unwrap_or(0).saturating_add(delta), item.expires)
+                (
+                    text.parse::<i64>().unwrap_or(0).saturating_add(delta),
+                    item.expires,
+                )
             }
             None => (delta, expiry(now, ttl_ms)),
         };
-        Ok(inner.set(&key, sum.to_string().into_bytes(), expires, now).map(|_version| sum))
+        Ok(inner
+            .set(&key, sum.to_string().into_bytes(), expires, now)
+            .map(|_version| sum))
     }
 
     fn delete(&mut self, store: String, key: String) -> Result<Outcome<bool>> {
@@ -200,9 +246,16 @@ mod tests {
         let store = stores.open("s", 300);
         let mut inner = store.0.lock();
         let now = Instant::now();
-        inner.set("a", vec![0; 50], Some(now + Duration::from_secs(1)), now).unwrap();
-        inner.set("a", vec![1; 60], Some(now + Duration::from_secs(1)), now).unwrap();
-        assert!(matches!(inner.set("b", vec![0; 100], None, now), Err(Error::QuotaExceeded(_))));
+        inner
+            .set("a", vec![0; 50], Some(now + Duration::from_secs(1)), now)
+            .unwrap();
+        inner
+            .set("a", vec![1; 60], Some(now + Duration::from_secs(1)), now)
+            .unwrap();
+        assert!(matches!(
+            inner.set("b", vec![0; 100], None, now),
+            Err(Error::QuotaExceeded(_))
+        ));
         let later = now + Duration::from_secs(2);
         inner.set("b", vec![0; 100], None, later).unwrap();
         assert!(inner.get("a", later).is_none());

@@ -66,5 +66,7 @@ impl HostState {
 }
 
 fn cut(message: &str) -> &str {
-    message.get(..message.floor_char_boundary(LINE_MAX)).unwrap_or(message)
+    message
+        .get(..message.floor_char_boundary(LINE_MAX))
+        .unwrap_or(message)
 }

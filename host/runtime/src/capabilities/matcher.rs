@@ -32,9 +32,17 @@ const REGEX_SIZE_MAX: usize = 64 << 20;
 /// What a set was built from.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Source {
-    Regex { patterns: Vec<String>, case_insensitive: bool },
-    Literal { literals: Vec<Vec<u8>>, ascii_case_insensitive: bool },
-    Ip { blocks: Vec<String> },
+    Regex {
+        patterns: Vec<String>,
+        case_insensitive: bool,
+    },
+    Literal {
+        literals: Vec<Vec<u8>>,
+        ascii_case_insensitive: bool,
+    },
+    Ip {
+        blocks: Vec<String>,
+    },
 }
 
 /// A built set.
@@ -45,26 +53,49 @@ pub(crate) struct Matcher {
 
 /// `matches` needs engines that report every pattern, `find` ones that report the leftmost; the second is made when first asked for.
 enum Engine {
-    Regex { all: Box<Regex>, leftmost: OnceLock<Option<Box<Regex>>> },
-    Literal { all: Box<AhoCorasick>, leftmost: OnceLock<Option<Box<AhoCorasick>>> },
+    Regex {
+        all: Box<Regex>,
+        leftmost: OnceLock<Option<Box<Regex>>>,
+    },
+    Literal {
+        all: Box<AhoCorasick>,
+        leftmost: OnceLock<Option<Box<AhoCorasick>>>,
+    },
     Ip(IpSet),
 }
 
-fn regex(patterns: &[String], case_insensitive: bool, kind: RegexMatchKind) -> std::result::Result<Regex, BuildError> {
+fn regex(
+    patterns: &[String],
+    case_insensitive: bool,
+    kind: RegexMatchKind,
+) -> std::result::Result<Regex, BuildError> {
     // captures are never asked for, and their slots would take more memory than the automata; a large set needs room for its lazy DFA, or it
     // falls back to an engine that is many times slower
-    let captures = if kind == RegexMatchKind::All { WhichCaptures::None } else { WhichCaptures::Implicit };
+    let captures = if kind == RegexMatchKind::All {
+        WhichCaptures::None
+    } else {
+        WhichCaptures::Implicit
+    };
     let config = Regex::config()
         .match_kind(kind)
         .utf8_empty(false)
         .nfa_size_limit(Some(REGEX_SIZE_MAX))
         .which_captures(captures)
         .hybrid_cache_capacity(16 << 20);
-    let syntax = syntax::Config::new().utf8(false).case_insensitive(case_insensitive);
-    Regex::builder().configure(config).syntax(syntax).build_many(patterns)
+    let syntax = syntax::Config::new()
+        .utf8(false)
+        .case_insensitive(case_insensitive);
+    Regex::builder()
+        .configure(config)
+        .syntax(syntax)
+        .build_many(patterns)
 }
 
-fn literals(literals: &[Vec<u8>], case_insensitive: bool, kind: MatchKind) -> std::result::Result<AhoCorasick, String> {
+fn literals(
+    literals: &[Vec<u8>],
+    case_insensitive: bool,
+    kind: MatchKind,
+) -> std::result::Result<AhoCorasick, String> {
     AhoCorasick::builder()
         .match_kind(kind)
         .ascii_case_insensitive(case_insensitive)
@@ -81,25 +112,41 @@ impl Matcher {
     /// Builds a set; the error names the pattern.
     pub(crate) fn build(source: Source) -> std::result::Result<Self, String> {
         let engine = match &source {
-            Source::Regex { patterns, case_insensitive } => {
+            Source::Regex {
+                patterns,
+                case_insensitive,
+            } => {
                 bounded(patterns.iter().map(String::len))?;
                 let built = regex(patterns, *case_insensitive, RegexMatchKind::All).map_err(|error| {
-                    let place = error.pattern().and_then(|id| Some((id.as_usize(), patterns.get(id.as_usize())?)));
-                    let why = error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string);
+                    let place = error
+                        .pattern()
+                        .and_then(|id| Some((id.as_usize(), patterns.get(id.as_usize())?)));
+                    let why = error
+                        .syntax_error()
+                        .map_or_else(|| error.to_string(), ToString::to_string);
                     match place {
                         Some((index, pattern)) => format!("pattern {index} `{pattern}`: {why}"),
                         None => why,
                     }
                 })?;
-                Engine::Regex { all: Box::new(built), leftmost: OnceLock::new() }
+                Engine::Regex {
+                    all: Box::new(built),
+                    leftmost: OnceLock::new(),
+                }
             }
-            Source::Literal { literals: patterns, ascii_case_insensitive } => {
+            Source::Literal {
+                literals: patterns,
+                ascii_case_insensitive,
+            } => {
                 bounded(patterns.iter().map(Vec::len))?;
                 if let Some(index) = patterns.iter().position(Vec::is_empty) {
                     return Err(format!("literal {index} is empty"));
                 }
                 let built = literals(patterns, *ascii_case_insensitive, MatchKind::Standard)?;
-                Engine::Literal { all: Box::new(built), leftmost: OnceLock::new() }
+                Engine::Literal {
+                    all: Box::new(built),
+                    leftmost: OnceLock::new(),
+                }
             }
             Source::Ip { blocks } => {
                 bounded(blocks.iter().map(String::len))?;
@@ -123,7 +170,10 @@ impl Matcher {
                         *seen = true;
                     }
                 }
-                (0u32..).zip(seen).filter_map(|(index, seen)| seen.then_some(index)).collect()
+                (0u32..)
+                    .zip(seen)
+                    .filter_map(|(index, seen)| seen.then_some(index))
+                    .collect()
             }
             Engine::Ip(_) => Vec::new(),
         };
@@ -141,20 +191,44 @@ impl Matcher {
 
     fn find(&self, input: &[u8]) -> Option<Hit> {
         let (pattern, start, end) = match (&self.engine, &self.source) {
-            (Engine::Regex { leftmost, .. }, Source::Regex { patterns, case_insensitive }) => {
+            (
+                Engine::Regex { leftmost, .. },
+                Source::Regex {
+                    patterns,
+                    case_insensitive,
+                },
+            ) => {
                 // the patterns have been built once: they can be built again
-                let build = || regex(patterns, *case_insensitive, RegexMatchKind::LeftmostFirst).ok().map(Box::new);
+                let build = || {
+                    regex(patterns, *case_insensitive, RegexMatchKind::LeftmostFirst)
+                        .ok()
+                        .map(Box::new)
+                };
                 let hit = leftmost.get_or_init(build).as_ref()?.find(input)?;
                 (hit.pattern().as_u32(), hit.start(), hit.end())
             }
-            (Engine::Literal { leftmost, .. }, Source::Literal { literals: patterns, ascii_case_insensitive }) => {
-                let build = || literals(patterns, *ascii_case_insensitive, MatchKind::LeftmostFirst).ok().map(Box::new);
+            (
+                Engine::Literal { leftmost, .. },
+                Source::Literal {
+                    literals: patterns,
+                    ascii_case_insensitive,
+                },
+            ) => {
+                let build = || {
+                    literals(patterns, *ascii_case_insensitive, MatchKind::LeftmostFirst)
+                        .ok()
+                        .map(Box::new)
+                };
                 let hit = leftmost.get_or_init(build).as_ref()?.find(input)?;
                 (hit.pattern().as_u32(), hit.start(), hit.end())
             }
             _ => return None,
         };
-        Some(Hit { pattern, start: u32::try_from(start).ok()?, end: u32::try_from(end).ok()? })
+        Some(Hit {
+            pattern,
+            start: u32::try_from(start).ok()?,
+            end: u32::try_from(end).ok()?,
+        })
     }
 
     fn find_ip(&self, address: &str) -> Option<u32> {
@@ -167,11 +241,16 @@ impl Matcher {
 
 fn bounded(lengths: impl ExactSizeIterator<Item = usize>) -> std::result::Result<(), String> {
     if lengths.len() > PATTERNS_MAX {
-        return Err(format!("{} patterns exceed {PATTERNS_MAX} in one set", lengths.len()));
+        return Err(format!(
+            "{} patterns exceed {PATTERNS_MAX} in one set",
+            lengths.len()
+        ));
     }
     let total: usize = lengths.sum();
     if total > SOURCE_MAX {
-        return Err(format!("{total} bytes of patterns exceed {SOURCE_MAX} in one set"));
+        return Err(format!(
+            "{total} bytes of patterns exceed {SOURCE_MAX} in one set"
+        ));
     }
     Ok(())
 }
@@ -183,10 +262,18 @@ impl IpSet {
             let net: IpNet = text
                 .parse::<IpNet>()
                 .or_else(|_not_a_block| text.parse::<IpAddr>().map(IpNet::from))
-                .map_err(|_ignored| format!("block {index} `{text}` is neither an address nor a CIDR block"))?;
-            by_length.entry(net.prefix_len()).or_default().entry(net.trunc()).or_insert(index);
+                .map_err(|_ignored| {
+                    format!("block {index} `{text}` is neither an address nor a CIDR block")
+                })?;
+            by_length
+                .entry(net.prefix_len())
+                .or_default()
+                .entry(net.trunc())
+                .or_insert(index);
         }
-        Ok(Self { blocks: by_length.into_iter().rev().collect() })
+        Ok(Self {
+            blocks: by_length.into_iter().rev().collect(),
+        })
     }
 
     fn find(&self, address: IpAddr) -> Option<u32> {
@@ -214,20 +301,41 @@ impl HostState {
     }
 
     fn set(&self, index: u32) -> Result<&Matcher> {
-        let sets: &[Matcher] = if self.mode == Mode::Init { &self.built } else { &self.matchers };
+        let sets: &[Matcher] = if self.mode == Mode::Init {
+            &self.built
+        } else {
+            &self.matchers
+        };
         sets.get(index as usize).ok_or_else(|| {
-            exceeded(FailureKind::Denied, format!("matcher set {index} does not exist: there are {}", sets.len()))
+            exceeded(
+                FailureKind::Denied,
+                format!("matcher set {index} does not exist: there are {}", sets.len()),
+            )
         })
     }
 }
 
 impl Host for HostState {
-    fn build_regex(&mut self, patterns: Vec<String>, case_insensitive: bool) -> Result<std::result::Result<u32, String>> {
-        self.build_set(Source::Regex { patterns, case_insensitive })
+    fn build_regex(
+        &mut self,
+        patterns: Vec<String>,
+        case_insensitive: bool,
+    ) -> Result<std::result::Result<u32, String>> {
+        self.build_set(Source::Regex {
+            patterns,
+            case_insensitive,
+        })
     }
 
-    fn build_literal(&mut self, literals: Vec<Vec<u8>>, ascii_case_insensitive: bool) -> Result<std::result::Result<u32, String>> {
-        self.build_set(Source::Literal { literals, ascii_case_insensitive })
+    fn build_literal(
+        &mut self,
+        literals: Vec<Vec<u8>>,
+        ascii_case_insensitive: bool,
+    ) -> Result<std::result::Result<u32, String>> {
+        self.build_set(Source::Literal {
+            literals,
+            ascii_case_insensitive,
+        })
     }
 
     fn build_ip(&mut self, blocks: Vec<String>) -> Result<std::result::Result<u32, String>> {
@@ -267,31 +375,54 @@ mod tests {
 
     #[test]
     fn regex_set_reports_every_pattern_that_occurs() {
-        let patterns = vec!["union\\s+select".to_owned(), "<script".to_owned(), "select".to_owned()];
-        let set = Matcher::build(Source::Regex { patterns, case_insensitive: true }).unwrap();
+        let patterns = vec![
+            "union\\s+select".to_owned(),
+            "<script".to_owned(),
+            "select".to_owned(),
+        ];
+        let set = Matcher::build(Source::Regex {
+            patterns,
+            case_insensitive: true,
+        })
+        .unwrap();
         assert_eq!(set.matches(b"1 UNION  SELECT x"), [0, 2]);
         assert!(!set.is_match(b"\xff\x00 nothing"));
-        assert_eq!(set.find(b"ab<Script>").map(|hit| (hit.pattern, hit.start)), Some((1, 2)));
+        assert_eq!(
+            set.find(b"ab<Script>").map(|hit| (hit.pattern, hit.start)),
+            Some((1, 2))
+        );
     }
 
     #[test]
     fn find_reports_the_leftmost_literal() {
         let literals = vec![b"abcd".to_vec(), b"c".to_vec()];
-        let set = Matcher::build(Source::Literal { literals, ascii_case_insensitive: false }).unwrap();
-        assert_eq!(set.find(b"xabcd").map(|hit| (hit.pattern, hit.start, hit.end)), Some((0, 1, 5)));
+        let set = Matcher::build(Source::Literal {
+            literals,
+            ascii_case_insensitive: false,
+        })
+        .unwrap();
+        assert_eq!(
+            set.find(b"xabcd").map(|hit| (hit.pattern, hit.start, hit.end)),
+            Some((0, 1, 5))
+        );
         assert_eq!(set.matches(b"xabcd"), [0, 1]);
     }
 
     #[test]
     fn a_broken_pattern_is_named() {
-        let source = Source::Regex { patterns: vec!["a".to_owned(), "(".to_owned()], case_insensitive: false };
+        let source = Source::Regex {
+            patterns: vec!["a".to_owned(), "(".to_owned()],
+            case_insensitive: false,
+        };
         let error = Matcher::build(source).err().unwrap();
         assert!(error.starts_with("pattern 1 `(`: "), "{error}");
     }
 
     #[test]
     fn the_most_specific_block_wins_and_mapped_addresses_count_as_ipv4() {
-        let blocks = ["10.0.0.0/8", "10.1.0.0/16", "2001:db8::/32", "192.0.2.7"].map(str::to_owned).to_vec();
+        let blocks = ["10.0.0.0/8", "10.1.0.0/16", "2001:db8::/32", "192.0.2.7"]
+            .map(str::to_owned)
+            .to_vec();
         let set = Matcher::build(Source::Ip { blocks }).unwrap();
         assert_eq!(set.find_ip("10.1.2.3"), Some(1));
         assert_eq!(set.find_ip("10.2.2.3"), Some(0));

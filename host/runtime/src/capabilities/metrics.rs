@@ -25,7 +25,9 @@ impl HostState {
         if self.capabilities.metrics {
             self.stats.custom(name, change);
         } else {
-            self.stats.denied.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.stats
+                .denied
+                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
     }
 }

@@ -44,7 +44,11 @@ impl Capabilities {
         base_dir: &std::path::Path,
         stores: &kv::Stores,
     ) -> Result<Self, String> {
-        let http = grants.http.as_ref().map(|grant| http::Client::new(grant, base_dir, &limits)).transpose()?;
+        let http = grants
+            .http
+            .as_ref()
+            .map(|grant| http::Client::new(grant, base_dir, &limits))
+            .transpose()?;
         let secrets = grants
             .secrets
             .iter()
@@ -56,7 +60,19 @@ impl Capabilities {
                 (name.clone(), secret)
             })
             .collect();
-        let kv = grants.kv.iter().map(|(name, grant)| (name.clone(), stores.open(name, grant.max_bytes.0))).collect();
-        Ok(Self { plugin, version, limits, metrics: grants.metrics, kv, http, secrets })
+        let kv = grants
+            .kv
+            .iter()
+            .map(|(name, grant)| (name.clone(), stores.open(name, grant.max_bytes.0)))
+            .collect();
+        Ok(Self {
+            plugin,
+            version,
+            limits,
+            metrics: grants.metrics,
+            kv,
+            http,
+            secrets,
+        })
     }
 }

@@ -14,7 +14,10 @@ impl HostState {
     fn refuse_in_init(&mut self, what: &str) -> Result<()> {
         self.enter()?;
         if self.mode == Mode::Init {
-            return Err(exceeded(FailureKind::Denied, format!("init may not use {what}: it would be frozen into the snapshot")));
+            return Err(exceeded(
+                FailureKind::Denied,
+                format!("init may not use {what}: it would be frozen into the snapshot"),
+            ));
         }
         Ok(())
     }
