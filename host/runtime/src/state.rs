@@ -173,10 +173,6 @@ impl HostState {
     }
 
     /// Called when a guest has run into a new tick: charges it, and lets others run before it goes on.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "signature of wasmtime's epoch callback"
-    )]
     pub(crate) fn on_tick(mut store: StoreContextMut<'_, Self>) -> wasmtime::Result<UpdateDeadline> {
         let state = store.data_mut();
         let now = thread_cpu();

@@ -43,7 +43,7 @@ const IDLE_PER_HOST: usize = 16;
 /// Time an unused connection is kept.
 const IDLE_TIME: Duration = Duration::from_secs(30);
 
-type Outcome = std::result::Result<Response, Error>;
+type Outcome = Result<Response, Error>;
 
 /// The outgoing client of one version.
 pub(crate) struct Client {

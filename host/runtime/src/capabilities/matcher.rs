@@ -68,7 +68,7 @@ fn regex(
     patterns: &[String],
     case_insensitive: bool,
     kind: RegexMatchKind,
-) -> std::result::Result<Regex, BuildError> {
+) -> std::result::Result<Regex, Box<BuildError>> {
     // captures are never asked for, and their slots would take more memory than the automata; a large set needs room for its lazy DFA, or it
     // falls back to an engine that is many times slower
     let captures = if kind == RegexMatchKind::All {
@@ -89,6 +89,7 @@ fn regex(
         .configure(config)
         .syntax(syntax)
         .build_many(patterns)
+        .map_err(Box::new)
 }
 
 fn literals(
