@@ -179,8 +179,10 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// One word: no rule of the starter set matches inside of it (a test holds that), so the host need not be asked.
-fn is_word(data: &[u8]) -> bool {
+/// One word: no rule of the starter set matches inside of it (a test holds that), so the host need not be asked. Two hyphens in a row
+/// are no part of a word: `1--` cuts off an SQL statement.
+pub(crate) fn is_word(data: &[u8]) -> bool {
     data.iter()
         .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+        && !data.windows(2).any(|pair| pair == b"--")
 }
