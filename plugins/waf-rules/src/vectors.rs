@@ -108,7 +108,11 @@ fn a_number_that_cuts_the_statement_off_is_no_word() {
 proptest::proptest! {
     #[test]
     fn no_rule_of_the_starter_set_matches_a_single_word(word in "[A-Za-z0-9_-]{0,40}|(select|union|script|alert|sleep|etc|passwd|whoami|id|cat|--|_|-|[0-9]){1,6}") {
-        proptest::prop_assume!(crate::evaluate::is_word(word.as_bytes()));
+        let mut word = word;
+        while word.contains("--") {
+            word = word.replace("--", "-");
+        }
+        assert!(crate::evaluate::is_word(word.as_bytes()));
         // joined with a rule of the same chain, so that the short cut for words is not taken
         let chains = [
             r#"["url-decode-uni", "remove-nulls", "replace-comments", "compress-whitespace", "lowercase"]"#,
