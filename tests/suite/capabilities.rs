@@ -239,6 +239,29 @@ async fn outgoing_requests_go_where_the_grant_says() {
 }
 
 #[tokio::test]
+async fn bytes_sent_by_a_plugin_are_bounded() {
+    let origin = Origin::start();
+    let settings = json!({
+        "grants": {"http": {"hosts": [origin.endpoint()], "private-addresses": true}},
+        "limits": {"egress": "200B"},
+    });
+    let gateway = gateway(&origin, settings).await;
+    let reply = ok(&gateway, &format!("http http://{}/echo/small", origin.endpoint())).await;
+    assert_eq!(reply["status"], 200);
+    let long = "a".repeat(300);
+    let refused = error(
+        &gateway,
+        &format!("http http://{}/echo/{long}", origin.endpoint()),
+    )
+    .await;
+    assert!(
+        refused.contains("egress") && refused.contains("200B"),
+        "{refused}"
+    );
+    assert_eq!(origin.hits(&format!("/echo/{long}")), 0);
+}
+
+#[tokio::test]
 async fn what_was_not_granted_is_refused_and_counted() {
     let origin = Origin::start();
     let gateway = gateway(&origin, json!({"grants": {"metrics": true}})).await;

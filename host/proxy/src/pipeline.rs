@@ -137,7 +137,7 @@ impl SharedChain {
         if self.phases.has(Phase::Inspect) {
             match self.inspect(body).await? {
                 Step::Next(next) => body = next,
-                answer @ Step::Answer(_) => return Ok(retype(answer)),
+                Step::Answer(answer) => return Ok(Step::Answer(answer)),
             }
         }
         if self.phases.has(Phase::Authorize)
@@ -580,13 +580,6 @@ fn order(count: usize, way: Way) -> impl Iterator<Item = usize> {
             count - 1 - index
         }
     })
-}
-
-fn retype<T>(step: Step<Body>) -> Step<T> {
-    match step {
-        Step::Answer(answer) => Step::Answer(answer),
-        Step::Next(body) => Step::Answer(Response::new(body)),
-    }
 }
 
 fn respond_with(answer: Answer) -> Response<Body> {

@@ -221,6 +221,7 @@ impl Runtime {
                 ("edgeward_plugin_memory_peak_bytes", view.memory_peak),
                 ("edgeward_plugin_log_lines_dropped_total", view.log_lines_dropped),
                 ("edgeward_plugin_denied_calls_total", view.denied_calls),
+                ("edgeward_plugin_metrics_dropped_total", view.metrics_dropped),
                 ("edgeward_plugin_breaker_open", u64::from(version.breaker_open())),
             ] {
                 line(&mut rest, name, &labels, &value);

@@ -58,6 +58,8 @@ pub struct StatsView {
     pub log_lines_dropped: u64,
     /// Host calls that a missing grant refused.
     pub denied_calls: u64,
+    /// Changes of the plugin's own metrics dropped because of their name or number.
+    pub metrics_dropped: u64,
 }
 
 impl Stats {
@@ -131,6 +133,7 @@ impl Stats {
             memory_peak: self.memory_peak.load(Relaxed),
             log_lines_dropped: self.log_dropped.load(Relaxed),
             denied_calls: self.denied.load(Relaxed),
+            metrics_dropped: self.custom_dropped.load(Relaxed),
         }
     }
 }
