@@ -64,13 +64,9 @@ pub struct RuntimeOptions {
 
 impl Default for RuntimeOptions {
     fn default() -> Self {
-        let mut cache_key = [0; 32];
-        for chunk in cache_key.chunks_mut(8) {
-            chunk.copy_from_slice(&capabilities::time::random_u64().to_le_bytes()[..chunk.len()]);
-        }
         Self {
             cache_dir: None,
-            cache_key,
+            cache_key: rand::random(),
             instances: 2000,
         }
     }

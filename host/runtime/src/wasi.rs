@@ -20,7 +20,6 @@ use wasmtime_wasi::{
 };
 
 use crate::{
-    capabilities::time::random_u64,
     failure::{FailureKind, exceeded},
     state::{HostState, Mode, Wasi},
 };
@@ -51,7 +50,7 @@ pub(crate) fn link(linker: &mut Linker<HostState>) -> Result<()> {
             {
                 wasi.frozen.seed.store(true, Ordering::Relaxed);
             }
-            Ok(((random_u64(), random_u64()),))
+            Ok((rand::random::<(u64, u64)>(),))
         },
     )?;
     let mut random = linker.instance("wasi:random/random@0.2.12")?;
@@ -67,8 +66,7 @@ pub(crate) fn link(linker: &mut Linker<HostState>) -> Result<()> {
                     "more than 64KiB of random bytes in one call"
                 ))?
             ];
-            aws_lc_rs::rand::fill(&mut bytes)
-                .map_err(|_ignored| wasmtime::Error::msg("the system has no random numbers"))?;
+            rand::fill(&mut bytes);
             Ok((bytes,))
         },
     )?;
@@ -76,7 +74,7 @@ pub(crate) fn link(linker: &mut Linker<HostState>) -> Result<()> {
         "get-random-u64",
         |mut store: wasmtime::StoreContextMut<'_, HostState>, (): ()| {
             refuse_random(store.data_mut())?;
-            Ok((random_u64(),))
+            Ok((rand::random::<u64>(),))
         },
     )?;
     linker.allow_shadowing(false);
@@ -100,7 +98,7 @@ pub(crate) fn context(plugin: &Arc<str>, frozen: &Frozen) -> Wasi {
         .allow_blocking_current_thread(false)
         .wall_clock(Clock(frozen.refused.clone()))
         .monotonic_clock(Clock(frozen.refused.clone()))
-        .insecure_random_seed(u128::from(random_u64()) << 64 | u128::from(random_u64()))
+        .insecure_random_seed(rand::random())
         .stdout(Lines::new(plugin, "stdout"))
         .stderr(Lines::new(plugin, "stderr"));
     Wasi {

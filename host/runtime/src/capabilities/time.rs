@@ -34,16 +34,6 @@ impl clock::Host for HostState {
 impl entropy::Host for HostState {
     fn hash_seed(&mut self) -> Result<(u64, u64)> {
         self.refuse_in_init("random numbers (`entropy.hash-seed`)")?;
-        Ok((random_u64(), random_u64()))
-    }
-}
-
-/// 64 bits from the system's generator.
-pub(crate) fn random_u64() -> u64 {
-    let mut bytes = [0; 8];
-    match aws_lc_rs::rand::fill(&mut bytes) {
-        Ok(()) => u64::from_le_bytes(bytes),
-        // the generator does not fail once seeded; a weaker seed for hash tables beats a lost request
-        Err(aws_lc_rs::error::Unspecified) => fastrand::u64(..),
+        Ok(rand::random())
     }
 }
