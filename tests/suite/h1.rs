@@ -292,6 +292,37 @@ async fn a_message_with_two_lengths_is_not_two_requests() {
 }
 
 #[tokio::test]
+async fn what_is_no_request_is_answered_with_a_problem_document_and_counted() {
+    let origin = Origin::start();
+    let gateway = plain(&origin).await;
+    for sent in [
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
+        b"hello, is it HTTP?\r\n\r\n",
+        b"GET / HTTP/1.1\nhost: a\n\n",
+        b"GET / HTTP/3.7\r\nhost: a\r\n\r\n",
+        b"GET /echo HTTP/1.1\r\nhost: a\r\nx y: z\r\n\r\n",
+        b"POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /echo HTTP/1.1\r\nconnection: close\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nno preface",
+    ] {
+        let text = raw(gateway.address(), sent).await;
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{text}"));
+        assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{text}");
+        assert!(head.contains("content-type: application/problem+json"), "{text}");
+        let problem: Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("{text}"));
+        assert_eq!(problem["responseType"], "BAD_REQUEST");
+        let id = problem["requestId"].as_str().unwrap();
+        assert!(head.contains(&format!("x-request-id: {id}")), "{text}");
+    }
+    assert_eq!(origin.seen().len(), 0);
+    let metrics = gateway.metrics();
+    assert!(
+        metrics.contains(r#"edgeward_rejects_total{response_type="BAD_REQUEST"} 8"#),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
 async fn heads_above_the_limits_are_refused_by_name() {
     let origin = Origin::start();
     let limits = json!({"limits": {"head": "8KiB", "header-count": 20, "uri": "1KiB"}});
@@ -317,7 +348,10 @@ async fn heads_above_the_limits_are_refused_by_name() {
     );
     let endless = format!("GET /echo HTTP/1.1\r\nhost: a\r\nx: {}", "v".repeat(1 << 20));
     let text = raw(gateway.address(), endless).await;
-    assert!(text.is_empty() || text.starts_with("HTTP/1.1 431"), "{text}");
+    assert!(
+        text.starts_with("HTTP/1.1 431 ") && text.contains(r#""responseType":"HEAD_TOO_LARGE""#),
+        "{text}"
+    );
     assert_eq!(origin.seen().len(), 0);
 }
 
@@ -346,7 +380,10 @@ async fn clients_that_stop_sending_are_let_go() {
     let limits = json!({"limits": {"head-timeout": "300ms", "body-timeout": "300ms"}});
     let gateway = gateway(&origin.endpoint(), limits).await;
     let text = raw(gateway.address(), "GET /echo HTTP/1.1\r\nho").await;
-    assert!(text.is_empty() || text.starts_with("HTTP/1.1 408"), "{text}");
+    assert!(
+        text.starts_with("HTTP/1.1 408 ") && text.contains(r#""responseType":"REQUEST_TIMEOUT""#),
+        "{text}"
+    );
     let text = raw(
         gateway.address(),
         "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhel",

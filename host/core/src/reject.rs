@@ -59,7 +59,7 @@ macro_rules! rejects {
 
 rejects! {
     BadRequest "BAD_REQUEST" 400 Client "Bad Request" "The request is not valid HTTP: request target, host or framing. The detail names the part.";
-    RequestTimeout "REQUEST_TIMEOUT" 408 Client "Request Timeout" "The client did not send its body in time (`limits.body-timeout`).";
+    RequestTimeout "REQUEST_TIMEOUT" 408 Client "Request Timeout" "The client did not send its head (`limits.head-timeout`) or its body (`limits.body-timeout`) in time.";
     RequestTooLarge "REQUEST_TOO_LARGE" 413 Client "Content Too Large" "The request body is larger than `limits.body` or the route's `body-limit`, or than what a plugin buffers with `over: reject`.";
     UriTooLong "URI_TOO_LONG" 414 Client "URI Too Long" "The request target is longer than `limits.uri`.";
     HeadTooLarge "HEAD_TOO_LARGE" 431 Client "Request Header Fields Too Large" "The request head has more fields than `limits.header-count` or is larger than `limits.head`.";

@@ -3,8 +3,7 @@
 //! ahead: backpressure is the poller's.
 
 use std::{
-    error::Error as StdError,
-    fmt, io,
+    fmt,
     pin::Pin,
     sync::{
         Arc,
@@ -22,6 +21,8 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep};
 
+use crate::http1::RequestBody;
+
 /// Why a body ended before its end.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum BodyError {
@@ -29,8 +30,8 @@ pub(crate) enum BodyError {
     #[error("client went away before the end of the request body")]
     ClientGone,
     /// The client's framing is wrong (chunk sizes, for example).
-    #[error("request body is not framed as HTTP says")]
-    Malformed(#[source] Arc<hyper::Error>),
+    #[error("request body: {0}")]
+    Malformed(&'static str),
     /// More bytes than allowed.
     #[error("body exceeds the limit of {limit} bytes")]
     TooLarge {
@@ -65,6 +66,7 @@ pub(crate) struct Body {
 enum Kind {
     Empty,
     Full(Bytes),
+    Http1(RequestBody),
     Client(Incoming),
     Upstream(Incoming),
     /// The mutex makes bodies `Sync` (a reference may live across an await); it is never contended and not even locked for polling.
@@ -91,6 +93,15 @@ impl Body {
             } else {
                 Kind::Full(data)
             },
+            watch: None,
+        }
+    }
+
+    /// The body of an HTTP/1.1 request.
+    #[must_use]
+    pub(crate) fn from_http1(body: RequestBody) -> Self {
+        Self {
+            kind: Kind::Http1(body),
             watch: None,
         }
     }
@@ -195,7 +206,7 @@ impl Body {
         match &self.kind {
             Kind::Empty => Some(Self::empty()),
             Kind::Full(data) => Some(Self::full(data.clone())),
-            Kind::Client(_) | Kind::Upstream(_) | Kind::Boxed(_) => None,
+            Kind::Http1(_) | Kind::Client(_) | Kind::Upstream(_) | Kind::Boxed(_) => None,
         }
     }
 
@@ -257,7 +268,7 @@ impl fmt::Debug for Body {
         match &self.kind {
             Kind::Empty => f.write_str("Body::Empty"),
             Kind::Full(data) => write!(f, "Body::Full({} bytes)", data.len()),
-            Kind::Client(_) => f.write_str("Body::Client"),
+            Kind::Http1(_) | Kind::Client(_) => f.write_str("Body::Client"),
             Kind::Upstream(_) => f.write_str("Body::Upstream"),
             Kind::Boxed(_) => f.write_str("Body::Boxed"),
         }
@@ -292,6 +303,7 @@ impl http_body::Body for Body {
         match &self.kind {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(data) => SizeHint::with_exact(data.len() as u64),
+            Kind::Http1(body) => body.size_hint(),
             Kind::Client(incoming) | Kind::Upstream(incoming) => incoming.size_hint(),
             Kind::Boxed(stream) => stream.lock().size_hint(),
         }
@@ -307,7 +319,10 @@ impl Kind {
                 *self = Self::Empty;
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
-            Self::Client(incoming) => Pin::new(incoming).poll_frame(context).map_err(client_error),
+            Self::Http1(body) => body.poll_frame(context),
+            Self::Client(incoming) => Pin::new(incoming)
+                .poll_frame(context)
+                .map_err(|_reset| BodyError::ClientGone),
             Self::Upstream(incoming) => Pin::new(incoming)
                 .poll_frame(context)
                 .map_err(|error| BodyError::Upstream(Arc::new(error))),
@@ -319,26 +334,11 @@ impl Kind {
         match self {
             Self::Empty => true,
             Self::Full(_) => false,
+            Self::Http1(body) => body.is_end_stream(),
             Self::Client(incoming) | Self::Upstream(incoming) => incoming.is_end_stream(),
             Self::Boxed(stream) => stream.lock().is_end_stream(),
         }
     }
-}
-
-fn client_error(error: hyper::Error) -> BodyError {
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        if let Some(io) = inner.downcast_ref::<io::Error>()
-            && matches!(
-                io.kind(),
-                io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput
-            )
-        {
-            return BodyError::Malformed(Arc::new(error));
-        }
-        cause = inner.source();
-    }
-    BodyError::ClientGone
 }
 
 /// What is watched while a body flows.

@@ -1,7 +1,6 @@
 //! The spine: every protocol enters here, and every step of a request is listed here in order.
 
 use std::{
-    convert::Infallible,
     panic::AssertUnwindSafe,
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
@@ -15,9 +14,9 @@ use edgeward_core::{
 use edgeward_runtime::{Exchange, RequestHead};
 use futures_util::FutureExt as _;
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode, Uri, header, request::Parts, uri::PathAndQuery,
+    HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts,
+    uri::PathAndQuery,
 };
-use hyper::body::Incoming;
 
 use crate::{
     admit,
@@ -25,6 +24,7 @@ use crate::{
     finish::{Finish, Outgoing},
     listen::ConnInfo,
     pipeline::{self, SharedChain, Step},
+    respond,
     snapshot::{Route, Target},
     upstream::{self, SendOptions, UpstreamError, UpstreamErrorKind},
     worker::Worker,
@@ -37,9 +37,9 @@ const PSEUDONYM: &str = "edgeward";
 pub(crate) async fn handle(
     worker: Arc<Worker>,
     conn: Arc<ConnInfo>,
-    request: Request<Incoming>,
-) -> Result<Response<Outgoing>, Infallible> {
-    let mut finish = begin(worker, conn, &request);
+    request: Request<Body>,
+) -> Response<Outgoing> {
+    let mut finish = begin(worker, conn, request.method(), request.version());
     // a defect must cost this exchange only
     let result = AssertUnwindSafe(steps(&mut finish, request)).catch_unwind().await;
     let outcome = result.unwrap_or_else(|_panic| {
@@ -58,10 +58,20 @@ pub(crate) async fn handle(
     };
     let response = without_forbidden_body(&finish.method, response);
     finish.status = response.status().as_u16();
-    Ok(response.map(|body| Outgoing::new(body, finish)))
+    response.map(|body| Outgoing::new(body, finish))
 }
 
-fn begin(worker: Arc<Worker>, conn: Arc<ConnInfo>, request: &Request<Incoming>) -> Finish {
+/// The answer to what could not be read as a request. Logged and counted like any other, with `-` as its method.
+pub(crate) fn refuse(worker: Arc<Worker>, conn: Arc<ConnInfo>, reject: Reject) -> Response<Outgoing> {
+    let method = Method::from_bytes(b"-").unwrap_or_default();
+    let mut finish = begin(worker, conn, &method, Version::HTTP_11);
+    let response = respond::reject(&reject, &finish.request_id);
+    finish.status = response.status().as_u16();
+    finish.reject = Some(reject);
+    response.map(|body| Outgoing::new(body, finish))
+}
+
+fn begin(worker: Arc<Worker>, conn: Arc<ConnInfo>, method: &Method, version: Version) -> Finish {
     conn.begin();
     worker
         .shared
@@ -76,8 +86,8 @@ fn begin(worker: Arc<Worker>, conn: Arc<ConnInfo>, request: &Request<Incoming>) 
         snapshot,
         started: Instant::now(),
         request_id: uuid::Uuid::new_v4().to_string(),
-        method: request.method().clone(),
-        version: request.version(),
+        method: method.clone(),
+        version,
         host: String::new(),
         path: String::new(),
         client: None,
@@ -118,8 +128,8 @@ fn without_forbidden_body(method: &Method, mut response: Response<Body>) -> Resp
     response
 }
 
-async fn steps(finish: &mut Finish, request: Request<Incoming>) -> Result<Response<Body>, Reject> {
-    let (mut head, incoming) = request.into_parts();
+async fn steps(finish: &mut Finish, request: Request<Body>) -> Result<Response<Body>, Reject> {
+    let (mut head, body) = request.into_parts();
     let snapshot = Arc::clone(&finish.snapshot);
     let conn = Arc::clone(&finish.conn);
     // 1. refuse what is no request for us
@@ -148,7 +158,7 @@ async fn steps(finish: &mut Finish, request: Request<Incoming>) -> Result<Respon
         .ok_or_else(|| Reject::new(RejectCode::Internal, "route table out of step"))?;
     finish.route = Some(index);
     // 3. limits of the body
-    let body = admit_body(finish, route, &head, incoming)?;
+    let body = admit_body(finish, route, &head, body)?;
     // 4. connection fields go, client address and hops are established
     let client = hops(&conn, &mut head, &authority);
     finish.client = Some(client);
@@ -181,7 +191,7 @@ async fn steps(finish: &mut Finish, request: Request<Incoming>) -> Result<Respon
     }
 }
 
-fn admit_body(finish: &Finish, route: &Route, head: &Parts, incoming: Incoming) -> Result<Body, Reject> {
+fn admit_body(finish: &Finish, route: &Route, head: &Parts, body: Body) -> Result<Body, Reject> {
     let limit = route.body_limit;
     let too_large = |size: u64| {
         Err(Reject::new(
@@ -197,7 +207,6 @@ fn admit_body(finish: &Finish, route: &Route, head: &Parts, incoming: Incoming) 
     {
         return too_large(size);
     }
-    let body = Body::from_client(incoming);
     if body.is_empty() {
         return Ok(body);
     }
@@ -279,7 +288,7 @@ async fn target(
             forwarded::hop_by_hop::strip(response.headers_mut());
             forwarded::append_via(response.headers_mut(), version, PSEUDONYM);
             // the client's connection decides the version
-            *response.version_mut() = http::Version::default();
+            *response.version_mut() = Version::default();
             Ok(response)
         }
         Err(error) => {

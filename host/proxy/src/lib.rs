@@ -4,6 +4,7 @@ mod admit;
 mod body;
 mod finish;
 mod handle;
+mod http1;
 mod listen;
 mod metrics;
 mod pipeline;

@@ -3,6 +3,7 @@
 pub(crate) mod tls;
 
 use std::{
+    convert::Infallible,
     io,
     net::{SocketAddr, TcpListener as StdListener},
     sync::{
@@ -13,23 +14,28 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use bytes::BytesMut;
 use edgeward_core::config::Limits;
 use edgeward_runtime::Peer;
-use hyper::{Request, body::Incoming, service::service_fn};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
-};
+use hyper::{Request, body::Incoming, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::AsyncReadExt as _,
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Shared, handle, snapshot::ListenerSpec, worker::Worker};
+use crate::{
+    Shared,
+    body::Body,
+    handle,
+    http1::{self, Prefixed, Stream},
+    snapshot::ListenerSpec,
+    worker::Worker,
+};
 
 /// Connections that wait in the kernel for an accept.
 const BACKLOG: i32 = 1024;
@@ -168,7 +174,8 @@ async fn serve(worker: Arc<Worker>, spec: Arc<ListenerSpec>, stream: TcpStream, 
                 sni: None,
                 client_certificate: None,
             };
-            run(&worker, connection(peer, spec, false), &limits, stream).await;
+            let conn = connection(peer, spec, false);
+            run(Arc::clone(&worker), conn, limits, Stream::Tcp(stream)).await;
         }
         Some(config) => {
             let handshake = TlsAcceptor::from(Arc::clone(config)).accept(stream);
@@ -187,7 +194,8 @@ async fn serve(worker: Arc<Worker>, spec: Arc<ListenerSpec>, stream: TcpStream, 
                             .peer_certificates()
                             .and_then(|chain| Some(chain.first()?.to_vec())),
                     };
-                    run(&worker, connection(peer, spec, true), &limits, stream).await;
+                    let conn = connection(peer, spec, true);
+                    run(Arc::clone(&worker), conn, limits, Stream::Tls(Box::new(stream))).await;
                 }
                 Ok(Err(error)) => {
                     metrics.handshake_failures.fetch_add(1, Relaxed);
@@ -217,20 +225,60 @@ fn connection(peer: Peer, listener: Arc<ListenerSpec>, https: bool) -> Arc<ConnI
     })
 }
 
-async fn run(
-    worker: &Arc<Worker>,
-    conn: Arc<ConnInfo>,
-    limits: &Limits,
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-) {
-    let builder = builder(&conn.listener, limits);
+/// What HTTP/2 with prior knowledge begins with (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+async fn run(worker: Arc<Worker>, conn: Arc<ConnInfo>, limits: Limits, mut stream: Stream) {
+    let mut first = BytesMut::new();
+    let http2 = match &stream {
+        Stream::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        Stream::Tcp(_) if conn.listener.http2 => {
+            let sniffed = tokio::time::timeout(limits.head_timeout.0, sniff(&mut stream, &mut first));
+            match sniffed.await {
+                Ok(Ok(http2)) => http2,
+                Ok(Err(_)) | Err(_) => return, // closed, or silent since it was opened
+            }
+        }
+        Stream::Tcp(_) => false,
+    };
+    if http2 {
+        serve_http2(&worker, &conn, &limits, Prefixed::new(first.freeze(), stream)).await;
+    } else {
+        http1::serve(worker, conn, limits, stream, first).await;
+    }
+}
+
+/// Reads until it is clear whether the client speaks HTTP/2.
+async fn sniff(stream: &mut Stream, first: &mut BytesMut) -> io::Result<bool> {
+    loop {
+        if stream.read_buf(first).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let known = first.len().min(PREFACE.len());
+        if first[..known] != PREFACE[..known] {
+            return Ok(false);
+        }
+        if known == PREFACE.len() {
+            return Ok(true);
+        }
+    }
+}
+
+async fn serve_http2(worker: &Arc<Worker>, conn: &Arc<ConnInfo>, limits: &Limits, stream: Prefixed) {
     let service = service_fn(|request: Request<Incoming>| {
-        handle::handle(Arc::clone(worker), Arc::clone(&conn), request)
+        let exchange = handle::handle(
+            Arc::clone(worker),
+            Arc::clone(conn),
+            request.map(Body::from_client),
+        );
+        async { Ok::<_, Infallible>(exchange.await) }
     });
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection = http2(limits).serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let idle = tokio::time::sleep(limits.idle_timeout.0);
     tokio::pin!(idle);
+    let drain = worker.drain.cancelled();
+    tokio::pin!(drain);
     let mut ending = false;
     loop {
         tokio::select! {
@@ -240,7 +288,7 @@ async fn run(
                 }
                 return;
             }
-            () = worker.drain.cancelled(), if !ending => {
+            () = drain.as_mut(), if !ending => {
                 ending = true;
                 connection.as_mut().graceful_shutdown();
             }
@@ -259,19 +307,10 @@ async fn run(
     }
 }
 
-/// hyper's own limits are the outer wall; `admit` applies the exact ones with an error body.
-fn builder(spec: &ListenerSpec, limits: &Limits) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+/// hyper's limits are the outer wall; `admit` applies the exact ones with an error body.
+fn http2(limits: &Limits) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_timeout.0)
-        .max_headers(usize::from(limits.header_count).saturating_mul(2).max(128))
-        .max_buf_size(limits.head.as_usize().saturating_mul(2).max(64 << 10))
-        .half_close(false)
-        .keep_alive(true);
-    builder
-        .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.h2_streams)
         .max_header_list_size(u32::try_from(limits.head.0.saturating_mul(2)).unwrap_or(u32::MAX))
@@ -280,7 +319,7 @@ fn builder(spec: &ListenerSpec, limits: &Limits) -> auto::Builder<TokioExecutor>
         .initial_connection_window_size(1 << 20)
         .keep_alive_interval(Some(Duration::from_secs(30)))
         .keep_alive_timeout(Duration::from_secs(20));
-    if spec.http2 { builder } else { builder.http1_only() }
+    builder
 }
 
 /// Waits until all connections of a worker have ended.

@@ -1,0 +1,485 @@
+//! Request heads (RFC 9112 sections 2 to 6): what is read, what is refused, and how the body behind is framed.
+
+use std::mem::MaybeUninit;
+
+use bytes::{Buf as _, BytesMut};
+use edgeward_core::{
+    config::Limits,
+    reject::{Reject, RejectCode},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header, request};
+
+use super::decode::{Chunked, Decoder};
+
+/// Fields that are tokenised on the stack; more take an allocation.
+const FIELDS: usize = 128;
+
+/// A request head, and what it says about the connection.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) parts: request::Parts,
+    pub(super) body: Decoder,
+    /// The connection may be used again.
+    pub(super) keep_alive: bool,
+    /// The client waits for `100 Continue` before it sends the body.
+    pub(super) expects_continue: bool,
+    /// The client reads trailers.
+    pub(super) trailers: bool,
+}
+
+/// Takes a request head from the front of `buffer`; `None` when it is not whole yet. `seen` is how much was searched for its end before; 0 at first.
+///
+/// # Errors
+/// The answer to what is no request, or is one that proxies and servers are known to read differently, or exceeds the limits. The connection cannot be
+/// used any further.
+pub(super) fn parse(
+    buffer: &mut BytesMut,
+    seen: &mut usize,
+    limits: &Limits,
+) -> Result<Option<Head>, Reject> {
+    // RFC 9112 section 2.2: an empty line before the request line, left by some clients behind a body, is skipped
+    while *seen <= 1 && buffer.starts_with(b"\r\n") {
+        buffer.advance(2);
+        *seen = 0;
+    }
+    let from = seen.saturating_sub(3);
+    let Some(end) = memchr::memmem::find(&buffer[from..], b"\r\n\r\n").map(|at| from + at + 4) else {
+        *seen = buffer.len();
+        return incomplete(buffer, limits);
+    };
+    *seen = 0;
+    let text = buffer.split_to(end);
+    if text.len() > raw_max(limits) {
+        return Err(too_large(&text, limits));
+    }
+    if has_bare_line_end(&text) {
+        return Err(bad("request head has a bare CR or LF"));
+    }
+    read(text, limits).map(Some)
+}
+
+/// Looks at what there is of a head: whether it can still become one.
+fn incomplete(buffer: &[u8], limits: &Limits) -> Result<Option<Head>, Reject> {
+    if buffer.len() > raw_max(limits) {
+        return Err(too_large(buffer, limits));
+    }
+    // what never becomes a request is not waited for: TLS on a cleartext port, other protocols
+    let line = buffer.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let method = line.iter().take_while(|byte| is_token(**byte)).count();
+    if line.get(method).is_some_and(|byte| *byte != b' ' || method == 0) && line != b"\r" {
+        return Err(bad("not an HTTP request"));
+    }
+    if has_bare_line_end(buffer.strip_suffix(b"\r").unwrap_or(buffer)) {
+        return Err(bad("request head has a bare CR or LF"));
+    }
+    Ok(None)
+}
+
+/// The wire form has more bytes than `admit` counts: method, version, blanks. It has the exact word below this.
+fn raw_max(limits: &Limits) -> usize {
+    limits.head.as_usize().saturating_add(1024)
+}
+
+fn too_large(text: &[u8], limits: &Limits) -> Reject {
+    let line = memchr::memchr(b'\n', text).unwrap_or(text.len());
+    if line as u64 > limits.uri.0 + 256 {
+        Reject::new(
+            RejectCode::UriTooLong,
+            format!(
+                "request target of more than {} bytes exceeds {}",
+                limits.uri.0, limits.uri
+            ),
+        )
+    } else {
+        Reject::new(
+            RejectCode::HeadTooLarge,
+            format!("request head exceeds {}", limits.head),
+        )
+    }
+}
+
+fn bad(detail: impl Into<String>) -> Reject {
+    Reject::new(RejectCode::BadRequest, detail)
+}
+
+/// CR without LF or LF without CR (RFC 9112 section 2.2 lets recipients take them for line ends; those that do and those that do not disagree on
+/// where a message ends).
+pub(super) fn has_bare_line_end(text: &[u8]) -> bool {
+    memchr::memchr2_iter(b'\r', b'\n', text).any(|at| {
+        if text[at] == b'\r' {
+            text.get(at + 1) != Some(&b'\n')
+        } else {
+            at == 0 || text[at - 1] != b'\r'
+        }
+    })
+}
+
+const fn is_token(byte: u8) -> bool {
+    // RFC 9110 section 5.6.2
+    matches!(
+        byte,
+        b'!' | b'#'
+            | b'$'
+            | b'%'
+            | b'&'
+            | b'\''
+            | b'*'
+            | b'+'
+            | b'-'
+            | b'.'
+            | b'^'
+            | b'_'
+            | b'`'
+            | b'|'
+            | b'~'
+    ) || byte.is_ascii_alphanumeric()
+}
+
+fn read(text: BytesMut, limits: &Limits) -> Result<Head, Reject> {
+    let text = text.freeze();
+    let allowed = usize::from(limits.header_count);
+    let mut few = [const { MaybeUninit::uninit() }; FIELDS];
+    let mut many = Vec::new();
+    let fields: &mut [MaybeUninit<httparse::Header<'_>>] = if allowed <= FIELDS {
+        &mut few[..allowed]
+    } else {
+        many.resize_with(allowed, MaybeUninit::uninit);
+        &mut many
+    };
+    let mut parsed = httparse::Request::new(&mut []);
+    match parsed.parse_with_uninit_headers(&text, fields) {
+        Ok(httparse::Status::Complete(_)) => {}
+        Ok(httparse::Status::Partial) => return Err(bad("request head is malformed")),
+        Err(httparse::Error::TooManyHeaders) => {
+            let count = memchr::memchr_iter(b'\n', &text).count().saturating_sub(2);
+            return Err(Reject::new(
+                RejectCode::HeadTooLarge,
+                format!("{count} header fields exceed {allowed}"),
+            ));
+        }
+        Err(error) => {
+            return Err(bad(match error {
+                httparse::Error::HeaderName => {
+                    "a field name has bytes that no name has, or blanks before its colon"
+                }
+                httparse::Error::HeaderValue => "a field value has control characters",
+                httparse::Error::Token => "method or request target has bytes that neither has",
+                httparse::Error::Version => "HTTP version is not 1.0 or 1.1",
+                _ => "request head is malformed",
+            }));
+        }
+    }
+    let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
+        return Err(bad("request line is malformed"));
+    };
+    let slice = |part: &[u8]| text.slice_ref(part);
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_ignored| bad("method is no token"))?;
+    let version = if version == 1 {
+        Version::HTTP_11
+    } else {
+        Version::HTTP_10
+    };
+    if target.len() as u64 > limits.uri.0 {
+        return Err(Reject::new(
+            RejectCode::UriTooLong,
+            format!("request target of {} bytes exceeds {}", target.len(), limits.uri),
+        ));
+    }
+    let uri = Uri::from_maybe_shared(slice(target.as_bytes()))
+        .map_err(|error| bad("request target is no URI").because(error))?;
+    let mut headers = HeaderMap::with_capacity(parsed.headers.len() + 8); // with room for what the gateway adds
+    for field in parsed.headers.iter() {
+        let name = HeaderName::from_bytes(field.name.as_bytes())
+            .map_err(|error| bad("a field name is no token").because(error))?;
+        let value = HeaderValue::from_maybe_shared(slice(field.value))
+            .map_err(|error| bad("a field value has control characters").because(error))?;
+        headers
+            .try_append(name, value)
+            .map_err(|_ignored| Reject::new(RejectCode::HeadTooLarge, "too many header fields"))?;
+    }
+    let body = framing(&headers, version)?;
+    let mut connection = Tokens::default();
+    if headers.contains_key(header::CONNECTION) {
+        connection.read(&headers);
+    }
+    let keep_alive = !connection.close && (version == Version::HTTP_11 || connection.keep_alive);
+    // RFC 9110 section 10.1.1
+    let expects_continue = version == Version::HTTP_11
+        && !body.is_done()
+        && headers
+            .get(header::EXPECT)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let trailers = headers.contains_key(header::TE)
+        && headers
+            .get_all(header::TE)
+            .iter()
+            .any(|value| has_token(value, b"trailers"));
+    let mut request = http::Request::new(());
+    *request.method_mut() = method;
+    *request.uri_mut() = uri;
+    *request.version_mut() = version;
+    *request.headers_mut() = headers;
+    let (parts, ()) = request.into_parts();
+    Ok(Head {
+        parts,
+        body,
+        keep_alive,
+        expects_continue,
+        trailers,
+    })
+}
+
+/// RFC 9112 section 6.3, without its leniency: one length or `chunked` alone, or no body.
+fn framing(headers: &HeaderMap, version: Version) -> Result<Decoder, Reject> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let length = lengths.next();
+    if lengths.next().is_some() {
+        return Err(bad("more than one Content-Length field"));
+    }
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let coding = codings.next();
+    match (length, coding) {
+        (None, None) => Ok(Decoder::Done),
+        (Some(_), Some(_)) => Err(bad("both Content-Length and Transfer-Encoding")),
+        (None, Some(_)) if version == Version::HTTP_10 => Err(bad("Transfer-Encoding in HTTP/1.0")),
+        (None, Some(coding)) => {
+            if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                return Err(bad("Transfer-Encoding other than `chunked`"));
+            }
+            Ok(Decoder::Chunked(Chunked::Size))
+        }
+        (Some(length), None) => match digits(length.as_bytes()) {
+            Some(0) => Ok(Decoder::Done),
+            Some(length) => Ok(Decoder::Length(length)),
+            None => Err(bad("Content-Length is no number")),
+        },
+    }
+}
+
+/// Decimal digits and nothing else; not even a sign, blanks or a list.
+pub(super) fn digits(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || text.len() > 19 {
+        return None;
+    }
+    text.iter().try_fold(0_u64, |number, digit| {
+        digit
+            .is_ascii_digit()
+            .then(|| number * 10 + u64::from(digit - b'0'))
+    })
+}
+
+#[derive(Default)]
+struct Tokens {
+    close: bool,
+    keep_alive: bool,
+}
+
+impl Tokens {
+    fn read(&mut self, headers: &HeaderMap) {
+        for value in headers.get_all(header::CONNECTION) {
+            self.close |= has_token(value, b"close");
+            self.keep_alive |= has_token(value, b"keep-alive");
+        }
+    }
+}
+
+fn has_token(value: &HeaderValue, token: &[u8]) -> bool {
+    value
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .any(|option| option.trim_ascii().eq_ignore_ascii_case(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits::default()
+    }
+
+    /// Parses `text` as it arrives in pieces of `piece` bytes, and tells what is left behind the head.
+    fn parse_in(text: &[u8], piece: usize) -> Result<Option<(Head, Vec<u8>)>, Reject> {
+        let mut buffer = BytesMut::new();
+        let mut seen = 0;
+        let mut read = 0;
+        for part in text.chunks(piece) {
+            buffer.extend_from_slice(part);
+            read += part.len();
+            if let Some(head) = parse(&mut buffer, &mut seen, &limits())? {
+                buffer.extend_from_slice(&text[read..]);
+                return Ok(Some((head, buffer.to_vec())));
+            }
+        }
+        Ok(None)
+    }
+
+    fn head(text: &str) -> Head {
+        parse_in(text.as_bytes(), usize::MAX).unwrap().unwrap().0
+    }
+
+    fn refused(text: &[u8]) -> String {
+        match parse_in(text, usize::MAX) {
+            Err(reject) => reject.to_string(),
+            Ok(head) => panic!("{:?} was taken: {head:?}", text.escape_ascii().to_string()),
+        }
+    }
+
+    #[test]
+    fn a_head_is_read_whatever_the_pieces_it_comes_in() {
+        let text = b"\r\nPOST /a%20b?x=1 HTTP/1.1\r\nHost: a\r\nX-Many: 1\r\nx-many:\t2 \r\nX-Obs: \xe9\r\nContent-Length: 3\r\n\r\nabcGET";
+        for piece in 1..=text.len() {
+            let (head, rest) = parse_in(text, piece).unwrap().unwrap();
+            assert_eq!(head.parts.method, Method::POST);
+            assert_eq!(head.parts.uri, "/a%20b?x=1");
+            assert_eq!(
+                head.parts.headers.get_all("x-many").iter().collect::<Vec<_>>(),
+                ["1", "2"]
+            );
+            assert_eq!(head.parts.headers["x-obs"].as_bytes(), b"\xe9");
+            assert_eq!(head.body.left(), Some(3));
+            assert!(head.keep_alive);
+            assert_eq!(rest, b"abcGET");
+        }
+    }
+
+    #[test]
+    fn connections_are_kept_as_version_and_field_say() {
+        for (text, keep) in [
+            ("GET / HTTP/1.1\r\n\r\n", true),
+            ("GET / HTTP/1.1\r\nConnection: x, Close\r\n\r\n", false),
+            ("GET / HTTP/1.0\r\n\r\n", false),
+            ("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", true),
+            ("GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n", false),
+        ] {
+            assert_eq!(head(text).keep_alive, keep, "{text}");
+        }
+    }
+
+    #[test]
+    fn bodies_are_framed_one_way_or_not_at_all() {
+        assert!(head("GET / HTTP/1.1\r\n\r\n").body.is_done());
+        assert!(
+            head("POST / HTTP/1.1\r\nContent-Length: 0\r\nExpect: 100-continue\r\n\r\n")
+                .body
+                .is_done()
+        );
+        let chunked = head(
+            "POST / HTTP/1.1\r\ntransfer-encoding: Chunked\r\nte: gzip, trailers\r\nexpect: 100-Continue\r\n\r\n",
+        );
+        assert_eq!(chunked.body.left(), None);
+        assert!(chunked.trailers && chunked.expects_continue);
+        let old = head("POST / HTTP/1.0\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+        assert!(!old.expects_continue);
+    }
+
+    #[test]
+    fn what_others_read_differently_is_refused_with_a_reason() {
+        for (text, part) in [
+            (
+                &b"POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"[..],
+                "both",
+            ),
+            (
+                b"POST / HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n",
+                "more than one Content-Length",
+            ),
+            (b"POST / HTTP/1.1\r\nContent-Length: 3, 3\r\n\r\n", "no number"),
+            (b"POST / HTTP/1.1\r\nContent-Length: +3\r\n\r\n", "no number"),
+            (b"POST / HTTP/1.1\r\nContent-Length: 0x3\r\n\r\n", "no number"),
+            (b"POST / HTTP/1.1\r\nContent-Length:\r\n\r\n", "no number"),
+            (
+                b"POST / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
+                "no number",
+            ),
+            (
+                b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+                "other than",
+            ),
+            (
+                b"POST / HTTP/1.1\r\nTransfer-Encoding: \x0bchunked\r\n\r\n",
+                "control",
+            ),
+            (
+                b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "other than",
+            ),
+            (
+                b"POST / HTTP/1.1\r\nTransfer-Encoding: identity\r\n\r\n",
+                "other than",
+            ),
+            (
+                b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "HTTP/1.0",
+            ),
+            (
+                b"POST / HTTP/1.1\r\nTransfer-Encoding : chunked\r\n\r\n",
+                "field name",
+            ),
+            (b"GET / HTTP/1.1\r\nX: a\r\n folded\r\n\r\n", "field name"),
+            (b"GET / HTTP/1.1\r\n X: a\r\n\r\n", "field name"),
+            (b"GET / HTTP/1.1\r\nX: a\nY: b\r\n\r\n", "bare"),
+            (b"GET / HTTP/1.1\r\nX: a\rb\r\n\r\n", "bare"),
+            (b"GET / HTTP/1.1\nHost: a\n\n", "bare"),
+            (b"GET / HTTP/1.1\r\nX: a\0b\r\n\r\n", "control"),
+            (b"GET / HTTP/1.1\r\nX y: a\r\n\r\n", "field name"),
+            (b"GET / HTTP/1.1\r\nX\r\n\r\n", "field name"),
+            (b"GET  / HTTP/1.1\r\n\r\n", "neither"),
+            (b"GET /a b HTTP/1.1\r\n\r\n", "version"),
+            (b"GET / HTTP/2.0\r\n\r\n", "version"),
+            (b"GET / HTTP/0.9\r\n\r\n", "version"),
+            (b"GET /\r\n\r\n", ""),
+            (b"\x16\x03\x01\x02\x00\x01", "not an HTTP request"),
+            (b"SSH-2.0-OpenSSH_9.2\r\n", ""),
+        ] {
+            let reason = refused(text);
+            assert!(
+                reason.contains(part),
+                "{:?}: {reason}",
+                text.escape_ascii().to_string()
+            );
+            assert!(reason.starts_with("BAD_REQUEST (400)"), "{reason}");
+        }
+    }
+
+    #[test]
+    fn heads_without_end_are_refused_at_the_limit() {
+        let line = format!("GET /{} HTTP/1.1\r\n", "a".repeat(80_000));
+        assert!(refused(line.as_bytes()).starts_with("URI_TOO_LONG"));
+        let field = format!("GET / HTTP/1.1\r\nx: {}", "a".repeat(80_000));
+        assert!(refused(field.as_bytes()).starts_with("HEAD_TOO_LARGE"));
+        let fields = format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(101));
+        assert!(refused(fields.as_bytes()).contains("101 header fields exceed 100"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_the_same_in_one_piece_and_in_many(
+            line in "(GET|POST|X) /[a-z%?]{0,5} HTTP/1\\.[01]",
+            fields in proptest::collection::vec(
+                proptest::collection::vec(
+                    prop_oneof![4 => any::<char>().prop_map(|c| c as u8), 1 => Just(b':'), 1 => Just(b'\r'), 1 => Just(b'\n'), 1 => Just(b' ')],
+                    0..12,
+                ),
+                0..4,
+            ),
+            piece in 1_usize..9,
+        ) {
+            let mut text = line.into_bytes();
+            for field in fields {
+                text.extend_from_slice(b"\r\n");
+                text.extend_from_slice(&field);
+            }
+            text.extend_from_slice(b"\r\n\r\n");
+            let whole = parse_in(&text, usize::MAX);
+            let pieces = parse_in(&text, piece);
+            prop_assert_eq!(whole.is_ok(), pieces.is_ok());
+            if let (Ok(Some((a, rest))), Ok(Some((b, other)))) = (whole, pieces) {
+                prop_assert_eq!(a.parts.headers, b.parts.headers);
+                prop_assert_eq!(rest, other);
+            }
+        }
+    }
+}

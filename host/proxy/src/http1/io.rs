@@ -1,0 +1,307 @@
+//! A client connection's socket with what was read ahead and what waits to be written.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, Waker, ready},
+};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_util::io::poll_read_buf;
+
+use super::decode::Decoder;
+
+/// First read of a connection; heads seldom need more.
+const READ_MIN: usize = 8 << 10;
+/// Largest read: what a body that streams holds at once.
+const READ_MAX: usize = 256 << 10;
+
+/// A connection, with TLS or without.
+pub(crate) enum Stream {
+    /// Cleartext.
+    Tcp(TcpStream),
+    /// TLS.
+    Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+}
+
+macro_rules! forward {
+    ($self:ident, $stream:ident => $call:expr) => {
+        match $self.get_mut() {
+            Stream::Tcp($stream) => $call,
+            Stream::Tls($stream) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        forward!(self, stream => Pin::new(stream).poll_read(context, buffer))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        forward!(self, stream => Pin::new(stream).poll_write(context, data))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        forward!(self, stream => Pin::new(stream).poll_write_vectored(context, data))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        forward!(self, stream => Pin::new(stream).poll_flush(context))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        forward!(self, stream => Pin::new(stream).poll_shutdown(context))
+    }
+}
+
+/// The two ends of a client connection that its task and the body of the running request share. Nothing is held locked across an await.
+pub(super) struct Io {
+    stream: Stream,
+    /// Read and not taken yet.
+    pub(super) input: BytesMut,
+    /// Size of the next read.
+    window: usize,
+    /// The other side has sent its last byte.
+    eof: bool,
+    /// Written before `chunk`.
+    pub(super) output: BytesMut,
+    chunk: Bytes,
+    /// Written after `chunk`.
+    after: &'static [u8],
+    sent: u64,
+    /// The body of the running request.
+    pub(super) decoder: Decoder,
+    /// Counts requests: a body that outlives its exchange reads nothing of the next one.
+    pub(super) exchange: u64,
+    /// `100 Continue` is due when the body is asked for.
+    pub(super) expects_continue: bool,
+    /// Who wants to know when the body was read.
+    pub(super) watcher: Option<Waker>,
+}
+
+impl Io {
+    pub(super) fn new(stream: Stream, input: BytesMut) -> Self {
+        Self {
+            stream,
+            input,
+            window: READ_MIN,
+            eof: false,
+            output: BytesMut::new(),
+            chunk: Bytes::new(),
+            after: b"",
+            sent: 0,
+            decoder: Decoder::Done,
+            exchange: 0,
+            expects_continue: false,
+            watcher: None,
+        }
+    }
+
+    /// Reads once; 0 bytes at the end of the stream. Reads get larger while they fill their buffer.
+    pub(super) fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.eof {
+            return Poll::Ready(Ok(0));
+        }
+        if self.input.capacity() - self.input.len() < self.window / 4 {
+            self.input.reserve(self.window);
+        }
+        let room = self.input.capacity() - self.input.len();
+        let count = ready!(poll_read_buf(
+            Pin::new(&mut self.stream),
+            context,
+            &mut self.input
+        ))?;
+        if count == 0 {
+            self.eof = true;
+        } else if count == room {
+            self.window = (self.window * 2).min(READ_MAX);
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    /// Small reads again: a head comes next.
+    pub(super) fn calm(&mut self) {
+        if self.window > READ_MIN {
+            self.window = READ_MIN;
+            if self.input.is_empty() {
+                self.input = BytesMut::new();
+            }
+        }
+    }
+
+    /// Whether everything written is out.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.output.is_empty() && self.chunk.is_empty() && self.after.is_empty()
+    }
+
+    /// Puts data behind what waits to be written, and `after` behind it. Not while other data waits: see [`Self::takes_data`].
+    pub(super) fn push(&mut self, data: Bytes, after: &'static [u8]) {
+        debug_assert!(self.takes_data());
+        // a copy of a little is cheaper than another entry in the vector
+        if data.len() <= 2048 {
+            self.output.extend_from_slice(&data);
+            self.output.extend_from_slice(after);
+        } else {
+            self.chunk = data;
+            self.after = after;
+        }
+    }
+
+    /// Whether [`Self::push`] may be called: what waits is small.
+    pub(super) fn takes_data(&self) -> bool {
+        self.chunk.is_empty() && self.after.is_empty() && self.output.len() < 64 << 10
+    }
+
+    /// Writes all that waits.
+    pub(super) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_flushed() {
+            return Poll::Ready(Ok(()));
+        }
+        while !self.is_flushed() {
+            let stream = Pin::new(&mut self.stream);
+            let count = if self.chunk.is_empty() && self.after.is_empty() {
+                ready!(stream.poll_write(context, &self.output))?
+            } else {
+                let parts = [
+                    io::IoSlice::new(&self.output),
+                    io::IoSlice::new(&self.chunk),
+                    io::IoSlice::new(self.after),
+                ];
+                ready!(stream.poll_write_vectored(context, &parts))?
+            };
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written(count);
+        }
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn written(&mut self, mut count: usize) {
+        self.sent += count as u64;
+        let part = count.min(self.output.len());
+        self.output.advance(part);
+        count -= part;
+        let part = count.min(self.chunk.len());
+        self.chunk.advance(part);
+        count -= part;
+        self.after = &self.after[count.min(self.after.len())..];
+    }
+
+    /// Ends the writing direction in order (FIN, with TLS close_notify before).
+    pub(super) fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    /// Bytes written so far.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Ready when the client has closed. Looks only where nothing else is to be read: the body is for whoever polls it, and a request behind this
+    /// one for its turn.
+    pub(super) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if !self.decoder.is_done() {
+            // whoever reads the body sees it; from the body's end on it is this task's to see
+            match &mut self.watcher {
+                Some(watcher) => watcher.clone_from(context.waker()),
+                none => *none = Some(context.waker().clone()),
+            }
+            return Poll::Pending;
+        }
+        if !self.input.is_empty() {
+            return Poll::Pending;
+        }
+        match ready!(self.poll_fill(context)) {
+            Ok(0) | Err(_) => Poll::Ready(()),
+            Ok(_) => Poll::Pending,
+        }
+    }
+
+    /// Makes closing look like a failure to the client (RST instead of FIN).
+    pub(super) fn reset(&self) {
+        let socket = match &self.stream {
+            Stream::Tcp(socket) => socket,
+            Stream::Tls(stream) => stream.get_ref().0,
+        };
+        if let Err(error) = socket.set_zero_linger() {
+            tracing::debug!(%error, "connection closes in order though its body broke off");
+        }
+    }
+}
+
+/// A stream of which the first bytes were read already.
+pub(crate) struct Prefixed {
+    first: Bytes,
+    stream: Stream,
+}
+
+impl Prefixed {
+    pub(crate) fn new(first: Bytes, stream: Stream) -> Self {
+        Self { first, stream }
+    }
+}
+
+impl AsyncRead for Prefixed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        let count = self.first.len().min(buffer.remaining());
+        buffer.put_slice(&self.first.split_to(count));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Prefixed {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, data)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, data)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

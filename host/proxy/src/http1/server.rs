@@ -1,0 +1,385 @@
+//! The life of a client connection: head, exchange, response, again. One task, one timer, no timer operation per request.
+
+use std::{
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use edgeward_core::{
+    config::Limits,
+    reject::{Reject, RejectCode},
+};
+use http::{HeaderMap, Method, Request, Response, Version};
+use http_body::{Body as _, Frame};
+use parking_lot::Mutex;
+use tokio::time::{Instant, Sleep};
+
+use super::{
+    RequestBody, Stream,
+    decode::Decoder,
+    encode::{self, About, Framing},
+    head::{self, Head},
+    io::Io,
+};
+use crate::{
+    body::{Body, BodyError},
+    finish::Outgoing,
+    handle,
+    listen::ConnInfo,
+    worker::Worker,
+};
+
+/// What is read of a request body that nobody wants, so that its connection can be used again.
+const DRAIN_MAX: u64 = 256 << 10;
+/// What is read and thrown away behind a last response, so that the client gets to read it (RFC 9112 section 9.6).
+const LINGER_MAX: usize = 4 << 20;
+/// Time for the same.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+
+type SharedIo = Arc<Mutex<Io>>;
+
+/// How the wait for a head ended.
+enum Waited {
+    Head(Head),
+    Refused(Reject),
+    /// The client closed, was idle for too long, or the gateway drains.
+    Over,
+}
+
+/// Serves a connection to its end. `first` are bytes that were read already.
+///
+/// # Cancel safety
+/// Dropping the future closes the connection and ends the running exchange.
+pub(crate) async fn serve(
+    worker: Arc<Worker>,
+    conn: Arc<ConnInfo>,
+    limits: Limits,
+    stream: Stream,
+    first: BytesMut,
+) {
+    let io = Arc::new(Mutex::new(Io::new(stream, first)));
+    let mut timer = Timer {
+        sleep: pin!(tokio::time::sleep(limits.head_timeout.0)),
+    };
+    let mut drain = pin!(worker.drain.cancelled());
+    // a connection that was just made gets the time for a head, later ones the idle time
+    let mut patience = limits.head_timeout.0;
+    loop {
+        let waited = wait_for_head(drain.as_mut(), &io, &limits, &mut timer, patience).await;
+        let (method, version, mut keep_alive, trailers, response) = match waited {
+            Waited::Over => break,
+            Waited::Refused(reject) => {
+                let response = handle::refuse(Arc::clone(&worker), Arc::clone(&conn), reject);
+                (Method::GET, Version::HTTP_11, false, false, response)
+            }
+            Waited::Head(head) => {
+                let (method, version) = (head.parts.method.clone(), head.parts.version);
+                let (keep_alive, trailers) = (head.keep_alive, head.trailers);
+                let body = begin_body(&io, head.body, head.expects_continue);
+                let request = Request::from_parts(head.parts, body);
+                let exchange = handle::handle(Arc::clone(&worker), Arc::clone(&conn), request);
+                let Some(response) = unless_gone(&io, exchange).await else {
+                    return; // the client has gone: the exchange was dropped and has logged so
+                };
+                (method, version, keep_alive, trailers, response)
+            }
+        };
+        // a client that was not told to send its body may or may not send it
+        keep_alive &= !worker.drain.is_cancelled() && !std::mem::take(&mut io.lock().expects_continue);
+        let mut about = About {
+            method: &method,
+            version,
+            keep_alive,
+        };
+        let framing = encode::head(&mut io.lock().output, &response, &mut about);
+        let keep_alive = about.keep_alive;
+        let sending = Sending {
+            body: response.into_body(),
+            framing,
+            trailers,
+            ended: framing == Framing::None,
+        };
+        if let Err(error) = send(&io, sending, &mut timer, limits.idle_timeout.0).await {
+            // where the end of the connection is the end of the body, a broken one must not look whole
+            if framing == Framing::Close {
+                io.lock().reset();
+            }
+            tracing::debug!(%error, peer = %conn.peer.address, "connection ended");
+            return;
+        }
+        if !keep_alive || !end_body(&io).await {
+            linger(&io).await;
+            return;
+        }
+        patience = limits.idle_timeout.0;
+    }
+    let _closed = std::future::poll_fn(|context| io.lock().poll_shutdown(context)).await;
+}
+
+/// One timer for whatever is waited for. It is moved when it fires or has to fire earlier, never for a wait that ends in time.
+struct Timer<'t> {
+    sleep: Pin<&'t mut Sleep>,
+}
+
+impl Timer<'_> {
+    /// Ready when `deadline` has passed.
+    fn poll(&mut self, deadline: Instant, context: &mut Context<'_>) -> Poll<()> {
+        if self.sleep.deadline() > deadline {
+            self.sleep.as_mut().reset(deadline);
+        }
+        while self.sleep.as_mut().poll(context).is_ready() {
+            if self.sleep.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            self.sleep.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+}
+
+/// Waits for a request: `patience` for its first byte, the head timeout from there.
+async fn wait_for_head(
+    mut drain: Pin<&mut impl Future<Output = ()>>,
+    io: &SharedIo,
+    limits: &Limits,
+    timer: &mut Timer<'_>,
+    patience: Duration,
+) -> Waited {
+    let mut seen = 0;
+    let mut deadline = None;
+    let mut begun = false;
+    std::future::poll_fn(|context| {
+        let mut io = io.lock();
+        let io = &mut *io;
+        loop {
+            match head::parse(&mut io.input, &mut seen, limits) {
+                Ok(Some(head)) => return Poll::Ready(Waited::Head(head)),
+                Err(reject) => return Poll::Ready(Waited::Refused(reject)),
+                Ok(None) => {}
+            }
+            match io.poll_fill(context) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(count)) if count > 0 => {}
+                // an end in the middle of a head is the client's own doing: nobody is there for an answer
+                Poll::Ready(_) => return Poll::Ready(Waited::Over),
+            }
+        }
+        if io.input.is_empty() {
+            if drain.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Waited::Over);
+            }
+        } else if !begun {
+            begun = true;
+            deadline = None;
+        }
+        let patience = if begun { limits.head_timeout.0 } else { patience };
+        let deadline = *deadline.get_or_insert_with(|| Instant::now() + patience);
+        ready!(timer.poll(deadline, context));
+        Poll::Ready(if begun {
+            Waited::Refused(Reject::new(
+                RejectCode::RequestTimeout,
+                "the request head did not come in time",
+            ))
+        } else {
+            Waited::Over
+        })
+    })
+    .await
+}
+
+/// Makes the body that the handler reads.
+fn begin_body(io: &SharedIo, decoder: Decoder, expects_continue: bool) -> Body {
+    let empty = decoder.is_done();
+    let mut locked = io.lock();
+    locked.exchange += 1;
+    locked.decoder = decoder;
+    locked.expects_continue = expects_continue;
+    if empty {
+        Body::empty()
+    } else {
+        Body::from_http1(RequestBody::new(io, locked.exchange))
+    }
+}
+
+/// The handler's response, or `None` if the client closes before.
+async fn unless_gone(
+    io: &SharedIo,
+    exchange: impl Future<Output = Response<Outgoing>>,
+) -> Option<Response<Outgoing>> {
+    let mut exchange = pin!(exchange);
+    std::future::poll_fn(|context| {
+        if let Poll::Ready(response) = exchange.as_mut().poll(context) {
+            return Poll::Ready(Some(response));
+        }
+        io.lock().poll_gone(context).map(|()| None)
+    })
+    .await
+}
+
+/// A response body on its way out.
+struct Sending {
+    body: Outgoing,
+    framing: Framing,
+    trailers: bool,
+    ended: bool,
+}
+
+impl Sending {
+    fn take(&mut self, io: &mut Io, frame: Option<Result<Frame<Bytes>, BodyError>>) -> io::Result<()> {
+        match frame {
+            None => self.end(io, None),
+            Some(Err(error)) => Err(io::Error::other(error)),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => {
+                    let last = self.body.is_end_stream();
+                    self.load(io, data, last)
+                }
+                Err(frame) => self.end(io, frame.into_trailers().ok().as_ref()),
+            },
+        }
+    }
+
+    fn load(&mut self, io: &mut Io, data: Bytes, last: bool) -> io::Result<()> {
+        match &mut self.framing {
+            Framing::None => {}
+            Framing::Close => io.push(data, b""),
+            Framing::Length(left) => {
+                *left = left
+                    .checked_sub(data.len() as u64)
+                    .ok_or_else(|| io::Error::other("response body is longer than its content-length"))?;
+                io.push(data, b"");
+            }
+            // an empty chunk would be the last one
+            Framing::Chunked if data.is_empty() => {}
+            Framing::Chunked => {
+                encode::chunk_size(&mut io.output, data.len());
+                if last {
+                    self.ended = true;
+                    io.push(data, b"\r\n0\r\n\r\n");
+                    return Ok(());
+                }
+                io.push(data, b"\r\n");
+            }
+        }
+        if last { self.end(io, None) } else { Ok(()) }
+    }
+
+    fn end(&mut self, io: &mut Io, trailers: Option<&HeaderMap>) -> io::Result<()> {
+        self.ended = true;
+        match self.framing {
+            Framing::Chunked => {
+                encode::last_chunk(&mut io.output, trailers.filter(|_| self.trailers));
+                Ok(())
+            }
+            Framing::Length(left) if left > 0 => Err(io::Error::other(
+                "response body is shorter than its content-length",
+            )),
+            Framing::None | Framing::Length(_) | Framing::Close => Ok(()),
+        }
+    }
+}
+
+/// Sends the response. What there is of the body goes out with the head; nothing waits for more.
+async fn send(io: &SharedIo, mut sending: Sending, timer: &mut Timer<'_>, stall: Duration) -> io::Result<()> {
+    let mut stalled: Option<(Instant, u64)> = None;
+    std::future::poll_fn(|context| {
+        loop {
+            // the body is polled without the lock: it may come from the request's
+            let mut waits = false;
+            while !sending.ended && !waits && io.lock().takes_data() {
+                match Pin::new(&mut sending.body).poll_frame(context) {
+                    Poll::Ready(frame) => sending.take(&mut io.lock(), frame)?,
+                    Poll::Pending => waits = true,
+                }
+            }
+            let mut locked = io.lock();
+            match locked.poll_flush(context) {
+                Poll::Ready(Ok(())) if sending.ended => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) if waits => {
+                    ready!(locked.poll_gone(context));
+                    return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+                }
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    let sent = locked.sent();
+                    let (deadline, _) = *match &mut stalled {
+                        Some(stalled) if stalled.1 == sent => stalled,
+                        stalled => stalled.insert((Instant::now() + stall, sent)),
+                    };
+                    ready!(timer.poll(deadline, context));
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// Sees to the rest of the request's body; false when the connection cannot be used again. A little is read and thrown away.
+async fn end_body(io: &SharedIo) -> bool {
+    let mut budget = DRAIN_MAX;
+    {
+        let mut io = io.lock();
+        io.exchange += 1;
+        io.watcher = None;
+        if io.decoder.is_done() {
+            io.calm();
+            return true;
+        }
+        if io.decoder.left().is_some_and(|left| left > budget) {
+            return false;
+        }
+    }
+    let drained = std::future::poll_fn(|context| {
+        let mut io = io.lock();
+        let io = &mut *io;
+        loop {
+            while let Ok(Some(frame)) = io.decoder.decode(&mut io.input) {
+                let size = frame.data_ref().map_or(0, |data| data.len() as u64);
+                let Some(left) = budget.checked_sub(size) else {
+                    return Poll::Ready(false);
+                };
+                budget = left;
+            }
+            if io.decoder.is_done() {
+                io.calm();
+                return Poll::Ready(true);
+            }
+            match ready!(io.poll_fill(context)) {
+                Ok(count) if count > 0 => {}
+                _ => return Poll::Ready(false),
+            }
+        }
+    });
+    tokio::time::timeout(LINGER_TIME, drained).await.unwrap_or(false)
+}
+
+/// Closes behind a last response: reads on for a little while, since closing with unread bytes would take the response from the client.
+async fn linger(io: &SharedIo) {
+    io.lock().exchange += 1;
+    let mut left = LINGER_MAX;
+    let mut closing = true;
+    let lingering = std::future::poll_fn(|context| {
+        let mut io = io.lock();
+        if closing {
+            closing = match io.poll_shutdown(context) {
+                Poll::Pending => true,
+                Poll::Ready(Ok(())) => false,
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+            };
+        }
+        loop {
+            io.input.clear();
+            match ready!(io.poll_fill(context)) {
+                Ok(count) if count > 0 && count <= left => left -= count,
+                _ => return Poll::Ready(()),
+            }
+        }
+    });
+    let _cut_off = tokio::time::timeout(LINGER_TIME, lingering).await;
+}
