@@ -3,6 +3,7 @@
 //! ahead: backpressure is the poller's.
 
 use std::{
+    error::Error as StdError,
     fmt,
     pin::Pin,
     sync::{
@@ -13,15 +14,13 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep};
 
-use crate::http1::RequestBody;
+use crate::{http1::RequestBody, upstream::ResponseBody};
 
 /// Why a body ended before its end.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -43,7 +42,7 @@ pub(crate) enum BodyError {
     Timeout,
     /// The upstream's connection or stream broke.
     #[error("upstream broke off the response body")]
-    Upstream(#[source] Arc<hyper::Error>),
+    Upstream(#[source] Arc<dyn StdError + Send + Sync>),
     /// Ended by the gateway itself; the text says why.
     #[error("body aborted: {0}")]
     Aborted(Arc<str>),
@@ -69,6 +68,7 @@ enum Kind {
     Http1(RequestBody),
     Client(Incoming),
     Upstream(Incoming),
+    Http1Response(Box<ResponseBody>),
     /// The mutex makes bodies `Sync` (a reference may live across an await); it is never contended and not even locked for polling.
     Boxed(Mutex<BoxedStream>),
 }
@@ -130,6 +130,15 @@ impl Body {
             } else {
                 Kind::Upstream(incoming)
             },
+            watch: None,
+        }
+    }
+
+    /// The body of an HTTP/1.1 response.
+    #[must_use]
+    pub(crate) fn from_http1_response(body: Box<ResponseBody>) -> Self {
+        Self {
+            kind: Kind::Http1Response(body),
             watch: None,
         }
     }
@@ -206,7 +215,11 @@ impl Body {
         match &self.kind {
             Kind::Empty => Some(Self::empty()),
             Kind::Full(data) => Some(Self::full(data.clone())),
-            Kind::Http1(_) | Kind::Client(_) | Kind::Upstream(_) | Kind::Boxed(_) => None,
+            Kind::Http1(_)
+            | Kind::Client(_)
+            | Kind::Upstream(_)
+            | Kind::Http1Response(_)
+            | Kind::Boxed(_) => None,
         }
     }
 
@@ -214,15 +227,17 @@ impl Body {
     ///
     /// # Errors
     /// [`BodyError::TooLarge`] above `limit`, else what the stream fails with.
+    #[cfg(test)]
     pub(crate) async fn collect_limited(
         mut self,
         limit: u64,
-    ) -> Result<(Bytes, Option<HeaderMap>), BodyError> {
+    ) -> Result<(Bytes, Option<http::HeaderMap>), BodyError> {
+        use http_body_util::BodyExt as _;
         if self.size_hint().lower() > limit {
             return Err(BodyError::TooLarge { limit });
         }
         let mut first = Bytes::new();
-        let mut rest = BytesMut::new();
+        let mut rest = bytes::BytesMut::new();
         let mut trailers = None;
         while let Some(frame) = self.frame().await {
             match frame?.into_data() {
@@ -269,7 +284,7 @@ impl fmt::Debug for Body {
             Kind::Empty => f.write_str("Body::Empty"),
             Kind::Full(data) => write!(f, "Body::Full({} bytes)", data.len()),
             Kind::Http1(_) | Kind::Client(_) => f.write_str("Body::Client"),
-            Kind::Upstream(_) => f.write_str("Body::Upstream"),
+            Kind::Upstream(_) | Kind::Http1Response(_) => f.write_str("Body::Upstream"),
             Kind::Boxed(_) => f.write_str("Body::Boxed"),
         }
     }
@@ -305,6 +320,7 @@ impl http_body::Body for Body {
             Kind::Full(data) => SizeHint::with_exact(data.len() as u64),
             Kind::Http1(body) => body.size_hint(),
             Kind::Client(incoming) | Kind::Upstream(incoming) => incoming.size_hint(),
+            Kind::Http1Response(body) => body.size_hint(),
             Kind::Boxed(stream) => stream.lock().size_hint(),
         }
     }
@@ -326,6 +342,7 @@ impl Kind {
             Self::Upstream(incoming) => Pin::new(incoming)
                 .poll_frame(context)
                 .map_err(|error| BodyError::Upstream(Arc::new(error))),
+            Self::Http1Response(body) => body.poll_frame(context),
             Self::Boxed(stream) => stream.get_mut().as_mut().poll_frame(context),
         }
     }
@@ -336,6 +353,7 @@ impl Kind {
             Self::Full(_) => false,
             Self::Http1(body) => body.is_end_stream(),
             Self::Client(incoming) | Self::Upstream(incoming) => incoming.is_end_stream(),
+            Self::Http1Response(body) => body.is_end_stream(),
             Self::Boxed(stream) => stream.lock().is_end_stream(),
         }
     }
@@ -508,7 +526,8 @@ impl Upload {
 mod tests {
     use std::sync::atomic::AtomicBool;
 
-    use http_body_util::StreamBody;
+    use http::HeaderMap;
+    use http_body_util::{BodyExt as _, StreamBody};
     use tokio::sync::mpsc;
 
     use super::*;

@@ -2,28 +2,73 @@
 
 use std::{
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 
-use super::io::Io;
+use super::{decode::Decoder, io::Io};
 use crate::body::BodyError;
+
+/// What the task of a client connection and the body of the running request share. Never held locked across an await, nor while a body is polled.
+pub(super) struct Shared {
+    pub(super) io: Io,
+    /// The body of the running request.
+    pub(super) decoder: Decoder,
+    /// Counts requests: a body that outlives its exchange reads nothing of the next one.
+    pub(super) exchange: u64,
+    /// `100 Continue` is due when the body is asked for.
+    pub(super) expects_continue: bool,
+    /// Who wants to know when the body was read.
+    pub(super) watcher: Option<Waker>,
+}
+
+impl Shared {
+    pub(super) fn new(io: Io) -> Self {
+        Self {
+            io,
+            decoder: Decoder::Done,
+            exchange: 0,
+            expects_continue: false,
+            watcher: None,
+        }
+    }
+
+    /// Ready when the client has closed. Looks only where nothing else is to be read: the body is for whoever polls it, and a request behind this
+    /// one for its turn.
+    pub(super) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if !self.decoder.is_done() {
+            // whoever reads the body sees it; from the body's end on it is this task's to see
+            match &mut self.watcher {
+                Some(watcher) => watcher.clone_from(context.waker()),
+                none => *none = Some(context.waker().clone()),
+            }
+            return Poll::Pending;
+        }
+        if !self.io.input.is_empty() {
+            return Poll::Pending;
+        }
+        match ready!(self.io.poll_fill(context)) {
+            Ok(0) | Err(_) => Poll::Ready(()),
+            Ok(_) => Poll::Pending,
+        }
+    }
+}
 
 /// The body of one request on a connection. It may outlive the exchange; then it fails as if the client had gone.
 pub(crate) struct RequestBody {
-    io: Arc<Mutex<Io>>,
+    shared: Arc<Mutex<Shared>>,
     exchange: u64,
     ended: bool,
 }
 
 impl RequestBody {
-    /// The body of the request whose decoder is in `io`; at least one byte or chunk of it is to come.
-    pub(super) fn new(io: &Arc<Mutex<Io>>, exchange: u64) -> Self {
+    /// The body of the request whose decoder is in `shared`; at least one byte or chunk of it is to come.
+    pub(super) fn new(shared: &Arc<Mutex<Shared>>, exchange: u64) -> Self {
         Self {
-            io: Arc::clone(io),
+            shared: Arc::clone(shared),
             exchange,
             ended: false,
         }
@@ -36,18 +81,18 @@ impl RequestBody {
         if self.ended {
             return Poll::Ready(None);
         }
-        let mut io = self.io.lock();
-        let io = &mut *io;
-        if io.exchange != self.exchange {
+        let mut shared = self.shared.lock();
+        let shared = &mut *shared;
+        if shared.exchange != self.exchange {
             return Poll::Ready(Some(Err(BodyError::ClientGone)));
         }
         loop {
-            match io.decoder.decode(&mut io.input) {
+            match shared.decoder.decode(&mut shared.io.input) {
                 Err(problem) => return Poll::Ready(Some(Err(BodyError::Malformed(problem)))),
                 Ok(frame) => {
-                    if io.decoder.is_done() {
+                    if shared.decoder.is_done() {
                         self.ended = true;
-                        if let Some(watcher) = io.watcher.take() {
+                        if let Some(watcher) = shared.watcher.take() {
                             watcher.wake();
                         }
                     }
@@ -56,14 +101,17 @@ impl RequestBody {
                     }
                 }
             }
-            if std::mem::take(&mut io.expects_continue) {
-                io.output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            if std::mem::take(&mut shared.expects_continue) {
+                shared
+                    .io
+                    .output
+                    .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
                 // should it not go out at once, it goes with the response head; a socket that just carried a request takes 25 bytes
-                if let Poll::Ready(Err(_)) = io.poll_flush(context) {
+                if let Poll::Ready(Err(_)) = shared.io.poll_flush(context) {
                     return Poll::Ready(Some(Err(BodyError::ClientGone)));
                 }
             }
-            match ready!(io.poll_fill(context)) {
+            match ready!(shared.io.poll_fill(context)) {
                 Ok(0) | Err(_) => return Poll::Ready(Some(Err(BodyError::ClientGone))),
                 Ok(_) => {}
             }
@@ -78,9 +126,9 @@ impl RequestBody {
         if self.ended {
             return SizeHint::with_exact(0);
         }
-        let io = self.io.lock();
-        match io.decoder.left() {
-            Some(left) if io.exchange == self.exchange => SizeHint::with_exact(left),
+        let shared = self.shared.lock();
+        match shared.decoder.left() {
+            Some(left) if shared.exchange == self.exchange => SizeHint::with_exact(left),
             _ => SizeHint::default(),
         }
     }

@@ -13,18 +13,20 @@ const TRAILER_FIELDS_MAX: usize = 64;
 
 /// Decoder of one body. Feed it with the bytes behind the head.
 #[derive(Debug)]
-pub(super) enum Decoder {
+pub(crate) enum Decoder {
     /// All was read.
     Done,
     /// So many bytes are left.
     Length(u64),
     /// In chunks.
     Chunked(Chunked),
+    /// All there is until the connection closes; only responses are framed so.
+    Close,
 }
 
 /// What comes next of a body in chunks.
 #[derive(Debug)]
-pub(super) enum Chunked {
+pub(crate) enum Chunked {
     /// A size line.
     Size,
     /// So many bytes of a chunk; at least one.
@@ -37,16 +39,16 @@ pub(super) enum Chunked {
 
 impl Decoder {
     /// Whether nothing is left to be read.
-    pub(super) const fn is_done(&self) -> bool {
+    pub(crate) const fn is_done(&self) -> bool {
         matches!(self, Self::Done)
     }
 
     /// Bytes that are left, where they are known.
-    pub(super) const fn left(&self) -> Option<u64> {
+    pub(crate) const fn left(&self) -> Option<u64> {
         match self {
             Self::Done => Some(0),
             Self::Length(left) => Some(*left),
-            Self::Chunked(_) => None,
+            Self::Chunked(_) | Self::Close => None,
         }
     }
 
@@ -54,9 +56,13 @@ impl Decoder {
     ///
     /// # Errors
     /// What is wrong with the framing. The connection cannot be used any further.
-    pub(super) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame<Bytes>>, &'static str> {
+    pub(crate) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame<Bytes>>, &'static str> {
         match self {
             Self::Done => Ok(None),
+            Self::Close => {
+                let data = buffer.split().freeze();
+                Ok((!data.is_empty()).then(|| Frame::data(data)))
+            }
             Self::Length(left) => {
                 let data = take(buffer, left);
                 if *left == 0 {

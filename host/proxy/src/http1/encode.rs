@@ -1,4 +1,4 @@
-//! Response heads and body framing (RFC 9112 sections 4, 6 and 7).
+//! Heads and body framing (RFC 9112 sections 4, 6 and 7).
 
 use std::{
     cell::RefCell,
@@ -7,12 +7,12 @@ use std::{
 };
 
 use bytes::{BufMut as _, BytesMut};
-use http::{HeaderMap, Method, Response, StatusCode, Version, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 
 use super::head::digits;
 
-/// How a response's body goes out.
+/// How a body goes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
     /// There is none.
@@ -33,11 +33,15 @@ pub(super) struct About<'a> {
     pub(super) keep_alive: bool,
 }
 
-/// Writes the head. `keep_alive` is set to false where the framing needs it.
+/// Writes the head of a response. `keep_alive` is set to false where the framing needs it.
 ///
 /// Framing is the gateway's alone: what the fields of the response say about it is replaced, but for a length that the body does not know itself, and
 /// that of answers without a body (HEAD, 304).
-pub(super) fn head<B: Body>(output: &mut BytesMut, response: &Response<B>, about: &mut About<'_>) -> Framing {
+pub(super) fn response_head<B: Body>(
+    output: &mut BytesMut,
+    response: &Response<B>,
+    about: &mut About<'_>,
+) -> Framing {
     let (status, headers, body) = (response.status(), response.headers(), response.body());
     let bodiless =
         status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -85,6 +89,59 @@ pub(super) fn head<B: Body>(output: &mut BytesMut, response: &Response<B>, about
     }
     output.put_slice(b"\r\n");
     framing
+}
+
+/// Writes the head of a request in origin-form. Framing fields are replaced like those of a response.
+pub(super) fn request_head<B: Body>(output: &mut BytesMut, request: &Request<B>) -> Framing {
+    let (headers, body) = (request.headers(), request.body());
+    let framing = if body.is_end_stream() {
+        Framing::None
+    } else if let Some(length) = body.size_hint().exact().or_else(|| declared(headers)) {
+        Framing::Length(length)
+    } else {
+        Framing::Chunked
+    };
+    output.reserve(256 + headers.len() * 48);
+    output.put_slice(request.method().as_str().as_bytes());
+    output.put_slice(b" ");
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or("/", http::uri::PathAndQuery::as_str);
+    if target.starts_with('?') {
+        output.put_slice(b"/");
+    }
+    output.put_slice(target.as_bytes());
+    output.put_slice(b" HTTP/1.1\r\n");
+    fields(output, headers);
+    match framing {
+        Framing::Length(length) => length_field(output, length),
+        Framing::Chunked => output.put_slice(b"transfer-encoding: chunked\r\n"),
+        // RFC 9110 section 8.6: methods that are expected to have a body say that there is none
+        _ if matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH) => {
+            length_field(output, 0)
+        }
+        _ => {}
+    }
+    // RFC 9110 section 10.1.4
+    if headers.contains_key(header::TE) {
+        output.put_slice(b"connection: te\r\n");
+    }
+    output.put_slice(b"\r\n");
+    framing
+}
+
+/// All fields but those that the framing and the connection decide.
+fn fields(output: &mut BytesMut, headers: &HeaderMap) {
+    for (name, value) in headers {
+        if *name == header::CONTENT_LENGTH
+            || *name == header::TRANSFER_ENCODING
+            || *name == header::CONNECTION
+        {
+            continue;
+        }
+        field(output, name.as_str().as_bytes(), value.as_bytes());
+    }
 }
 
 fn declared(headers: &HeaderMap) -> Option<u64> {

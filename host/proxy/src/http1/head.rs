@@ -1,4 +1,5 @@
-//! Request heads (RFC 9112 sections 2 to 6): what is read, what is refused, and how the body behind is framed.
+//! Heads (RFC 9112 sections 2 to 6): what is read, what is refused, and how the body behind is framed. Requests are read without any leniency,
+//! responses with that of their RFC.
 
 use std::mem::MaybeUninit;
 
@@ -7,7 +8,8 @@ use edgeward_core::{
     config::Limits,
     reject::{Reject, RejectCode},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header, request, response};
+use smallvec::SmallVec;
 
 use super::decode::{Chunked, Decoder};
 
@@ -253,6 +255,129 @@ fn framing(headers: &HeaderMap, version: Version) -> Result<Decoder, Reject> {
             Some(length) => Ok(Decoder::Length(length)),
             None => Err(bad("Content-Length is no number")),
         },
+    }
+}
+
+/// A response head, and what it says about the connection.
+#[derive(Debug)]
+pub(crate) struct ResponseHead {
+    pub(crate) parts: response::Parts,
+    pub(crate) body: Decoder,
+    /// The connection may be used again.
+    pub(crate) keep_alive: bool,
+}
+
+/// Largest response head.
+const RESPONSE_MAX: usize = 64 << 10;
+/// Most fields of a response.
+const RESPONSE_FIELDS: usize = 200;
+
+/// Takes the head of the response to a request with `method` from the front of `buffer`; `None` when it is not whole yet. Interim responses are
+/// skipped (RFC 9110 section 15.2), but for 101, which nobody asked for.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn parse_response(
+    buffer: &mut BytesMut,
+    method: &Method,
+) -> Result<Option<ResponseHead>, &'static str> {
+    loop {
+        let mut fields = [const { MaybeUninit::uninit() }; RESPONSE_FIELDS];
+        let mut parsed = httparse::Response::new(&mut []);
+        let config = httparse::ParserConfig::default();
+        let length = match config.parse_response_with_uninit_headers(&mut parsed, buffer, &mut fields) {
+            Ok(httparse::Status::Complete(length)) => length,
+            Ok(httparse::Status::Partial) if buffer.len() > RESPONSE_MAX => {
+                return Err("response head is larger than 64 KiB");
+            }
+            Ok(httparse::Status::Partial) => return Ok(None),
+            Err(httparse::Error::TooManyHeaders) => return Err("response has more than 200 header fields"),
+            Err(_) => return Err("response head is malformed"),
+        };
+        let (Some(code), Some(version)) = (parsed.code, parsed.version) else {
+            return Err("response head is malformed");
+        };
+        let status = StatusCode::from_u16(code).map_err(|_ignored| "response with a status that is none")?;
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err("101 to a request without Upgrade");
+        }
+        if status.is_informational() {
+            buffer.advance(length);
+            continue;
+        }
+        let version = if version == 1 {
+            Version::HTTP_11
+        } else {
+            Version::HTTP_10
+        };
+        // where each field lies, since the head is cut off the buffer before it is sliced
+        let base = buffer.as_ptr() as usize;
+        let mut places = SmallVec::<[_; 24]>::new();
+        for field in parsed.headers.iter() {
+            let name = HeaderName::from_bytes(field.name.as_bytes())
+                .map_err(|_ignored| "a field name is no token")?;
+            let start = field.value.as_ptr() as usize - base;
+            places.push((name, start..start + field.value.len()));
+        }
+        let text = buffer.split_to(length).freeze();
+        let mut headers = HeaderMap::with_capacity(places.len() + 4);
+        for (name, place) in places {
+            let value = HeaderValue::from_maybe_shared(text.slice(place))
+                .map_err(|_ignored| "a field value has control characters")?;
+            headers
+                .try_append(name, value)
+                .map_err(|_ignored| "response has too many header fields")?;
+        }
+        let mut connection = Tokens::default();
+        if headers.contains_key(header::CONNECTION) {
+            connection.read(&headers);
+        }
+        let mut keep_alive = !connection.close && (version == Version::HTTP_11 || connection.keep_alive);
+        let body = response_framing(&headers, status, method, &mut keep_alive)?;
+        let mut response = http::Response::new(());
+        *response.status_mut() = status;
+        *response.version_mut() = version;
+        *response.headers_mut() = headers;
+        let (parts, ()) = response.into_parts();
+        return Ok(Some(ResponseHead {
+            parts,
+            body,
+            keep_alive,
+        }));
+    }
+}
+
+/// RFC 9112 section 6.3.
+fn response_framing(
+    headers: &HeaderMap,
+    status: StatusCode,
+    method: &Method,
+    keep_alive: &mut bool,
+) -> Result<Decoder, &'static str> {
+    if *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        return Ok(Decoder::Done);
+    }
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        // with a length beside it one of the two lies: the chunks count, and nothing behind them is believed
+        *keep_alive &= !headers.contains_key(header::CONTENT_LENGTH);
+        if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            return Err("response with a Transfer-Encoding other than `chunked`");
+        }
+        return Ok(Decoder::Chunked(Chunked::Size));
+    }
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next() else {
+        *keep_alive = false;
+        return Ok(Decoder::Close);
+    };
+    if lengths.any(|other| other != first) {
+        return Err("response with different Content-Length fields");
+    }
+    match digits(first.as_bytes()) {
+        Some(0) => Ok(Decoder::Done),
+        Some(length) => Ok(Decoder::Length(length)),
+        None => Err("response with a Content-Length that is no number"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! A client connection's socket with what was read ahead and what waits to be written.
+//! A connection's socket with what was read ahead and what waits to be written.
 
 use std::{
     io,
@@ -13,8 +13,6 @@ use tokio::{
 };
 use tokio_util::io::poll_read_buf;
 
-use super::decode::Decoder;
-
 /// First read of a connection; heads seldom need more.
 const READ_MIN: usize = 8 << 10;
 /// Largest read: what a body that streams holds at once.
@@ -25,7 +23,7 @@ pub(crate) enum Stream {
     /// Cleartext.
     Tcp(TcpStream),
     /// TLS.
-    Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+    Tls(Box<tokio_rustls::TlsStream<TcpStream>>),
 }
 
 macro_rules! forward {
@@ -73,11 +71,11 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// The two ends of a client connection that its task and the body of the running request share. Nothing is held locked across an await.
-pub(super) struct Io {
+/// A socket and its buffers.
+pub(crate) struct Io {
     stream: Stream,
     /// Read and not taken yet.
-    pub(super) input: BytesMut,
+    pub(crate) input: BytesMut,
     /// Size of the next read.
     window: usize,
     /// The other side has sent its last byte.
@@ -88,18 +86,10 @@ pub(super) struct Io {
     /// Written after `chunk`.
     after: &'static [u8],
     sent: u64,
-    /// The body of the running request.
-    pub(super) decoder: Decoder,
-    /// Counts requests: a body that outlives its exchange reads nothing of the next one.
-    pub(super) exchange: u64,
-    /// `100 Continue` is due when the body is asked for.
-    pub(super) expects_continue: bool,
-    /// Who wants to know when the body was read.
-    pub(super) watcher: Option<Waker>,
 }
 
 impl Io {
-    pub(super) fn new(stream: Stream, input: BytesMut) -> Self {
+    pub(crate) fn new(stream: Stream, input: BytesMut) -> Self {
         Self {
             stream,
             input,
@@ -109,15 +99,11 @@ impl Io {
             chunk: Bytes::new(),
             after: b"",
             sent: 0,
-            decoder: Decoder::Done,
-            exchange: 0,
-            expects_continue: false,
-            watcher: None,
         }
     }
 
     /// Reads once; 0 bytes at the end of the stream. Reads get larger while they fill their buffer.
-    pub(super) fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.eof {
             return Poll::Ready(Ok(0));
         }
@@ -139,7 +125,7 @@ impl Io {
     }
 
     /// Small reads again: a head comes next.
-    pub(super) fn calm(&mut self) {
+    pub(crate) fn calm(&mut self) {
         if self.window > READ_MIN {
             self.window = READ_MIN;
             if self.input.is_empty() {
@@ -149,7 +135,7 @@ impl Io {
     }
 
     /// Whether everything written is out.
-    pub(super) fn is_flushed(&self) -> bool {
+    pub(crate) fn is_flushed(&self) -> bool {
         self.output.is_empty() && self.chunk.is_empty() && self.after.is_empty()
     }
 
@@ -172,7 +158,7 @@ impl Io {
     }
 
     /// Writes all that waits.
-    pub(super) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.is_flushed() {
             return Poll::Ready(Ok(()));
         }
@@ -208,37 +194,27 @@ impl Io {
     }
 
     /// Ends the writing direction in order (FIN, with TLS close_notify before).
-    pub(super) fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 
     /// Bytes written so far.
-    pub(super) fn sent(&self) -> u64 {
+    pub(crate) fn sent(&self) -> u64 {
         self.sent
     }
 
-    /// Ready when the client has closed. Looks only where nothing else is to be read: the body is for whoever polls it, and a request behind this
-    /// one for its turn.
-    pub(super) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if !self.decoder.is_done() {
-            // whoever reads the body sees it; from the body's end on it is this task's to see
-            match &mut self.watcher {
-                Some(watcher) => watcher.clone_from(context.waker()),
-                none => *none = Some(context.waker().clone()),
-            }
-            return Poll::Pending;
-        }
-        if !self.input.is_empty() {
-            return Poll::Pending;
-        }
-        match ready!(self.poll_fill(context)) {
-            Ok(0) | Err(_) => Poll::Ready(()),
-            Ok(_) => Poll::Pending,
-        }
+    /// Whether a connection that has nothing under way can be used: the other side has neither closed nor sent anything.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        self.input.is_empty() && self.poll_fill(&mut context).is_pending()
+    }
+
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
     }
 
     /// Makes closing look like a failure to the client (RST instead of FIN).
-    pub(super) fn reset(&self) {
+    pub(crate) fn reset(&self) {
         let socket = match &self.stream {
             Stream::Tcp(socket) => socket,
             Stream::Tls(stream) => stream.get_ref().0,

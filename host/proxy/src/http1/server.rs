@@ -8,30 +8,25 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use edgeward_core::{
     config::Limits,
     reject::{Reject, RejectCode},
 };
-use http::{HeaderMap, Method, Request, Response, Version};
-use http_body::{Body as _, Frame};
+use http::{Method, Request, Response, Version};
 use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep};
 
 use super::{
     RequestBody, Stream,
+    body::Shared,
     decode::Decoder,
     encode::{self, About, Framing},
     head::{self, Head},
     io::Io,
+    send::Outflow,
 };
-use crate::{
-    body::{Body, BodyError},
-    finish::Outgoing,
-    handle,
-    listen::ConnInfo,
-    worker::Worker,
-};
+use crate::{body::Body, finish::Outgoing, handle, listen::ConnInfo, worker::Worker};
 
 /// What is read of a request body that nobody wants, so that its connection can be used again.
 const DRAIN_MAX: u64 = 256 << 10;
@@ -40,7 +35,7 @@ const LINGER_MAX: usize = 4 << 20;
 /// Time for the same.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 
-type SharedIo = Arc<Mutex<Io>>;
+type SharedConnection = Arc<Mutex<Shared>>;
 
 /// How the wait for a head ended.
 enum Waited {
@@ -61,7 +56,7 @@ pub(crate) async fn serve(
     stream: Stream,
     first: BytesMut,
 ) {
-    let io = Arc::new(Mutex::new(Io::new(stream, first)));
+    let shared = Arc::new(Mutex::new(Shared::new(Io::new(stream, first))));
     let mut timer = Timer {
         sleep: pin!(tokio::time::sleep(limits.head_timeout.0)),
     };
@@ -69,7 +64,7 @@ pub(crate) async fn serve(
     // a connection that was just made gets the time for a head, later ones the idle time
     let mut patience = limits.head_timeout.0;
     loop {
-        let waited = wait_for_head(drain.as_mut(), &io, &limits, &mut timer, patience).await;
+        let waited = wait_for_head(drain.as_mut(), &shared, &limits, &mut timer, patience).await;
         let (method, version, mut keep_alive, trailers, response) = match waited {
             Waited::Over => break,
             Waited::Refused(reject) => {
@@ -79,45 +74,40 @@ pub(crate) async fn serve(
             Waited::Head(head) => {
                 let (method, version) = (head.parts.method.clone(), head.parts.version);
                 let (keep_alive, trailers) = (head.keep_alive, head.trailers);
-                let body = begin_body(&io, head.body, head.expects_continue);
+                let body = begin_body(&shared, head.body, head.expects_continue);
                 let request = Request::from_parts(head.parts, body);
                 let exchange = handle::handle(Arc::clone(&worker), Arc::clone(&conn), request);
-                let Some(response) = unless_gone(&io, exchange).await else {
+                let Some(response) = unless_gone(&shared, exchange).await else {
                     return; // the client has gone: the exchange was dropped and has logged so
                 };
                 (method, version, keep_alive, trailers, response)
             }
         };
         // a client that was not told to send its body may or may not send it
-        keep_alive &= !worker.drain.is_cancelled() && !std::mem::take(&mut io.lock().expects_continue);
+        keep_alive &= !worker.drain.is_cancelled() && !std::mem::take(&mut shared.lock().expects_continue);
         let mut about = About {
             method: &method,
             version,
             keep_alive,
         };
-        let framing = encode::head(&mut io.lock().output, &response, &mut about);
+        let framing = encode::response_head(&mut shared.lock().io.output, &response, &mut about);
         let keep_alive = about.keep_alive;
-        let sending = Sending {
-            body: response.into_body(),
-            framing,
-            trailers,
-            ended: framing == Framing::None,
-        };
-        if let Err(error) = send(&io, sending, &mut timer, limits.idle_timeout.0).await {
+        let outflow = Outflow::new(response.into_body(), framing, trailers);
+        if let Err(error) = send(&shared, outflow, &mut timer, limits.idle_timeout.0).await {
             // where the end of the connection is the end of the body, a broken one must not look whole
             if framing == Framing::Close {
-                io.lock().reset();
+                shared.lock().io.reset();
             }
             tracing::debug!(%error, peer = %conn.peer.address, "connection ended");
             return;
         }
-        if !keep_alive || !end_body(&io).await {
-            linger(&io).await;
+        if !keep_alive || !end_body(&shared).await {
+            linger(&shared).await;
             return;
         }
         patience = limits.idle_timeout.0;
     }
-    let _closed = std::future::poll_fn(|context| io.lock().poll_shutdown(context)).await;
+    let _closed = std::future::poll_fn(|context| shared.lock().io.poll_shutdown(context)).await;
 }
 
 /// One timer for whatever is waited for. It is moved when it fires or has to fire earlier, never for a wait that ends in time.
@@ -144,7 +134,7 @@ impl Timer<'_> {
 /// Waits for a request: `patience` for its first byte, the head timeout from there.
 async fn wait_for_head(
     mut drain: Pin<&mut impl Future<Output = ()>>,
-    io: &SharedIo,
+    shared: &SharedConnection,
     limits: &Limits,
     timer: &mut Timer<'_>,
     patience: Duration,
@@ -153,8 +143,7 @@ async fn wait_for_head(
     let mut deadline = None;
     let mut begun = false;
     std::future::poll_fn(|context| {
-        let mut io = io.lock();
-        let io = &mut *io;
+        let io = &mut shared.lock().io;
         loop {
             match head::parse(&mut io.input, &mut seen, limits) {
                 Ok(Some(head)) => return Poll::Ready(Waited::Head(head)),
@@ -192,22 +181,22 @@ async fn wait_for_head(
 }
 
 /// Makes the body that the handler reads.
-fn begin_body(io: &SharedIo, decoder: Decoder, expects_continue: bool) -> Body {
+fn begin_body(shared: &SharedConnection, decoder: Decoder, expects_continue: bool) -> Body {
     let empty = decoder.is_done();
-    let mut locked = io.lock();
+    let mut locked = shared.lock();
     locked.exchange += 1;
     locked.decoder = decoder;
     locked.expects_continue = expects_continue;
     if empty {
         Body::empty()
     } else {
-        Body::from_http1(RequestBody::new(io, locked.exchange))
+        Body::from_http1(RequestBody::new(shared, locked.exchange))
     }
 }
 
 /// The handler's response, or `None` if the client closes before.
 async fn unless_gone(
-    io: &SharedIo,
+    shared: &SharedConnection,
     exchange: impl Future<Output = Response<Outgoing>>,
 ) -> Option<Response<Outgoing>> {
     let mut exchange = pin!(exchange);
@@ -215,90 +204,32 @@ async fn unless_gone(
         if let Poll::Ready(response) = exchange.as_mut().poll(context) {
             return Poll::Ready(Some(response));
         }
-        io.lock().poll_gone(context).map(|()| None)
+        shared.lock().poll_gone(context).map(|()| None)
     })
     .await
 }
 
-/// A response body on its way out.
-struct Sending {
-    body: Outgoing,
-    framing: Framing,
-    trailers: bool,
-    ended: bool,
-}
-
-impl Sending {
-    fn take(&mut self, io: &mut Io, frame: Option<Result<Frame<Bytes>, BodyError>>) -> io::Result<()> {
-        match frame {
-            None => self.end(io, None),
-            Some(Err(error)) => Err(io::Error::other(error)),
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => {
-                    let last = self.body.is_end_stream();
-                    self.load(io, data, last)
-                }
-                Err(frame) => self.end(io, frame.into_trailers().ok().as_ref()),
-            },
-        }
-    }
-
-    fn load(&mut self, io: &mut Io, data: Bytes, last: bool) -> io::Result<()> {
-        match &mut self.framing {
-            Framing::None => {}
-            Framing::Close => io.push(data, b""),
-            Framing::Length(left) => {
-                *left = left
-                    .checked_sub(data.len() as u64)
-                    .ok_or_else(|| io::Error::other("response body is longer than its content-length"))?;
-                io.push(data, b"");
-            }
-            // an empty chunk would be the last one
-            Framing::Chunked if data.is_empty() => {}
-            Framing::Chunked => {
-                encode::chunk_size(&mut io.output, data.len());
-                if last {
-                    self.ended = true;
-                    io.push(data, b"\r\n0\r\n\r\n");
-                    return Ok(());
-                }
-                io.push(data, b"\r\n");
-            }
-        }
-        if last { self.end(io, None) } else { Ok(()) }
-    }
-
-    fn end(&mut self, io: &mut Io, trailers: Option<&HeaderMap>) -> io::Result<()> {
-        self.ended = true;
-        match self.framing {
-            Framing::Chunked => {
-                encode::last_chunk(&mut io.output, trailers.filter(|_| self.trailers));
-                Ok(())
-            }
-            Framing::Length(left) if left > 0 => Err(io::Error::other(
-                "response body is shorter than its content-length",
-            )),
-            Framing::None | Framing::Length(_) | Framing::Close => Ok(()),
-        }
-    }
-}
-
 /// Sends the response. What there is of the body goes out with the head; nothing waits for more.
-async fn send(io: &SharedIo, mut sending: Sending, timer: &mut Timer<'_>, stall: Duration) -> io::Result<()> {
+async fn send(
+    shared: &SharedConnection,
+    mut outflow: Outflow<Outgoing>,
+    timer: &mut Timer<'_>,
+    stall: Duration,
+) -> io::Result<()> {
     let mut stalled: Option<(Instant, u64)> = None;
     std::future::poll_fn(|context| {
         loop {
             // the body is polled without the lock: it may come from the request's
             let mut waits = false;
-            while !sending.ended && !waits && io.lock().takes_data() {
-                match Pin::new(&mut sending.body).poll_frame(context) {
-                    Poll::Ready(frame) => sending.take(&mut io.lock(), frame)?,
+            while !outflow.has_ended() && !waits && shared.lock().io.takes_data() {
+                match outflow.poll_frame(context) {
+                    Poll::Ready(frame) => outflow.take(&mut shared.lock().io, frame)?,
                     Poll::Pending => waits = true,
                 }
             }
-            let mut locked = io.lock();
-            match locked.poll_flush(context) {
-                Poll::Ready(Ok(())) if sending.ended => return Poll::Ready(Ok(())),
+            let mut locked = shared.lock();
+            match locked.io.poll_flush(context) {
+                Poll::Ready(Ok(())) if outflow.has_ended() => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) if waits => {
                     ready!(locked.poll_gone(context));
                     return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
@@ -306,7 +237,7 @@ async fn send(io: &SharedIo, mut sending: Sending, timer: &mut Timer<'_>, stall:
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
-                    let sent = locked.sent();
+                    let sent = locked.io.sent();
                     let (deadline, _) = *match &mut stalled {
                         Some(stalled) if stalled.1 == sent => stalled,
                         stalled => stalled.insert((Instant::now() + stall, sent)),
@@ -321,32 +252,32 @@ async fn send(io: &SharedIo, mut sending: Sending, timer: &mut Timer<'_>, stall:
 }
 
 /// Sees to the rest of the request's body; false when the connection cannot be used again. A little is read and thrown away.
-async fn end_body(io: &SharedIo) -> bool {
+async fn end_body(shared: &SharedConnection) -> bool {
     let mut budget = DRAIN_MAX;
     {
-        let mut io = io.lock();
-        io.exchange += 1;
-        io.watcher = None;
-        if io.decoder.is_done() {
-            io.calm();
+        let mut locked = shared.lock();
+        locked.exchange += 1;
+        locked.watcher = None;
+        if locked.decoder.is_done() {
+            locked.io.calm();
             return true;
         }
-        if io.decoder.left().is_some_and(|left| left > budget) {
+        if locked.decoder.left().is_some_and(|left| left > budget) {
             return false;
         }
     }
     let drained = std::future::poll_fn(|context| {
-        let mut io = io.lock();
-        let io = &mut *io;
+        let mut locked = shared.lock();
+        let Shared { io, decoder, .. } = &mut *locked;
         loop {
-            while let Ok(Some(frame)) = io.decoder.decode(&mut io.input) {
+            while let Ok(Some(frame)) = decoder.decode(&mut io.input) {
                 let size = frame.data_ref().map_or(0, |data| data.len() as u64);
                 let Some(left) = budget.checked_sub(size) else {
                     return Poll::Ready(false);
                 };
                 budget = left;
             }
-            if io.decoder.is_done() {
+            if decoder.is_done() {
                 io.calm();
                 return Poll::Ready(true);
             }
@@ -360,12 +291,12 @@ async fn end_body(io: &SharedIo) -> bool {
 }
 
 /// Closes behind a last response: reads on for a little while, since closing with unread bytes would take the response from the client.
-async fn linger(io: &SharedIo) {
-    io.lock().exchange += 1;
+async fn linger(shared: &SharedConnection) {
+    shared.lock().exchange += 1;
     let mut left = LINGER_MAX;
     let mut closing = true;
     let lingering = std::future::poll_fn(|context| {
-        let mut io = io.lock();
+        let io = &mut shared.lock().io;
         if closing {
             closing = match io.poll_shutdown(context) {
                 Poll::Pending => true,

@@ -195,7 +195,13 @@ async fn serve(worker: Arc<Worker>, spec: Arc<ListenerSpec>, stream: TcpStream, 
                             .and_then(|chain| Some(chain.first()?.to_vec())),
                     };
                     let conn = connection(peer, spec, true);
-                    run(Arc::clone(&worker), conn, limits, Stream::Tls(Box::new(stream))).await;
+                    run(
+                        Arc::clone(&worker),
+                        conn,
+                        limits,
+                        Stream::Tls(Box::new(stream.into())),
+                    )
+                    .await;
                 }
                 Ok(Err(error)) => {
                     metrics.handshake_failures.fetch_add(1, Relaxed);

@@ -1,4 +1,4 @@
-//! New connections: TCP, TLS, and hyper's handshake. Each connection is driven by one task that lives as long as it does.
+//! New connections: TCP, TLS, and for HTTP/2 hyper's handshake and the task that drives the connection.
 
 use std::{
     sync::{
@@ -12,21 +12,21 @@ use edgeward_core::config::UpstreamProtocol;
 use http::{Request, Response};
 use hyper::{
     body::Incoming,
-    client::conn::{TrySendError, http1, http2},
+    client::conn::{TrySendError, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    task::JoinHandle,
 };
 
 use super::{
     endpoint::Endpoint,
     error::{Failed, UpstreamErrorKind},
     group::UpstreamGroup,
+    h1::{H1, Unanswered},
 };
-use crate::body::Body;
+use crate::{body::Body, http1::Stream};
 
 /// Streams at once on one HTTP/2 connection, whatever more the peer would allow: above it a second connection is better than one busy task.
 pub(super) const STREAMS_MAX: usize = 100;
@@ -36,43 +36,6 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// All streams' windows together, so that readers that stall never stall the others on the connection.
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS_MAX as u32;
-
-type SendResult = Result<Response<Incoming>, TrySendError<Request<Body>>>;
-
-/// An HTTP/1.1 connection with at most one exchange. Dropping it closes the socket at once, whatever is under way on it.
-pub(super) struct H1 {
-    send: http1::SendRequest<Body>,
-    task: Option<JoinHandle<()>>,
-}
-
-impl H1 {
-    pub(super) fn send(&mut self, request: Request<Body>) -> impl Future<Output = SendResult> + use<> {
-        self.send.try_send_request(request)
-    }
-
-    /// The last exchange is over in both directions and the peer has not closed.
-    pub(super) fn is_ready(&self) -> bool {
-        self.send.is_ready()
-    }
-
-    /// Waits until the last exchange is over in both directions; `false` when the connection is closed instead.
-    pub(super) async fn ready(&mut self) -> bool {
-        self.send.ready().await.is_ok()
-    }
-
-    /// Closes in order (TLS close_notify) after what is under way.
-    pub(super) fn retire(mut self) {
-        self.task = None; // detached: the task ends itself when `send` is gone
-    }
-}
-
-impl Drop for H1 {
-    fn drop(&mut self) {
-        if let Some(task) = self.task.take() {
-            task.abort();
-        }
-    }
-}
 
 /// A shared HTTP/2 connection. It closes when all its handles are dropped and its streams have ended.
 #[derive(Clone)]
@@ -118,8 +81,12 @@ impl H2 {
 pub(super) struct H2Stream(H2);
 
 impl H2Stream {
-    pub(super) fn send(&mut self, request: Request<Body>) -> impl Future<Output = SendResult> + use<> {
-        self.0.send.try_send_request(request)
+    pub(super) async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Unanswered> {
+        let sent = self.0.send.try_send_request(request).await;
+        sent.map_err(|mut error: TrySendError<_>| Unanswered {
+            request: error.take_message(),
+            failed: Failed::from_hyper(error.into_error()),
+        })
     }
 }
 
@@ -135,8 +102,11 @@ pub(super) async fn h1(group: &UpstreamGroup, endpoint: &Endpoint) -> Result<H1,
     in_time(group, async {
         let tcp = tcp(endpoint).await?;
         match &group.tls {
-            None => start_h1(tcp).await,
-            Some(_) => start_h1(tls(group, endpoint, tcp).await?).await,
+            None => Ok(H1::new(Stream::Tcp(tcp))),
+            Some(_) => {
+                let stream = tls(group, endpoint, tcp).await?;
+                Ok(H1::new(Stream::Tls(Box::new(stream.into()))))
+            }
         }
     })
     .await
@@ -193,25 +163,6 @@ async fn tls(
         ));
     }
     Ok(stream)
-}
-
-async fn start_h1<T>(io: T) -> Result<H1, Failed>
-where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (send, connection) = http1::Builder::new()
-        .handshake(TokioIo::new(io))
-        .await
-        .map_err(Failed::from_hyper)?;
-    let task = tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "upstream connection ended");
-        }
-    });
-    Ok(H1 {
-        send,
-        task: Some(task),
-    })
 }
 
 async fn start_h2<T>(io: T) -> Result<H2, Failed>

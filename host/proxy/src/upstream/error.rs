@@ -1,6 +1,6 @@
 //! Failures of an upstream exchange and of an upstream's configuration. The spine maps `UpstreamErrorKind` to a reject code.
 
-use std::{error::Error as StdError, fmt, path::PathBuf, sync::Arc};
+use std::{error::Error as StdError, fmt, io, path::PathBuf, sync::Arc};
 
 use crate::body::BodyError;
 
@@ -92,6 +92,17 @@ impl Failed {
 
     pub(super) fn bare(kind: UpstreamErrorKind) -> Self {
         Self { kind, source: None }
+    }
+
+    /// Sorts an error of an HTTP/1.1 connection that came before a response head.
+    pub(super) fn from_io(error: io::Error) -> Self {
+        let body = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<BodyError>());
+        match body {
+            Some(body) => Self::bare(UpstreamErrorKind::RequestBody(body.clone())),
+            None => Self::new(UpstreamErrorKind::Reset, error),
+        }
     }
 
     /// Sorts an error of hyper's client that came before a response head.

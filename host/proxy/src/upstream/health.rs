@@ -105,25 +105,24 @@ impl UpstreamGroup {
             .headers_mut()
             .insert(USER_AGENT, HeaderValue::from_static("edgeward-health"));
         super::request::prepare(self, &mut request);
-        let failed = |error: hyper::client::conn::TrySendError<_>| Failed::from_hyper(error.into_error());
         match self.config.protocol {
             UpstreamProtocol::Http1 => {
-                let mut connection = connect::h1(self, endpoint).await?;
-                let response = connection.send(request).await.map_err(failed)?;
-                let status = response.status().as_u16();
-                // Read to the end, so that the endpoint does not log a broken connection for every check.
-                if Body::from_upstream(response.into_body())
-                    .collect_limited(ANSWER_MAX)
+                let connection = connect::h1(self, endpoint).await?;
+                let (response, exchange) = connection
+                    .send(request)
                     .await
-                    .is_ok()
-                {
-                    connection.retire();
-                }
+                    .map_err(|unanswered| unanswered.failed)?;
+                let status = response.status().as_u16();
+                exchange.read_to_end(ANSWER_MAX).await;
                 Ok(status)
             }
             UpstreamProtocol::Http2 => {
                 let connection = connect::h2(self, endpoint).await?;
-                let response = connection.stream().send(request).await.map_err(failed)?;
+                let response = connection
+                    .stream()
+                    .send(request)
+                    .await
+                    .map_err(|unanswered| unanswered.failed)?;
                 Ok(response.status().as_u16())
             }
         }

@@ -5,6 +5,7 @@ mod connect;
 mod endpoint;
 mod error;
 mod group;
+mod h1;
 mod health;
 mod pool;
 mod request;
@@ -20,7 +21,7 @@ use edgeward_core::{
     config::UpstreamProtocol,
     retry::{self, Failure},
 };
-use futures_util::{FutureExt as _, future::Either};
+use futures_util::FutureExt as _;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -28,10 +29,11 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use self::{
-    connect::{H1, H2Stream},
+    connect::H2Stream,
     endpoint::{Endpoint, InFlight},
     error::Failed,
-    pool::{H1Lease, H2Lease, Keep},
+    h1::{H1, H1Exchange, Home, Unanswered},
+    pool::{H2Lease, Keep},
     request::Replay,
 };
 pub use self::{
@@ -40,6 +42,7 @@ pub use self::{
 };
 pub(crate) use self::{
     error::{UpstreamError, UpstreamErrorKind},
+    h1::ResponseBody,
     pool::Pools,
 };
 use crate::body::{Body, Stage, Upload};
@@ -171,6 +174,24 @@ enum Connection {
     H2(H2Stream),
 }
 
+impl Connection {
+    async fn send(self, request: Request<Body>) -> Result<Answer, Unanswered> {
+        match self {
+            Self::H1(h1) => {
+                let (response, exchange) = h1.send(request).await?;
+                Ok(Answer::H1(response, exchange))
+            }
+            Self::H2(mut stream) => Ok(Answer::H2(stream.send(request).await?, stream)),
+        }
+    }
+}
+
+/// A response head and where its body comes from.
+enum Answer {
+    H1(Response<()>, H1Exchange),
+    H2(Response<Incoming>, H2Stream),
+}
+
 impl<'a> Call<'a> {
     fn new(
         pools: &'a Pools,
@@ -211,7 +232,7 @@ impl<'a> Call<'a> {
         let flight = InFlight::new(Arc::clone(endpoint));
         let mut fresh = false;
         loop {
-            let (mut connection, reused) = connection(self.pools, self.group, endpoint, fresh).await?;
+            let (connection, reused) = connection(self.pools, self.group, endpoint, fresh).await?;
             let Some(request) = self
                 .request
                 .take()
@@ -219,15 +240,11 @@ impl<'a> Call<'a> {
             else {
                 return Err(Failed::bare(UpstreamErrorKind::Reset)); // not reached: retries need one of both
             };
-            let answer = match &mut connection {
-                Connection::H1(h1) => Either::Left(h1.send(request)),
-                Connection::H2(h2) => Either::Right(h2.send(request)),
-            };
-            match within(self.timeout, self.upload.as_deref(), answer).await {
-                Some(Ok(response)) => return self.accept(response, connection, flight),
-                Some(Err(mut error)) => {
-                    self.request = error.take_message();
-                    let failed = self.sort(error.into_error());
+            match within(self.timeout, self.upload.as_deref(), connection.send(request)).await {
+                Some(Ok(answer)) => return self.accept(answer, flight),
+                Some(Err(Unanswered { request, failed })) => {
+                    self.request = request;
+                    let failed = self.sort(failed);
                     let closed = matches!(failed.kind, UpstreamErrorKind::Reset);
                     let repeatable =
                         self.request.is_some() || (self.replay.is_some() && self.method.is_idempotent());
@@ -242,46 +259,44 @@ impl<'a> Call<'a> {
     }
 
     /// A failing request body shows as a broken exchange; the body itself knows better.
-    fn sort(&self, error: hyper::Error) -> Failed {
+    fn sort(&self, failed: Failed) -> Failed {
         match self.upload.as_ref().and_then(|upload| upload.error()) {
             Some(body) => Failed::bare(UpstreamErrorKind::RequestBody(body)),
-            None => Failed::from_hyper(error),
+            None => failed,
         }
     }
 
-    fn accept(
-        &self,
-        response: Response<Incoming>,
-        connection: Connection,
-        flight: InFlight,
-    ) -> Result<Response<Body>, Failed> {
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Failed::new(
-                UpstreamErrorKind::Protocol,
-                "101 to a request without Upgrade",
-            ));
-        }
+    fn accept(&self, answer: Answer, flight: InFlight) -> Result<Response<Body>, Failed> {
         let config = &self.group.config;
-        let lease: Box<dyn crate::body::Lease> = match connection {
-            Connection::H1(connection) => Box::new(H1Lease {
-                pools: self.pools.clone(),
-                flight,
-                connection,
-                upload: self.upload.clone(),
-                closes: request::closes(&response),
-                keep: Keep {
-                    time: config.idle_timeout.0,
-                    max: usize::try_from(config.idle_connections).unwrap_or(usize::MAX),
-                    settle: config.body_timeout.0,
-                },
-            }),
-            Connection::H2(stream) => Box::new(H2Lease { flight, stream }),
-        };
-        Ok(response.map(|incoming| {
-            Body::from_upstream(incoming)
-                .with_timeout(config.body_timeout.0)
-                .with_lease(lease)
-        }))
+        match answer {
+            Answer::H1(response, exchange) => {
+                let home = Home {
+                    pools: self.pools.clone(),
+                    flight,
+                    keep: Keep {
+                        time: config.idle_timeout.0,
+                        max: usize::try_from(config.idle_connections).unwrap_or(usize::MAX),
+                        settle: config.body_timeout.0,
+                    },
+                };
+                let body = exchange.into_body(home).with_timeout(config.body_timeout.0);
+                Ok(response.map(|()| body))
+            }
+            Answer::H2(response, stream) => {
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    return Err(Failed::new(
+                        UpstreamErrorKind::Protocol,
+                        "101 to a request without Upgrade",
+                    ));
+                }
+                let lease = Box::new(H2Lease { flight, stream });
+                Ok(response.map(|incoming| {
+                    Body::from_upstream(incoming)
+                        .with_timeout(config.body_timeout.0)
+                        .with_lease(lease)
+                }))
+            }
+        }
     }
 }
 

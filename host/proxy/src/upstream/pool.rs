@@ -12,12 +12,13 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
-    connect::{self, H1, H2, H2Stream},
+    connect::{self, H2, H2Stream},
     endpoint::{Endpoint, InFlight},
     error::{Failed, UpstreamErrorKind},
     group::UpstreamGroup,
+    h1::H1,
 };
-use crate::body::{Lease, Stage, Upload};
+use crate::body::Lease;
 
 /// HTTP/2 connections to one endpoint; when all are full, streams wait in line on the emptiest.
 const H2_CONNECTIONS_MAX: usize = 16;
@@ -75,7 +76,7 @@ impl Pools {
     pub(super) fn take(&self, endpoint: &Endpoint) -> Option<H1> {
         let mut state = self.0.0.lock();
         let slot = state.slots.get_mut(&endpoint.id)?;
-        while let Some((connection, since)) = slot.idle.pop_back() {
+        while let Some((mut connection, since)) = slot.idle.pop_back() {
             if since.elapsed() >= slot.idle_timeout {
                 retire_all(&mut slot.idle); // the others are older
                 connection.retire();
@@ -88,7 +89,8 @@ impl Pools {
         None
     }
 
-    fn put(&self, endpoint: &Endpoint, connection: H1, keep: Keep) {
+    /// Keeps a connection that has nothing under way.
+    pub(super) fn put(&self, endpoint: &Endpoint, connection: H1, keep: Keep) {
         if keep.max == 0 || keep.time.is_zero() {
             connection.retire();
             return;
@@ -189,14 +191,14 @@ impl Inner {
             let time = slot.idle_timeout;
             while slot
                 .idle
-                .front()
+                .front_mut()
                 .is_some_and(|(connection, since)| since.elapsed() >= time || !connection.is_ready())
             {
                 if let Some((connection, _)) = slot.idle.pop_front() {
                     connection.retire();
                 }
             }
-            slot.idle.retain(|(connection, _)| connection.is_ready());
+            slot.idle.retain_mut(|(connection, _)| connection.is_ready());
             slot.h2
                 .retain_mut(|shared| !shared.connection.is_closed() && !shared.is_idle_for(time));
             !slot.idle.is_empty() || !slot.h2.is_empty() || Arc::strong_count(&slot.opening) > 1
@@ -236,48 +238,6 @@ pub(super) struct Keep {
     pub(super) max: usize,
     /// Time that the rest of a request body gets after the response has ended.
     pub(super) settle: Duration,
-}
-
-/// Holds an HTTP/1.1 connection while the response body flows, and brings it back to the pool after a clean end. Dropped before, it closes it.
-pub(super) struct H1Lease {
-    pub(super) pools: Pools,
-    pub(super) flight: InFlight,
-    pub(super) connection: H1,
-    pub(super) upload: Option<Arc<Upload>>,
-    /// The peer closes after this response.
-    pub(super) closes: bool,
-    pub(super) keep: Keep,
-}
-
-impl Lease for H1Lease {
-    fn end(self: Box<Self>) {
-        let Self {
-            pools,
-            flight,
-            mut connection,
-            upload,
-            closes,
-            keep,
-        } = *self;
-        if connection.is_ready() {
-            pools.put(&flight.0, connection, keep);
-            return;
-        }
-        let uploaded = upload.is_none_or(|upload| upload.state().0 == Stage::Done);
-        if closes && uploaded {
-            connection.retire();
-            return;
-        }
-        // The response came before the end of the request body (or hyper's task has not run since): rare enough for a task. The request is over
-        // as far as balancing is concerned.
-        let endpoint = Arc::clone(&flight.0);
-        drop(flight);
-        tokio::spawn(async move {
-            if let Ok(true) = tokio::time::timeout(keep.settle, connection.ready()).await {
-                pools.put(&endpoint, connection, keep);
-            }
-        });
-    }
 }
 
 /// Holds a stream's place on its HTTP/2 connection while the response body flows.

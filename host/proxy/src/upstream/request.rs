@@ -2,11 +2,10 @@
 
 use edgeward_core::config::UpstreamProtocol;
 use http::{
-    HeaderMap, Method, Request, Response, Uri, Version,
-    header::{CONNECTION, EXPECT, HOST, HeaderValue},
+    HeaderMap, Method, Request, Uri, Version,
+    header::{EXPECT, HOST, HeaderValue},
     uri::{Authority, PathAndQuery, Scheme},
 };
-use hyper::body::Incoming;
 
 use super::group::UpstreamGroup;
 use crate::body::Body;
@@ -73,17 +72,6 @@ fn path_of(uri: &Uri) -> PathAndQuery {
 
 fn without_user(authority: &str) -> &str {
     authority.rsplit_once('@').map_or(authority, |(_, host)| host)
-}
-
-/// Whether the peer closes the connection after this HTTP/1 response.
-pub(super) fn closes(response: &Response<Incoming>) -> bool {
-    response.version() == Version::HTTP_10
-        || response.headers().get_all(CONNECTION).iter().any(|value| {
-            value
-                .as_bytes()
-                .split(|byte| *byte == b',')
-                .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"close"))
-        })
 }
 
 /// A prepared request that is safe to send again: idempotent, and its body empty or in memory. Copies reference counts, not bytes.

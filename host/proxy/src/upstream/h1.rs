@@ -1,0 +1,284 @@
+//! HTTP/1.1 towards upstreams: a connection carries one exchange at a time, and whoever waits for the exchange drives it. No task of its own, no
+//! channel: the request's body goes out while the response is waited for and read.
+
+use std::{
+    io,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{Method, Request, Response};
+use http_body::{Frame, SizeHint};
+
+use super::{
+    endpoint::InFlight,
+    error::{Failed, UpstreamErrorKind},
+    pool::{Keep, Pools},
+};
+use crate::{
+    body::{Body, BodyError},
+    http1::{Decoder, Io, Outflow, ResponseHead, Stream, parse_response},
+};
+
+/// A connection without an exchange. Dropping it closes the socket.
+pub(super) struct H1 {
+    io: Box<Io>,
+}
+
+/// A connection while a request goes out and its response comes in.
+pub(super) struct H1Exchange {
+    io: Box<Io>,
+    /// What is left of the request.
+    upload: Option<Outflow<Body>>,
+    decoder: Decoder,
+    keep_alive: bool,
+}
+
+/// An exchange that broke off before a response head.
+pub(super) struct Unanswered {
+    /// The request, if nothing of it was sent.
+    pub(super) request: Option<Request<Body>>,
+    pub(super) failed: Failed,
+}
+
+impl H1 {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self {
+            io: Box::new(Io::new(stream, BytesMut::new())),
+        }
+    }
+
+    /// The peer has neither closed nor said anything since the last exchange.
+    pub(super) fn is_ready(&mut self) -> bool {
+        self.io.is_quiet()
+    }
+
+    /// Sends a request and waits for the head of its response.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection.
+    pub(super) async fn send(
+        mut self,
+        request: Request<Body>,
+    ) -> Result<(Response<()>, H1Exchange), Unanswered> {
+        if !self.is_ready() {
+            return Err(Unanswered {
+                request: Some(request),
+                failed: Failed::bare(UpstreamErrorKind::Reset),
+            });
+        }
+        let method = request.method().clone();
+        let mut io = self.io;
+        let mut upload = Some(Outflow::of_request(&mut io, request));
+        match std::future::poll_fn(|context| poll_head(&mut io, &mut upload, &method, context)).await {
+            Ok(head) => {
+                let exchange = H1Exchange {
+                    io,
+                    upload,
+                    decoder: head.body,
+                    keep_alive: head.keep_alive,
+                };
+                Ok((Response::from_parts(head.parts, ()), exchange))
+            }
+            Err(failed) => Err(Unanswered {
+                request: None,
+                failed,
+            }),
+        }
+    }
+
+    /// Closes in order: with TLS, close_notify first.
+    pub(super) fn retire(mut self) {
+        if self.io.is_tls() {
+            tokio::spawn(async move {
+                let closing = std::future::poll_fn(|context| self.io.poll_shutdown(context));
+                let _closed = tokio::time::timeout(Duration::from_secs(1), closing).await;
+            });
+        }
+    }
+}
+
+fn poll_head(
+    io: &mut Io,
+    upload: &mut Option<Outflow<Body>>,
+    method: &Method,
+    context: &mut Context<'_>,
+) -> Poll<Result<ResponseHead, Failed>> {
+    let mut broken = None;
+    if let Some(outflow) = upload {
+        match outflow.poll_send(io, context) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) => *upload = None,
+            Poll::Ready(Err(error)) => broken = Some(error),
+        }
+    }
+    loop {
+        match parse_response(&mut io.input, method) {
+            Ok(Some(head)) => return Poll::Ready(Ok(head)),
+            Ok(None) => {}
+            Err(problem) => return Poll::Ready(Err(Failed::new(UpstreamErrorKind::Protocol, problem))),
+        }
+        match io.poll_fill(context) {
+            Poll::Ready(Ok(count)) if count > 0 => {}
+            // an answer that came before the socket broke was read above: some servers refuse a body and close
+            Poll::Pending if broken.is_none() => return Poll::Pending,
+            Poll::Pending => {
+                let error = broken.unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
+                return Poll::Ready(Err(Failed::from_io(error)));
+            }
+            Poll::Ready(Ok(_)) => {
+                let error = broken.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
+                return Poll::Ready(Err(Failed::from_io(error)));
+            }
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(Failed::from_io(broken.unwrap_or(error)))),
+        }
+    }
+}
+
+impl H1Exchange {
+    /// The response's body, which gives the connection back at its end.
+    pub(super) fn into_body(self, home: Home) -> Body {
+        let mut body = ResponseBody {
+            exchange: Some(self),
+            home: Some(home),
+        };
+        if body.is_end_stream() {
+            body.finish();
+            return Body::empty();
+        }
+        Body::from_http1_response(Box::new(body))
+    }
+
+    /// Reads the body and throws it away, at most `limit` bytes, and closes: the peer sees no broken connection.
+    pub(super) async fn read_to_end(mut self, limit: u64) {
+        let mut left = limit;
+        while let Some(Ok(frame)) = std::future::poll_fn(|context| self.poll_frame(context)).await {
+            let size = frame.data_ref().map_or(0, |data| data.len() as u64);
+            match left.checked_sub(size) {
+                Some(less) => left = less,
+                None => return,
+            }
+        }
+        if self.decoder.is_done() {
+            H1 { io: self.io }.retire();
+        }
+    }
+
+    /// Reads on; the upload goes on beside.
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if let Some(outflow) = &mut self.upload {
+            match outflow.poll_send(&mut self.io, context) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => self.upload = None,
+                // the response may be whole without it; the connection cannot be used again
+                Poll::Ready(Err(error)) => {
+                    tracing::debug!(%error, "request body broke off behind the response head");
+                    self.upload = None;
+                    self.keep_alive = false;
+                }
+            }
+        }
+        loop {
+            match self.decoder.decode(&mut self.io.input) {
+                Err(problem) => {
+                    return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::InvalidData, problem))));
+                }
+                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Ok(None) if self.decoder.is_done() => return Poll::Ready(None),
+                Ok(None) => {}
+            }
+            match ready!(self.io.poll_fill(context)) {
+                Ok(count) if count > 0 => {}
+                Ok(_) if matches!(self.decoder, Decoder::Close) => {
+                    self.decoder = Decoder::Done;
+                    return Poll::Ready(None);
+                }
+                Ok(_) => return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into()))),
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+        }
+    }
+}
+
+/// Where a connection goes after its exchange.
+pub(super) struct Home {
+    pub(super) pools: Pools,
+    pub(super) flight: InFlight,
+    pub(super) keep: Keep,
+}
+
+/// The body of a response. Dropped before its end, it closes the connection.
+pub(crate) struct ResponseBody {
+    exchange: Option<H1Exchange>,
+    home: Option<Home>,
+}
+
+impl ResponseBody {
+    pub(crate) fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(exchange) = &mut self.exchange else {
+            return Poll::Ready(None);
+        };
+        let polled = ready!(exchange.poll_frame(context));
+        match &polled {
+            Some(Err(_)) => {
+                self.exchange = None;
+                self.home = None;
+            }
+            _ if exchange.decoder.is_done() => self.finish(),
+            _ => {}
+        }
+        Poll::Ready(polled.map(|frame| frame.map_err(|error| BodyError::Upstream(Arc::new(error)))))
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.exchange
+            .as_ref()
+            .is_none_or(|exchange| exchange.decoder.is_done())
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        match self.exchange.as_ref().map(|exchange| exchange.decoder.left()) {
+            None => SizeHint::with_exact(0),
+            Some(Some(left)) => SizeHint::with_exact(left),
+            Some(None) => SizeHint::default(),
+        }
+    }
+
+    /// The response is whole: the connection goes back to the pool when the request is out too.
+    fn finish(&mut self) {
+        let (Some(exchange), Some(home)) = (self.exchange.take(), self.home.take()) else {
+            return;
+        };
+        let Home { pools, flight, keep } = home;
+        let H1Exchange {
+            mut io,
+            upload,
+            keep_alive,
+            ..
+        } = exchange;
+        match upload {
+            _ if !keep_alive => H1 { io }.retire(),
+            None => {
+                io.calm();
+                pools.put(&flight.0, H1 { io }, keep);
+            }
+            // The response came before the end of the request: rare enough for a task. The request is over as far as balancing is concerned.
+            Some(mut outflow) => {
+                let endpoint = Arc::clone(&flight.0);
+                drop(flight);
+                tokio::spawn(async move {
+                    let rest = std::future::poll_fn(|context| outflow.poll_send(&mut io, context));
+                    if let Ok(Ok(())) = tokio::time::timeout(keep.settle, rest).await {
+                        io.calm();
+                        pools.put(&endpoint, H1 { io }, keep);
+                    }
+                });
+            }
+        }
+    }
+}
