@@ -10,6 +10,7 @@ mod metrics;
 mod pipeline;
 mod respond;
 mod snapshot;
+mod timer;
 mod upstream;
 mod worker;
 

@@ -92,8 +92,8 @@ pub(super) fn response_head<B: Body>(
 }
 
 /// Writes the head of a request in origin-form. Framing fields are replaced like those of a response.
-pub(super) fn request_head<B: Body>(output: &mut BytesMut, request: &Request<B>) -> Framing {
-    let (headers, body) = (request.headers(), request.body());
+pub(super) fn request_head(output: &mut BytesMut, request: &Request<()>, body: &impl Body) -> Framing {
+    let headers = request.headers();
     let framing = if body.is_end_stream() {
         Framing::None
     } else if let Some(length) = body.size_hint().exact().or_else(|| declared(headers)) {

@@ -38,9 +38,9 @@ where
     }
 
     /// Writes the head of a request into `io` and takes its body.
-    pub(crate) fn of_request(io: &mut Io, request: Request<B>) -> Self {
-        let framing = encode::request_head(&mut io.output, &request);
-        Self::new(request.into_body(), framing, true)
+    pub(crate) fn of_request(io: &mut Io, head: &Request<()>, body: B) -> Self {
+        let framing = encode::request_head(&mut io.output, head, &body);
+        Self::new(body, framing, true)
     }
 
     /// Moves what there is of the body into the socket, as fast as it takes it. Ready when all is out.

@@ -4,7 +4,7 @@ use std::{
     io,
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Poll, ready},
     time::Duration,
 };
 
@@ -15,7 +15,7 @@ use edgeward_core::{
 };
 use http::{Method, Request, Response, Version};
 use parking_lot::Mutex;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::{
     RequestBody, Stream,
@@ -26,7 +26,7 @@ use super::{
     io::Io,
     send::Outflow,
 };
-use crate::{body::Body, finish::Outgoing, handle, listen::ConnInfo, worker::Worker};
+use crate::{body::Body, finish::Outgoing, handle, listen::ConnInfo, timer::Timer, worker::Worker};
 
 /// What is read of a request body that nobody wants, so that its connection can be used again.
 const DRAIN_MAX: u64 = 256 << 10;
@@ -57,9 +57,7 @@ pub(crate) async fn serve(
     first: BytesMut,
 ) {
     let shared = Arc::new(Mutex::new(Shared::new(Io::new(stream, first))));
-    let mut timer = Timer {
-        sleep: pin!(tokio::time::sleep(limits.head_timeout.0)),
-    };
+    let mut timer = Timer::new();
     let mut drain = pin!(worker.drain.cancelled());
     // a connection that was just made gets the time for a head, later ones the idle time
     let mut patience = limits.head_timeout.0;
@@ -76,7 +74,7 @@ pub(crate) async fn serve(
                 let (keep_alive, trailers) = (head.keep_alive, head.trailers);
                 let body = begin_body(&shared, head.body, head.expects_continue);
                 let request = Request::from_parts(head.parts, body);
-                let exchange = handle::handle(Arc::clone(&worker), Arc::clone(&conn), request);
+                let exchange = pin!(handle::handle(Arc::clone(&worker), Arc::clone(&conn), request));
                 let Some(response) = unless_gone(&shared, exchange).await else {
                     return; // the client has gone: the exchange was dropped and has logged so
                 };
@@ -110,33 +108,12 @@ pub(crate) async fn serve(
     let _closed = std::future::poll_fn(|context| shared.lock().io.poll_shutdown(context)).await;
 }
 
-/// One timer for whatever is waited for. It is moved when it fires or has to fire earlier, never for a wait that ends in time.
-struct Timer<'t> {
-    sleep: Pin<&'t mut Sleep>,
-}
-
-impl Timer<'_> {
-    /// Ready when `deadline` has passed.
-    fn poll(&mut self, deadline: Instant, context: &mut Context<'_>) -> Poll<()> {
-        if self.sleep.deadline() > deadline {
-            self.sleep.as_mut().reset(deadline);
-        }
-        while self.sleep.as_mut().poll(context).is_ready() {
-            if self.sleep.deadline() >= deadline {
-                return Poll::Ready(());
-            }
-            self.sleep.as_mut().reset(deadline);
-        }
-        Poll::Pending
-    }
-}
-
 /// Waits for a request: `patience` for its first byte, the head timeout from there.
 async fn wait_for_head(
     mut drain: Pin<&mut impl Future<Output = ()>>,
     shared: &SharedConnection,
     limits: &Limits,
-    timer: &mut Timer<'_>,
+    timer: &mut Timer,
     patience: Duration,
 ) -> Waited {
     let mut seen = 0;
@@ -197,9 +174,8 @@ fn begin_body(shared: &SharedConnection, decoder: Decoder, expects_continue: boo
 /// The handler's response, or `None` if the client closes before.
 async fn unless_gone(
     shared: &SharedConnection,
-    exchange: impl Future<Output = Response<Outgoing>>,
+    mut exchange: Pin<&mut impl Future<Output = Response<Outgoing>>>,
 ) -> Option<Response<Outgoing>> {
-    let mut exchange = pin!(exchange);
     std::future::poll_fn(|context| {
         if let Poll::Ready(response) = exchange.as_mut().poll(context) {
             return Poll::Ready(Some(response));
@@ -213,7 +189,7 @@ async fn unless_gone(
 async fn send(
     shared: &SharedConnection,
     mut outflow: Outflow<Outgoing>,
-    timer: &mut Timer<'_>,
+    timer: &mut Timer,
     stall: Duration,
 ) -> io::Result<()> {
     let mut stalled: Option<(Instant, u64)> = None;

@@ -81,10 +81,15 @@ impl H2 {
 pub(super) struct H2Stream(H2);
 
 impl H2Stream {
-    pub(super) async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Unanswered> {
+    pub(super) async fn send(
+        &mut self,
+        head: &Request<()>,
+        body: Body,
+    ) -> Result<Response<Incoming>, Unanswered> {
+        let request = head.clone().map(|()| body);
         let sent = self.0.send.try_send_request(request).await;
         sent.map_err(|mut error: TrySendError<_>| Unanswered {
-            request: error.take_message(),
+            body: error.take_message().map(Request::into_body),
             failed: Failed::from_hyper(error.into_error()),
         })
     }

@@ -11,6 +11,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Response};
 use http_body::{Frame, SizeHint};
+use tokio::time::Instant;
 
 use super::{
     endpoint::InFlight,
@@ -20,80 +21,98 @@ use super::{
 use crate::{
     body::{Body, BodyError},
     http1::{Decoder, Io, Outflow, ResponseHead, Stream, parse_response},
+    timer::Timer,
 };
 
 /// A connection without an exchange. Dropping it closes the socket.
-pub(super) struct H1 {
-    io: Box<Io>,
+pub(super) struct H1(Box<Inner>);
+
+struct Inner {
+    io: Io,
+    timer: Timer,
 }
 
 /// A connection while a request goes out and its response comes in.
 pub(super) struct H1Exchange {
-    io: Box<Io>,
+    h1: H1,
     /// What is left of the request.
     upload: Option<Outflow<Body>>,
     decoder: Decoder,
     keep_alive: bool,
+    /// While the body is waited for: when the waiting is too long.
+    deadline: Option<Instant>,
 }
 
 /// An exchange that broke off before a response head.
 pub(super) struct Unanswered {
-    /// The request, if nothing of it was sent.
-    pub(super) request: Option<Request<Body>>,
+    /// The body, if nothing of the request was sent.
+    pub(super) body: Option<Body>,
     pub(super) failed: Failed,
 }
 
 impl H1 {
     pub(super) fn new(stream: Stream) -> Self {
-        Self {
-            io: Box::new(Io::new(stream, BytesMut::new())),
-        }
+        Self(Box::new(Inner {
+            io: Io::new(stream, BytesMut::new()),
+            timer: Timer::new(),
+        }))
     }
 
     /// The peer has neither closed nor said anything since the last exchange.
     pub(super) fn is_ready(&mut self) -> bool {
-        self.io.is_quiet()
+        self.0.io.is_quiet()
     }
 
-    /// Sends a request and waits for the head of its response.
+    /// Sends a request and waits for the head of its response, with `patience` no longer than that.
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection.
     pub(super) async fn send(
         mut self,
-        request: Request<Body>,
+        head: &Request<()>,
+        body: Body,
+        patience: Option<Duration>,
     ) -> Result<(Response<()>, H1Exchange), Unanswered> {
         if !self.is_ready() {
             return Err(Unanswered {
-                request: Some(request),
+                body: Some(body),
                 failed: Failed::bare(UpstreamErrorKind::Reset),
             });
         }
-        let method = request.method().clone();
-        let mut io = self.io;
-        let mut upload = Some(Outflow::of_request(&mut io, request));
-        match std::future::poll_fn(|context| poll_head(&mut io, &mut upload, &method, context)).await {
+        let Inner { io, timer } = &mut *self.0;
+        let mut upload = Some(Outflow::of_request(io, head, body));
+        let mut deadline = None;
+        let answer = std::future::poll_fn(|context| {
+            let polled = poll_head(io, &mut upload, head.method(), context);
+            if polled.is_pending()
+                && let Some(patience) = patience
+            {
+                let deadline = *deadline.get_or_insert_with(|| Instant::now() + patience);
+                ready!(timer.poll(deadline, context));
+                return Poll::Ready(Err(Failed::bare(UpstreamErrorKind::ResponseTimeout)));
+            }
+            polled
+        });
+        match answer.await {
             Ok(head) => {
                 let exchange = H1Exchange {
-                    io,
+                    h1: self,
                     upload,
                     decoder: head.body,
                     keep_alive: head.keep_alive,
+                    deadline: None,
                 };
                 Ok((Response::from_parts(head.parts, ()), exchange))
             }
-            Err(failed) => Err(Unanswered {
-                request: None,
-                failed,
-            }),
+            Err(failed) => Err(Unanswered { body: None, failed }),
         }
     }
 
     /// Closes in order: with TLS, close_notify first.
     pub(super) fn retire(mut self) {
-        if self.io.is_tls() {
+        if self.0.io.is_tls() {
             tokio::spawn(async move {
-                let closing = std::future::poll_fn(|context| self.io.poll_shutdown(context));
+                let closing = std::future::poll_fn(|context| self.0.io.poll_shutdown(context));
                 let _closed = tokio::time::timeout(Duration::from_secs(1), closing).await;
             });
         }
@@ -162,14 +181,15 @@ impl H1Exchange {
             }
         }
         if self.decoder.is_done() {
-            H1 { io: self.io }.retire();
+            self.h1.retire();
         }
     }
 
     /// Reads on; the upload goes on beside.
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let io = &mut self.h1.0.io;
         if let Some(outflow) = &mut self.upload {
-            match outflow.poll_send(&mut self.io, context) {
+            match outflow.poll_send(io, context) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => self.upload = None,
                 // the response may be whole without it; the connection cannot be used again
@@ -181,7 +201,7 @@ impl H1Exchange {
             }
         }
         loop {
-            match self.decoder.decode(&mut self.io.input) {
+            match self.decoder.decode(&mut io.input) {
                 Err(problem) => {
                     return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::InvalidData, problem))));
                 }
@@ -189,7 +209,7 @@ impl H1Exchange {
                 Ok(None) if self.decoder.is_done() => return Poll::Ready(None),
                 Ok(None) => {}
             }
-            match ready!(self.io.poll_fill(context)) {
+            match ready!(io.poll_fill(context)) {
                 Ok(count) if count > 0 => {}
                 Ok(_) if matches!(self.decoder, Decoder::Close) => {
                     self.decoder = Decoder::Done;
@@ -223,7 +243,10 @@ impl ResponseBody {
         let Some(exchange) = &mut self.exchange else {
             return Poll::Ready(None);
         };
-        let polled = ready!(exchange.poll_frame(context));
+        let Poll::Ready(polled) = exchange.poll_frame(context) else {
+            return self.wait(context);
+        };
+        exchange.deadline = None;
         match &polled {
             Some(Err(_)) => {
                 self.exchange = None;
@@ -249,6 +272,20 @@ impl ResponseBody {
         }
     }
 
+    /// Pending, until the upstream has been silent for too long. Time in which nobody asks does not count.
+    fn wait(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let (Some(exchange), Some(home)) = (&mut self.exchange, &self.home) else {
+            return Poll::Ready(None);
+        };
+        let deadline = *exchange
+            .deadline
+            .get_or_insert_with(|| Instant::now() + home.keep.body_timeout);
+        ready!(exchange.h1.0.timer.poll(deadline, context));
+        self.exchange = None;
+        self.home = None;
+        Poll::Ready(Some(Err(BodyError::Timeout)))
+    }
+
     /// The response is whole: the connection goes back to the pool when the request is out too.
     fn finish(&mut self) {
         let (Some(exchange), Some(home)) = (self.exchange.take(), self.home.take()) else {
@@ -256,26 +293,26 @@ impl ResponseBody {
         };
         let Home { pools, flight, keep } = home;
         let H1Exchange {
-            mut io,
+            mut h1,
             upload,
             keep_alive,
             ..
         } = exchange;
         match upload {
-            _ if !keep_alive => H1 { io }.retire(),
+            _ if !keep_alive => h1.retire(),
             None => {
-                io.calm();
-                pools.put(&flight.0, H1 { io }, keep);
+                h1.0.io.calm();
+                pools.put(&flight.0, h1, keep);
             }
             // The response came before the end of the request: rare enough for a task. The request is over as far as balancing is concerned.
             Some(mut outflow) => {
                 let endpoint = Arc::clone(&flight.0);
                 drop(flight);
                 tokio::spawn(async move {
-                    let rest = std::future::poll_fn(|context| outflow.poll_send(&mut io, context));
-                    if let Ok(Ok(())) = tokio::time::timeout(keep.settle, rest).await {
-                        io.calm();
-                        pools.put(&endpoint, H1 { io }, keep);
+                    let rest = std::future::poll_fn(|context| outflow.poll_send(&mut h1.0.io, context));
+                    if let Ok(Ok(())) = tokio::time::timeout(keep.body_timeout, rest).await {
+                        h1.0.io.calm();
+                        pools.put(&endpoint, h1, keep);
                     }
                 });
             }

@@ -90,7 +90,7 @@ impl UpstreamGroup {
 
     /// GET on a connection of its own: whether new connections work is part of the question.
     async fn ask(&self, active: &ActiveHealth, endpoint: &Endpoint) -> Result<u16, Failed> {
-        let mut request = Request::new(Body::empty());
+        let mut request = Request::new(());
         if let Ok(uri) = active.path.parse() {
             *request.uri_mut() = uri;
         }
@@ -109,7 +109,7 @@ impl UpstreamGroup {
             UpstreamProtocol::Http1 => {
                 let connection = connect::h1(self, endpoint).await?;
                 let (response, exchange) = connection
-                    .send(request)
+                    .send(&request, Body::empty(), None)
                     .await
                     .map_err(|unanswered| unanswered.failed)?;
                 let status = response.status().as_u16();
@@ -120,7 +120,7 @@ impl UpstreamGroup {
                 let connection = connect::h2(self, endpoint).await?;
                 let response = connection
                     .stream()
-                    .send(request)
+                    .send(&request, Body::empty())
                     .await
                     .map_err(|unanswered| unanswered.failed)?;
                 Ok(response.status().as_u16())

@@ -22,7 +22,7 @@ use edgeward_core::{
     retry::{self, Failure},
 };
 use futures_util::FutureExt as _;
-use http::{Method, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use smallvec::SmallVec;
@@ -34,7 +34,6 @@ use self::{
     error::Failed,
     h1::{H1, H1Exchange, Home, Unanswered},
     pool::{H2Lease, Keep},
-    request::Replay,
 };
 pub use self::{
     error::UpstreamConfigError,
@@ -128,7 +127,7 @@ pub(crate) async fn send(
                 if !matches!(kind, UpstreamErrorKind::RequestBody(_)) {
                     group.record(&endpoint, false);
                 }
-                let unsent = call.request.is_some();
+                let unsent = call.body.is_some();
                 let again = match kind {
                     UpstreamErrorKind::Connect
                         if unsent && siblings < SIBLINGS_MAX && group.has_sibling(&endpoint, &tried) =>
@@ -160,12 +159,12 @@ pub(crate) async fn send(
 struct Call<'a> {
     pools: &'a Pools,
     group: &'a UpstreamGroup,
-    method: Method,
+    head: Request<()>,
     timeout: Duration,
-    /// The request while nothing of it was sent.
-    request: Option<Request<Body>>,
-    /// What it takes to make it again, where that is safe.
-    replay: Option<Replay>,
+    /// The body while nothing of the request was sent.
+    body: Option<Body>,
+    /// The body once more, where sending the request again is safe: it is idempotent and the body in memory. Costs no copy of bytes.
+    again: Option<Body>,
     upload: Option<Arc<Upload>>,
 }
 
@@ -175,13 +174,37 @@ enum Connection {
 }
 
 impl Connection {
-    async fn send(self, request: Request<Body>) -> Result<Answer, Unanswered> {
+    /// Sends a request and waits for its response head. The time runs from the last byte that the client sent; while the client is waited for it does
+    /// not run.
+    async fn send(
+        self,
+        head: &Request<()>,
+        body: Body,
+        upload: Option<&Upload>,
+        timeout: Duration,
+    ) -> Result<Answer, Unanswered> {
+        let late = || Unanswered {
+            body: None,
+            failed: Failed::bare(UpstreamErrorKind::ResponseTimeout),
+        };
         match self {
             Self::H1(h1) => {
-                let (response, exchange) = h1.send(request).await?;
+                let (response, exchange) = match upload {
+                    None => h1.send(head, body, Some(timeout)).await?,
+                    Some(upload) => Box::pin(within(timeout, upload, h1.send(head, body, None)))
+                        .await
+                        .ok_or_else(late)??,
+                };
                 Ok(Answer::H1(response, exchange))
             }
-            Self::H2(mut stream) => Ok(Answer::H2(stream.send(request).await?, stream)),
+            Self::H2(mut stream) => {
+                let sent = Box::pin(stream.send(head, body));
+                let response = match upload {
+                    None => tokio::time::timeout(timeout, sent).await.ok(),
+                    Some(upload) => within(timeout, upload, sent).await,
+                };
+                Ok(Answer::H2(response.ok_or_else(late)??, stream))
+            }
         }
     }
 }
@@ -193,24 +216,21 @@ enum Answer {
 }
 
 impl<'a> Call<'a> {
-    fn new(
-        pools: &'a Pools,
-        group: &'a UpstreamGroup,
-        mut request: Request<Body>,
-        options: SendOptions,
-    ) -> Self {
-        request::prepare(group, &mut request);
-        let upload = request.body().is_streaming().then(|| Arc::new(Upload::new()));
+    fn new(pools: &'a Pools, group: &'a UpstreamGroup, request: Request<Body>, options: SendOptions) -> Self {
+        let (parts, mut body) = request.into_parts();
+        let mut head = Request::from_parts(parts, ());
+        request::prepare(group, &mut head);
+        let upload = body.is_streaming().then(|| Arc::new(Upload::new()));
         if let Some(upload) = &upload {
-            request.body_mut().set_upload(Arc::clone(upload));
+            body.set_upload(Arc::clone(upload));
         }
         Self {
             pools,
             group,
-            method: request.method().clone(),
             timeout: options.timeout.unwrap_or(group.config.response_timeout.0),
-            replay: Replay::of(&request),
-            request: Some(request),
+            again: head.method().is_idempotent().then(|| body.copy()).flatten(),
+            body: Some(body),
+            head,
             upload,
         }
     }
@@ -222,7 +242,7 @@ impl<'a> Call<'a> {
     /// Whether another attempt is safe, allowed and affordable. Asked last: it takes from the budget.
     fn may_retry(&self, failure: Failure, attempts: u8) -> bool {
         attempts <= self.group.config.retry.attempts
-            && retry::may_repeat(failure, &self.method, self.replay.is_some())
+            && retry::may_repeat(failure, self.head.method(), self.again.is_some())
             && self.group.budget.try_retry(self.group.now())
     }
 
@@ -233,27 +253,23 @@ impl<'a> Call<'a> {
         let mut fresh = false;
         loop {
             let (connection, reused) = connection(self.pools, self.group, endpoint, fresh).await?;
-            let Some(request) = self
-                .request
-                .take()
-                .or_else(|| self.replay.as_ref().map(Replay::request))
-            else {
+            let body = self.body.take();
+            let Some(body) = body.or_else(|| self.again.as_ref().and_then(Body::copy)) else {
                 return Err(Failed::bare(UpstreamErrorKind::Reset)); // not reached: retries need one of both
             };
-            match within(self.timeout, self.upload.as_deref(), connection.send(request)).await {
-                Some(Ok(answer)) => return self.accept(answer, flight),
-                Some(Err(Unanswered { request, failed })) => {
-                    self.request = request;
+            let sent = connection.send(&self.head, body, self.upload.as_deref(), self.timeout);
+            match sent.await {
+                Ok(answer) => return self.accept(answer, flight),
+                Err(Unanswered { body, failed }) => {
+                    self.body = body;
                     let failed = self.sort(failed);
                     let closed = matches!(failed.kind, UpstreamErrorKind::Reset);
-                    let repeatable =
-                        self.request.is_some() || (self.replay.is_some() && self.method.is_idempotent());
+                    let repeatable = self.body.is_some() || self.again.is_some();
                     if !(reused && closed && repeatable) {
                         return Err(failed);
                     }
                     fresh = true;
                 }
-                None => return Err(Failed::bare(UpstreamErrorKind::ResponseTimeout)),
             }
         }
     }
@@ -276,10 +292,10 @@ impl<'a> Call<'a> {
                     keep: Keep {
                         time: config.idle_timeout.0,
                         max: usize::try_from(config.idle_connections).unwrap_or(usize::MAX),
-                        settle: config.body_timeout.0,
+                        body_timeout: config.body_timeout.0,
                     },
                 };
-                let body = exchange.into_body(home).with_timeout(config.body_timeout.0);
+                let body = exchange.into_body(home);
                 Ok(response.map(|()| body))
             }
             Answer::H2(response, stream) => {
@@ -327,11 +343,8 @@ async fn connection(
     }
 }
 
-/// Waits for the response head. The time runs from the last byte that the client sent; while the client is waited for it does not run.
-async fn within<F: Future>(timeout: Duration, upload: Option<&Upload>, answer: F) -> Option<F::Output> {
-    let Some(upload) = upload else {
-        return tokio::time::timeout(timeout, answer).await.ok();
-    };
+/// Waits for `answer`, for `timeout` from the last byte that the client sent.
+async fn within<F: Future>(timeout: Duration, upload: &Upload, answer: F) -> Option<F::Output> {
     let mut answer = std::pin::pin!(answer);
     let mut timer = std::pin::pin!(tokio::time::sleep(timeout));
     loop {

@@ -231,13 +231,13 @@ fn retire_all(idle: &mut VecDeque<(H1, Instant)>) {
     }
 }
 
-/// How long and how many idle connections are kept.
+/// How long a connection is waited for, and how long and how many idle ones are kept.
 #[derive(Clone, Copy)]
 pub(super) struct Keep {
     pub(super) time: Duration,
     pub(super) max: usize,
-    /// Time that the rest of a request body gets after the response has ended.
-    pub(super) settle: Duration,
+    /// Time without a byte of the response body, and time that the rest of a request body gets after the response has ended.
+    pub(super) body_timeout: Duration,
 }
 
 /// Holds a stream's place on its HTTP/2 connection while the response body flows.

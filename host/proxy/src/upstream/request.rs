@@ -1,17 +1,16 @@
-//! The form of a request on the way out: target, host, and what is needed to send it a second time.
+//! The form of a request on the way out: target and host.
 
 use edgeward_core::config::UpstreamProtocol;
 use http::{
-    HeaderMap, Method, Request, Uri, Version,
+    Request, Uri, Version,
     header::{EXPECT, HOST, HeaderValue},
     uri::{Authority, PathAndQuery, Scheme},
 };
 
 use super::group::UpstreamGroup;
-use crate::body::Body;
 
 /// Gives the request the form of the upstream's protocol. `Expect` goes: the server side has dealt with it.
-pub(super) fn prepare(group: &UpstreamGroup, request: &mut Request<Body>) {
+pub(super) fn prepare(group: &UpstreamGroup, request: &mut Request<()>) {
     request.headers_mut().remove(EXPECT);
     match group.config.protocol {
         UpstreamProtocol::Http1 => prepare_h1(group, request),
@@ -20,7 +19,7 @@ pub(super) fn prepare(group: &UpstreamGroup, request: &mut Request<Body>) {
 }
 
 /// Origin-form with `Host` (RFC 9112 sections 3.2.1 and 3.2).
-fn prepare_h1(group: &UpstreamGroup, request: &mut Request<Body>) {
+fn prepare_h1(group: &UpstreamGroup, request: &mut Request<()>) {
     *request.version_mut() = Version::HTTP_11;
     if let Some((host, _)) = &group.host {
         request.headers_mut().insert(HOST, host.clone());
@@ -36,7 +35,7 @@ fn prepare_h1(group: &UpstreamGroup, request: &mut Request<Body>) {
 }
 
 /// `:scheme`, `:authority` and `:path` (RFC 9113 section 8.3.1); `Host` would say the same a second time.
-fn prepare_h2(group: &UpstreamGroup, request: &mut Request<Body>) {
+fn prepare_h2(group: &UpstreamGroup, request: &mut Request<()>) {
     *request.version_mut() = Version::HTTP_2;
     let sent = request.headers_mut().remove(HOST);
     let authority = match (&group.host, &sent) {
@@ -72,37 +71,4 @@ fn path_of(uri: &Uri) -> PathAndQuery {
 
 fn without_user(authority: &str) -> &str {
     authority.rsplit_once('@').map_or(authority, |(_, host)| host)
-}
-
-/// A prepared request that is safe to send again: idempotent, and its body empty or in memory. Copies reference counts, not bytes.
-pub(super) struct Replay {
-    method: Method,
-    uri: Uri,
-    version: Version,
-    headers: HeaderMap,
-    body: Body,
-}
-
-impl Replay {
-    pub(super) fn of(request: &Request<Body>) -> Option<Self> {
-        if !request.method().is_idempotent() {
-            return None;
-        }
-        Some(Self {
-            body: request.body().copy()?,
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            version: request.version(),
-            headers: request.headers().clone(),
-        })
-    }
-
-    pub(super) fn request(&self) -> Request<Body> {
-        let mut request = Request::new(self.body.copy().unwrap_or_default());
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
-        *request.version_mut() = self.version;
-        *request.headers_mut() = self.headers.clone();
-        request
-    }
 }
