@@ -1,20 +1,49 @@
 //! Benchmarks of Edgeward. Prints medians over rounds; what counts is the ratio of two lines of one run. CPU time is that of the thread that does
-//! the work. `docs/performance.md` says how to read it.
+//! the work. `compare` measures whole processes, of other proxies too. `docs/performance.md` says how to read it.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its result")]
 
+mod compare;
 mod end_to_end;
 mod hooks;
 mod measure;
 mod router;
 
 use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Benchmarks of Edgeward.
+#[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Parts to run, by the first word of their lines: router, hooks, end-to-end. Default: all.
+    parts: Vec<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The gateway beside nginx, HAProxy and Envoy, each on one core.
+    Compare(compare::Options),
+    /// The origin of the comparison.
+    #[command(hide = true)]
+    Origin {
+        /// Port on loopback.
+        port: u16,
+    },
+}
 
 fn main() -> Result<()> {
-    let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|given| name.starts_with(given.as_str()));
+    let cli = Cli::parse();
     if cfg!(debug_assertions) {
         println!("note: a debug build; figures are of no use");
     }
+    match cli.command {
+        Some(Command::Compare(options)) => return compare::run(&options),
+        Some(Command::Origin { port }) => return compare::origin(port),
+        None => {}
+    }
+    let runs = |name: &str| cli.parts.is_empty() || cli.parts.iter().any(|given| name.starts_with(given));
     if runs("router") {
         router::run()?;
     }

@@ -50,6 +50,9 @@ enum Task {
     /// Regenerate the documentation that comes from code.
     Docs(Check),
     /// Run the benchmarks (release build); arguments go to the benchmark program.
+    ///
+    /// `bench [router] [hooks] [end-to-end]` measures parts of Edgeward. `bench compare [--case NAME]... [--contender NAME]... [--rounds N]
+    /// [--seconds S] [--json FILE] [--gateway PATH]` measures the gateway beside nginx, HAProxy and Envoy, as far as they are installed.
     Bench(PassThrough),
     /// Show the gateway at work: requests through plugins, and a swap under load.
     Demo(demo::Options),
