@@ -117,22 +117,23 @@ impl Process {
         std::fs::read_to_string(self.folder.join("edgeward.log")).unwrap_or_default()
     }
 
-    fn request(&self, method: &str, path: &str, body: &Body) -> http::request::Builder {
+    fn request(&self, method: &str, path: &str) -> http::request::Builder {
         let token = format!("Bearer {}", self.token());
         let builder = Request::builder()
             .method(method)
             .uri(path)
             .header("authorization", token);
-        if http_body::Body::is_end_stream(body) {
+        if method == "GET" {
             builder
         } else {
+            // as many clients do, whether there is a body or not
             builder.header("content-type", "application/json")
         }
     }
 
     /// A request to the admin API, with the token.
     pub async fn admin(&self, method: &str, path: &str, body: Body) -> Reply {
-        let builder = self.request(method, path, &body);
+        let builder = self.request(method, path);
         client::ask(self.admin, builder, body).await
     }
 
@@ -140,7 +141,7 @@ impl Process {
     pub async fn try_admin(&self, method: &str, path: &str, body: Body) -> Option<Reply> {
         let stream = tokio::net::TcpStream::connect(self.admin).await.ok()?;
         drop(stream);
-        let builder = self.request(method, path, &body);
+        let builder = self.request(method, path);
         Connection::h1(self.admin)
             .await
             .try_send(builder, body)

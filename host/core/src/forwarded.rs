@@ -129,7 +129,11 @@ pub fn append_via(headers: &mut HeaderMap, received: Version, pseudonym: &str) {
         _ => "1.1",
     };
     let pseudonym = if is_token(pseudonym) { pseudonym } else { "gateway" };
-    if let Ok(value) = HeaderValue::try_from(format!("{version} {pseudonym}")) {
+    let mut value = String::with_capacity(version.len() + 1 + pseudonym.len());
+    value.push_str(version);
+    value.push(' ');
+    value.push_str(pseudonym);
+    if let Ok(value) = HeaderValue::try_from(value) {
         headers.append(VIA, value);
     }
 }
@@ -213,11 +217,12 @@ impl Update {
         };
         set(headers, X_FORWARDED_FOR, list);
         if !headers.contains_key(X_FORWARDED_PROTO) {
-            set(
-                headers,
-                X_FORWARDED_PROTO,
-                self.proto.unwrap_or_else(|| info.scheme.to_owned()),
-            );
+            match (self.proto, info.scheme) {
+                (Some(proto), _) => set(headers, X_FORWARDED_PROTO, proto),
+                (None, "http") => drop(headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"))),
+                (None, "https") => drop(headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"))),
+                (None, scheme) => set(headers, X_FORWARDED_PROTO, scheme.to_owned()),
+            }
         }
         if !headers.contains_key(X_FORWARDED_HOST)
             && let Some(host) = self.host.or_else(|| info.host.map(str::to_owned))

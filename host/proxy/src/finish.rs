@@ -43,7 +43,8 @@ pub(crate) struct Finish {
     pub(crate) endpoint: Option<Arc<str>>,
     pub(crate) attempts: u8,
     pub(crate) upstream: Option<Duration>,
-    pub(crate) request_bytes: Arc<AtomicU64>,
+    /// Counts the bytes of the request's body, if it has one.
+    pub(crate) request_bytes: Option<Arc<AtomicU64>>,
     pub(crate) response_bytes: u64,
     /// The plugins of the exchange, if any: observers run at the end.
     pub(crate) chain: Option<SharedChain>,
@@ -54,7 +55,7 @@ pub(crate) struct Finish {
 impl Drop for Finish {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
-        let request_bytes = self.request_bytes.load(Relaxed);
+        let request_bytes = self.request_bytes.as_ref().map_or(0, |bytes| bytes.load(Relaxed));
         self.conn.end();
         let metrics = &self.worker.shared.metrics;
         metrics.exchanges.fetch_sub(1, Relaxed);
@@ -123,11 +124,12 @@ impl Finish {
 /// A response body that finishes its exchange.
 pub(crate) struct Outgoing {
     body: Body,
-    finish: Finish,
+    /// In a box: it is large, and responses are moved a few times.
+    finish: Box<Finish>,
 }
 
 impl Outgoing {
-    pub(crate) fn new(body: Body, mut finish: Finish) -> Self {
+    pub(crate) fn new(body: Body, mut finish: Box<Finish>) -> Self {
         finish.complete = body.is_end_stream();
         Self { body, finish }
     }

@@ -82,7 +82,7 @@ pub(crate) fn refuse(worker: Arc<Worker>, conn: Arc<ConnInfo>, reject: Reject) -
     response.map(|body| Outgoing::new(body, finish))
 }
 
-fn begin(worker: Arc<Worker>, conn: Arc<ConnInfo>, method: &Method, version: Version) -> Finish {
+fn begin(worker: Arc<Worker>, conn: Arc<ConnInfo>, method: &Method, version: Version) -> Box<Finish> {
     conn.begin();
     worker
         .shared
@@ -91,7 +91,7 @@ fn begin(worker: Arc<Worker>, conn: Arc<ConnInfo>, method: &Method, version: Ver
         .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     // the one snapshot of this exchange
     let snapshot = worker.shared.live.load_full();
-    Finish {
+    Box::new(Finish {
         worker,
         conn,
         snapshot,
@@ -108,11 +108,11 @@ fn begin(worker: Arc<Worker>, conn: Arc<ConnInfo>, method: &Method, version: Ver
         endpoint: None,
         attempts: 0,
         upstream: None,
-        request_bytes: Arc::new(AtomicU64::new(0)),
+        request_bytes: None,
         response_bytes: 0,
         chain: None,
         complete: false,
-    }
+    })
 }
 
 /// Takes the body off where there must be none (RFC 9110 sections 9.3.2, 15.3.5 and 15.4.5): plugins and fixed answers do not look at the
@@ -207,7 +207,7 @@ async fn steps(finish: &mut Finish, request: Request<Body>) -> Result<Response<B
     }
 }
 
-fn admit_body(finish: &Finish, route: &Route, head: &Parts, body: Body) -> Result<Body, Reject> {
+fn admit_body(finish: &mut Finish, route: &Route, head: &Parts, body: Body) -> Result<Body, Reject> {
     let limit = route.body_limit;
     let too_large = |size: u64| {
         Err(Reject::new(
@@ -226,10 +226,12 @@ fn admit_body(finish: &Finish, route: &Route, head: &Parts, body: Body) -> Resul
     if body.is_empty() {
         return Ok(body);
     }
+    let counter = Arc::new(AtomicU64::new(0));
+    finish.request_bytes = Some(Arc::clone(&counter));
     Ok(body
         .with_limit(limit)
         .with_timeout(finish.snapshot.limits.body_timeout.0)
-        .with_counter(Arc::clone(&finish.request_bytes)))
+        .with_counter(counter))
 }
 
 fn hops(conn: &ConnInfo, head: &mut Parts, authority: &str) -> std::net::IpAddr {

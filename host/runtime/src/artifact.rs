@@ -4,19 +4,24 @@
 use std::{
     fs,
     hash::{Hash as _, Hasher},
-    io::Write as _,
+    io::{Read as _, Write as _},
+    os::fd::AsRawFd as _,
     path::{Path, PathBuf},
 };
 
-use aws_lc_rs::{digest, hmac};
+use aws_lc_rs::{constant_time, digest, hmac};
 use serde::{Deserialize, Serialize};
 use wasmtime::{Engine, component::Component};
 
 use crate::{capabilities::matcher::Source, interest::Interest};
 
 /// Changes whenever the layout of an entry or the meaning of its parts does.
-const FORMAT: &[u8] = b"edgeward-artifact-3";
+const FORMAT: &[u8] = b"edgeward-artifact-4";
 const MAC_LEN: usize = 32;
+/// Extension of a file with compiled code alone, so that it can be mapped.
+const CODE: &str = "cwasm";
+/// Extension of the file with MAC and [`Meta`].
+const META: &str = "meta";
 
 /// What has to be known besides the code, so that a start from the cache needs no `init`.
 #[derive(Serialize, Deserialize)]
@@ -42,15 +47,15 @@ impl Cache {
         })
     }
 
-    fn path(&self, key: &str) -> PathBuf {
-        self.dir.join(format!("{key}.cwasm"))
+    fn path(&self, key: &str, extension: &str) -> PathBuf {
+        self.dir.join(format!("{key}.{extension}"))
     }
 
     /// The entry, if it is there and ours.
     pub(crate) fn load(&self, engine: &Engine, key: &str) -> Option<(Component, Meta)> {
-        let path = self.path(key);
-        let bytes = fs::read(&path).ok()?;
-        match self.open(engine, key, &bytes) {
+        let path = self.path(key, CODE);
+        let code = fs::File::open(&path).ok()?;
+        match self.open(engine, key, code) {
             Ok(entry) => Some(entry),
             Err(reason) => {
                 tracing::warn!(path = %path.display(), reason, "compiled code in the cache is not used and will be made anew");
@@ -63,26 +68,43 @@ impl Cache {
         unsafe_code,
         reason = "the one place that loads machine code, which our own MAC proved to be ours"
     )]
-    fn open(&self, engine: &Engine, key: &str, bytes: &[u8]) -> Result<(Component, Meta), String> {
-        let (mac, rest) = bytes.split_at_checked(MAC_LEN).ok_or("it is truncated")?;
-        let mut signed = Vec::from(key.as_bytes());
-        signed.extend_from_slice(rest);
-        hmac::verify(&self.key, &signed, mac)
-            .map_err(|_ignored| "its MAC is wrong: it was changed or made with another key")?;
-        let (len, rest) = rest.split_at_checked(4).ok_or("it is truncated")?;
-        let len = u32::from_le_bytes(len.try_into().map_err(|_ignored| "it is truncated")?) as usize;
-        let (meta, code) = rest.split_at_checked(len).ok_or("it is truncated")?;
+    fn open(&self, engine: &Engine, key: &str, mut code: fs::File) -> Result<(Component, Meta), String> {
+        let head = fs::read(self.path(key, META)).map_err(|error| format!("what belongs to it: {error}"))?;
+        let (mac, meta) = head.split_at_checked(MAC_LEN).ok_or("it is truncated")?;
+        let mut context = self.context(key, meta).map_err(|error| error.to_string())?;
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            match code.read(&mut buffer).map_err(|error| error.to_string())? {
+                0 => break,
+                count => context.update(buffer.get(..count).unwrap_or_default()),
+            }
+        }
+        let wrong = "its MAC is wrong: it was changed or made with another key";
+        constant_time::verify_slices_are_equal(context.sign().as_ref(), mac).map_err(|_ignored| wrong)?;
         let meta = serde_json::from_slice(meta).map_err(|error| error.to_string())?;
-        // SAFETY: `deserialize` asks for bytes that came from `Component::serialize` unchanged. The MAC over exactly these bytes was made in
-        // `store` below with a key that only this gateway has.
-        let component = unsafe { Component::deserialize(engine, code) }.map_err(|error| error.to_string())?;
+        // by its descriptor: the very file that was read above, whatever its name stands for by now
+        let path = format!("/proc/self/fd/{}", code.as_raw_fd());
+        // SAFETY: `deserialize_file` asks for a file that came from `Component::serialize` unchanged, and that nobody changes while it is mapped. The
+        // MAC over exactly this file was made in `store` below with a key that only this gateway has. The file is in the gateway's own folder
+        // (mode 0700); it is never written again, only unlinked (docs/decisions/0009-compiled-code-cache.md).
+        let component =
+            unsafe { Component::deserialize_file(engine, path) }.map_err(|error| error.to_string())?;
         Ok((component, meta))
+    }
+
+    /// MAC over everything in front of the code.
+    fn context(&self, key: &str, meta: &[u8]) -> Result<hmac::Context, std::num::TryFromIntError> {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(key.as_bytes());
+        context.update(&u32::try_from(meta.len())?.to_le_bytes());
+        context.update(meta);
+        Ok(context)
     }
 
     /// Writes an entry. A failure is reported, not fatal: the next start compiles.
     pub(crate) fn store(&self, key: &str, component: &Component, meta: &Meta) {
         if let Err(error) = self.try_store(key, component, meta) {
-            tracing::warn!(path = %self.path(key).display(), %error, "compiled code could not be cached");
+            tracing::warn!(path = %self.path(key, CODE).display(), %error, "compiled code could not be cached");
         }
     }
 
@@ -93,24 +115,28 @@ impl Cache {
         meta: &Meta,
     ) -> Result<(), Box<dyn std::error::Error>> {
         let meta = serde_json::to_vec(meta)?;
-        let mut signed = Vec::from(key.as_bytes());
-        signed.extend_from_slice(&u32::try_from(meta.len())?.to_le_bytes());
-        signed.extend_from_slice(&meta);
-        signed.extend_from_slice(&component.serialize()?);
-        let mac = hmac::sign(&self.key, &signed);
-        let path = self.path(key);
+        let code = component.serialize()?;
+        let mut context = self.context(key, &meta)?;
+        context.update(&code);
+        self.write(key, CODE, &[&code])?;
+        self.write(key, META, &[context.sign().as_ref(), &meta])?;
+        Ok(())
+    }
+
+    /// Puts a new file in the place of an old one, which others may have mapped.
+    fn write(&self, key: &str, extension: &str, parts: &[&[u8]]) -> std::io::Result<()> {
         let unique = format!("{}.{}.{:x}.tmp", key, std::process::id(), fastrand::u64(..));
         let temporary = self.dir.join(unique);
         let mut file = fs::File::create(&temporary)?;
-        let written = file
-            .write_all(mac.as_ref())
-            .and_then(|()| file.write_all(signed.get(key.len()..).unwrap_or_default()))
-            .and_then(|()| fs::rename(&temporary, &path));
+        let written = parts
+            .iter()
+            .try_for_each(|part| file.write_all(part))
+            .and_then(|()| fs::rename(&temporary, self.path(key, extension)));
         if written.is_err() {
             // nothing more can be done about a temporary file that cannot be removed
             let _ignored = fs::remove_file(&temporary);
         }
-        Ok(written?)
+        written
     }
 
     /// Key of an entry: module, configuration, memory limit, engine.

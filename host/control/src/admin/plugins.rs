@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    body::Body,
+    body::{Body, Bytes},
     extract::{Path, Query, State},
     http::StatusCode,
 };
@@ -262,9 +262,16 @@ pub(super) async fn publish(
 pub(super) async fn rollback(
     State(api): State<Api>,
     Path(name): Path<String>,
-    wanted: Option<Json<Rollback>>,
+    // many clients name a content type without sending anything
+    body: Bytes,
 ) -> Result<Json<Published>, ApiError> {
-    let wanted = wanted.and_then(|Json(wanted)| wanted.version);
+    let wanted = if body.is_empty() {
+        None
+    } else {
+        let wanted: Rollback = serde_json::from_slice(&body)
+            .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, format!("body: {error}")))?;
+        wanted.version
+    };
     let target = wanted.map_or(Target::Previous, Target::RollbackTo);
     Ok(Json(api.deployer.publish(&name, target).await?))
 }

@@ -321,7 +321,7 @@ pub(crate) fn parse_response(
         }
         let text = buffer.split_to(length).freeze();
         let mut headers = HeaderMap::with_capacity(places.len() + 4);
-        for (name, place) in places {
+        for (name, place) in places.drain(..) {
             let value = HeaderValue::from_maybe_shared(text.slice(place))
                 .map_err(|_ignored| "a field value has control characters")?;
             headers

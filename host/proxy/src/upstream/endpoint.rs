@@ -73,11 +73,14 @@ impl Endpoint {
 
     /// Real traffic went well.
     pub(super) fn succeeded(&self, now: Duration) {
-        if self.suspect.load(Ordering::Relaxed) {
-            let mut breaker = self.breaker.lock();
-            breaker.success(now);
-            self.suspect.store(breaker.is_open(now), Ordering::Relaxed);
-        }
+        let mut breaker = self.breaker.lock();
+        breaker.success(now);
+        self.suspect.store(breaker.is_open(now), Ordering::Relaxed);
+    }
+
+    /// Whether [`Endpoint::succeeded`] has something to clear.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.suspect.load(Ordering::Relaxed)
     }
 
     /// Real traffic failed. Returns for how long it is left out if this failure did it; `others` says whether another endpoint is usable.

@@ -192,6 +192,9 @@ impl UpstreamGroup {
         if self.config.health.passive.failures == 0 {
             return;
         }
+        if ok && !endpoint.is_suspect() {
+            return;
+        }
         let now = self.now();
         if ok {
             endpoint.succeeded(now);

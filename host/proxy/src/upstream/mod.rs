@@ -94,10 +94,11 @@ pub(crate) async fn send(
     if group.is_empty() {
         Box::pin(group.resolve_if_empty()).await;
     }
-    group.budget.request(group.now());
+    let mut now = group.now();
+    group.budget.request(now);
     let mut call = Call::new(pools, group, request, options);
     loop {
-        let Some(endpoint) = group.pick(group.now(), &tried) else {
+        let Some(endpoint) = group.pick(now, &tried) else {
             return Err(UpstreamError {
                 kind: UpstreamErrorKind::NoEndpoint,
                 endpoint: None,
@@ -113,6 +114,7 @@ pub(crate) async fn send(
                 group.record(&endpoint, !response.status().is_server_error());
                 if call.retries_status(response.status()) && call.may_retry(Failure::Status, attempts) {
                     drain(&mut response);
+                    now = group.now();
                     continue;
                 }
                 let head_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -150,6 +152,7 @@ pub(crate) async fn send(
                     });
                 }
                 tracing::debug!(upstream = %group.name, endpoint = %endpoint.name, ?kind, "request is tried again");
+                now = group.now();
             }
         }
     }
