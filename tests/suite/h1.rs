@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use edgeward_tests::{
-    Connection, Gateway, Origin, Raw, bytes, chunked, empty, raw, scripted_upstream, with_trailers,
+    Connection, Gateway, Origin, Raw, bytes, chunked, empty, raw, scripted_upstream, with_trailers, within,
 };
 use http::Request;
 use serde_json::{Value, json};
@@ -320,6 +320,24 @@ async fn what_is_no_request_is_answered_with_a_problem_document_and_counted() {
         metrics.contains(r#"edgeward_rejects_total{response_type="BAD_REQUEST"} 8"#),
         "{metrics}"
     );
+}
+
+#[tokio::test]
+async fn connections_without_a_request_do_not_hold_up_draining() {
+    let origin = Origin::start();
+    let limits = json!({"limits": {"head-timeout": "10m", "idle-timeout": "10m"}});
+    let gateway = gateway(&origin.endpoint(), limits).await;
+    let mut silent = Raw::connect(gateway.address()).await;
+    let mut idle = Raw::connect(gateway.address()).await;
+    idle.send("GET /status/200 HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    idle.until("\r\n\r\n").await;
+    within(
+        "draining",
+        gateway.proxy.drain(std::time::Duration::from_secs(600)),
+    )
+    .await;
+    assert_eq!(silent.to_end().await, "");
+    idle.to_end().await;
 }
 
 #[tokio::test]

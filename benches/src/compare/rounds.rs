@@ -1,6 +1,7 @@
 //! One round of one contender, by kind of case: figures by name.
 
 use std::{
+    fs,
     path::Path,
     time::{Duration, Instant},
 };
@@ -33,7 +34,7 @@ const AFTER: f64 = 0.5;
 /// Publications of the case `swaps-10k`.
 const PUBLICATIONS: u32 = 10_000;
 
-/// Runs a round in `folder`, which is that of this contender over all rounds.
+/// Runs a round in `folder`, which is empty at its beginning: nothing of an earlier round, such as a published version, is left.
 pub(crate) fn round(
     site: &Site,
     case: &Case,
@@ -41,6 +42,9 @@ pub(crate) fn round(
     seconds: u64,
     folder: &Path,
 ) -> Result<Figures> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+    }
     if case.kind == Kind::Versions {
         return versions(site, case, contender, folder);
     }
@@ -155,7 +159,7 @@ fn swap(site: &Site, contender: &Contender, running: &Running) -> Result<Figures
 
 fn publications(site: &Site, running: &Running) -> Result<Figures> {
     let window = Window::open();
-    let component = std::fs::read(site.guests.join("headers.wasm")).context("headers.wasm")?;
+    let component = fs::read(site.guests.join("headers.wasm")).context("headers.wasm")?;
     let module: Value = serde_json::from_str(&running.admin("POST /v1/modules", &component)?.body)?;
     let digest = digest(&module).with_context(|| format!("no module in {module}"))?;
     let mut versions = Vec::new();
@@ -202,8 +206,6 @@ fn digest(value: &Value) -> Option<String> {
 
 fn versions(site: &Site, case: &Case, contender: &Contender, folder: &Path) -> Result<Figures> {
     let window = Window::open();
-    // code compiled in a round before would make a cold start a warm one
-    drop(std::fs::remove_dir_all(folder));
     let mut figures = Figures::new();
     for (time, memory) in [("cold_ms", "cold_rss_mb"), ("warm_ms", "warm_rss_mb")] {
         let started = Instant::now();

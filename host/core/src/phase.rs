@@ -64,6 +64,12 @@ impl Phases {
         self.0 & phase.bit() != 0
     }
 
+    /// True if a phase that comes later in an exchange is in the set.
+    #[must_use]
+    pub const fn has_after(self, phase: Phase) -> bool {
+        self.0 & !(phase.bit() | (phase.bit() - 1)) != 0
+    }
+
     /// The phases of both sets.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
@@ -79,5 +85,17 @@ impl Phases {
     /// The phases of the set, in the order of an exchange.
     pub fn iter(self) -> impl Iterator<Item = Phase> {
         Phase::ALL.iter().copied().filter(move |phase| self.has(*phase))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_after_a_phase_is_known() {
+        let phases = Phases::default().with(Phase::Inspect).with(Phase::ResponseHead);
+        assert!(phases.has_after(Phase::Inspect) && phases.has_after(Phase::RequestBody));
+        assert!(!phases.has_after(Phase::ResponseHead) && !phases.has_after(Phase::Observe));
     }
 }

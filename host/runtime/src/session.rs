@@ -145,6 +145,8 @@ impl Drop for Instance {
 pub struct Session {
     version: Arc<PluginVersion>,
     instance: Option<Instance>,
+    /// Bytes of linear memory after the last call.
+    memory: usize,
 }
 
 impl std::fmt::Debug for Session {
@@ -193,6 +195,7 @@ impl Session {
         Self {
             version: Arc::clone(version),
             instance: None,
+            memory: 0,
         }
     }
 
@@ -208,12 +211,10 @@ impl Session {
         self.version.interest()
     }
 
-    /// Bytes of linear memory of its instance now; 0 without one.
+    /// Bytes of linear memory of its instance after the last call; 0 before the first.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.instance
-            .as_ref()
-            .map_or(0, |instance| instance.store.data().memory_used)
+        self.memory
     }
 
     /// Hook `authorize`. On `Allow` principal, usage key and context are in the exchange.
@@ -472,6 +473,7 @@ impl Session {
     ) -> Result<T, PluginFailure> {
         let state = instance.store.data_mut();
         *slot = state.exchange.take();
+        let memory = state.memory_used;
         self.version.stats.call(phase, started.elapsed());
         match result {
             Ok(value) => {
@@ -479,6 +481,7 @@ impl Session {
                     exchange.commit();
                 }
                 self.version.breaker.success();
+                self.memory = memory;
                 self.instance = Some(instance);
                 Ok(value)
             }
@@ -510,6 +513,16 @@ impl Session {
         failure
     }
 
+    /// Lets the instance go if nobody will call it again: the next exchange gets its memory while it is in the processor's cache.
+    fn rest(&mut self, phase: Phase) {
+        // bodies come in several calls
+        let again = matches!(phase, Phase::RequestBody | Phase::ResponseBody)
+            || self.version.interest().phases.has_after(phase);
+        if !again && let Some(instance) = self.instance.take() {
+            self.version.release(instance);
+        }
+    }
+
     /// Turns what is wrong with an answer into a failure of the plugin.
     fn checked<T>(
         &mut self,
@@ -522,6 +535,7 @@ impl Session {
                 if let Some(exchange) = slot.as_deref_mut() {
                     exchange.commit();
                 }
+                self.rest(phase);
                 Ok(value)
             }
             Err(failed) => {
@@ -600,16 +614,8 @@ fn lost() -> Failed {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let (Some(mut instance), Some(reuse)) = (self.instance.take(), self.version.reuse) else {
-            return;
-        };
-        instance.store.data_mut().exchange = None;
-        if instance.uses < reuse.requests && instance.born.elapsed() < reuse.ttl.0 {
-            let mut idle = self.version.idle_list().lock();
-            // more idle instances than this were a burst
-            if idle.len() < 64 {
-                idle.push(instance);
-            }
+        if let Some(instance) = self.instance.take() {
+            self.version.release(instance);
         }
     }
 }
@@ -625,6 +631,19 @@ impl PluginVersion {
         // `MINE` is a remainder of the length
         #[expect(clippy::indexing_slicing, reason = "the index is a remainder of the length")]
         &self.idle[mine]
+    }
+
+    /// Takes back an instance that its exchange needs no more: keeps it where reuse allows it.
+    fn release(&self, mut instance: Instance) {
+        let Some(reuse) = self.reuse else { return };
+        instance.store.data_mut().exchange = None;
+        if instance.uses < reuse.requests && instance.born.elapsed() < reuse.ttl.0 {
+            let mut idle = self.idle_list().lock();
+            // more idle instances than this were a burst
+            if idle.len() < 64 {
+                idle.push(instance);
+            }
+        }
     }
 
     /// An instance: an idle one where reuse allows it, else a new one.

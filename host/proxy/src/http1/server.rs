@@ -145,7 +145,7 @@ async fn wait_for_head(
         let patience = if begun { limits.head_timeout.0 } else { patience };
         let deadline = *deadline.get_or_insert_with(|| Instant::now() + patience);
         ready!(timer.poll(deadline, context));
-        Poll::Ready(if begun {
+        Poll::Ready(if begun && !io.input.is_empty() {
             Waited::Refused(Reject::new(
                 RejectCode::RequestTimeout,
                 "the request head did not come in time",

@@ -240,7 +240,11 @@ async fn run(worker: Arc<Worker>, conn: Arc<ConnInfo>, limits: Limits, mut strea
         Stream::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         Stream::Tcp(_) if conn.listener.http2 => {
             let sniffed = tokio::time::timeout(limits.head_timeout.0, sniff(&mut stream, &mut first));
-            match sniffed.await {
+            let sniffed = tokio::select! {
+                sniffed = sniffed => sniffed,
+                () = worker.drain.cancelled() => return,
+            };
+            match sniffed {
                 Ok(Ok(http2)) => http2,
                 Ok(Err(_)) | Err(_) => return, // closed, or silent since it was opened
             }
