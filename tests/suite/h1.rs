@@ -341,6 +341,49 @@ async fn connections_without_a_request_do_not_hold_up_draining() {
 }
 
 #[tokio::test]
+async fn nothing_behind_a_malformed_body_is_taken_for_a_request() {
+    let origin = Origin::start();
+    let gateway = plain(&origin).await;
+    for body in ["0\r\nx : y\r\n\r\n\r\n", "zz\r\n", "1\r\nab\r\n0\r\n\r\n"] {
+        let text = raw(
+            gateway.address(),
+            format!(
+                "POST /echo HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{body}GET /hidden HTTP/1.1\r\nhost: a\r\n\r\n"
+            ),
+        )
+        .await;
+        assert!(text.starts_with("HTTP/1.1 400 "), "{text}");
+        assert_eq!(text.matches("HTTP/1.1 ").count(), 1, "{text}");
+    }
+    assert!(origin.seen().iter().all(|request| request.target != "/hidden"));
+}
+
+#[tokio::test]
+async fn the_host_of_an_absolute_target_is_the_one_that_everybody_sees() {
+    let origin = Origin::start();
+    let gateway = plain(&origin).await;
+    let text = raw(
+        gateway.address(),
+        "GET http://public.example/echo HTTP/1.1\r\nhost: internal.example\r\nconnection: close\r\n\r\n",
+    )
+    .await;
+    assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    assert!(
+        text.contains("public.example") && !text.contains("internal.example"),
+        "{text}"
+    );
+    let text = raw(
+        gateway.address(),
+        "GET http://public.example/echo HTTP/1.1\r\nconnection: close\r\n\r\n",
+    )
+    .await;
+    assert!(
+        text.starts_with("HTTP/1.1 400 ") && text.contains("no Host"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
 async fn heads_above_the_limits_are_refused_by_name() {
     let origin = Origin::start();
     let limits = json!({"limits": {"head": "8KiB", "header-count": 20, "uri": "1KiB"}});

@@ -80,6 +80,9 @@ fn authority(head: &Parts) -> Result<Cow<'_, str>, Reject> {
         if authority.as_str().contains('@') {
             return bad("request target with user information");
         }
+        if head.version == http::Version::HTTP_11 && host.is_none() {
+            return bad("no Host field");
+        }
         // an absolute-form target wins over Host (RFC 9112 section 3.2.2); HTTP/2 forbids that they differ
         if head.version == http::Version::HTTP_2
             && host.is_some_and(|host| !host.eq_ignore_ascii_case(authority.as_str()))

@@ -147,6 +147,13 @@ async fn steps(finish: &mut Finish, request: Request<Body>) -> Result<Response<B
     let admitted = admit::check(&snapshot.limits, &head)?;
     let authority = admitted.authority.into_owned();
     let path = admitted.path.into_owned();
+    if head.version != Version::HTTP_2 && head.uri.authority().is_some() {
+        // RFC 9112 section 3.2.2: the host of an absolute-form target is the one that counts, for plugins and upstream too
+        let host = HeaderValue::from_str(&authority).map_err(|error| {
+            Reject::new(RejectCode::BadRequest, "request target is no URI").because(error)
+        })?;
+        head.headers.insert(header::HOST, host);
+    }
     finish.host.clone_from(&authority);
     finish.path.clone_from(&path);
     // 2. route

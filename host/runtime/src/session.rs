@@ -434,7 +434,7 @@ impl Session {
             slot,
             observe.call_on_complete(request(), exchange_handle(), &outcome)
         );
-        Ok(())
+        self.checked(Phase::Observe, slot, Ok(()))
     }
 
     /// Gets an instance ready and moves the exchange into it.
@@ -462,7 +462,7 @@ impl Session {
         Ok(instance)
     }
 
-    /// Moves the exchange back, keeps or drops the instance, counts.
+    /// Moves the exchange back, keeps or drops the instance, counts. Edits are kept or undone once the answer was looked at (`checked`).
     fn end<T>(
         &mut self,
         phase: Phase,
@@ -477,10 +477,6 @@ impl Session {
         self.version.stats.call(phase, started.elapsed());
         match result {
             Ok(value) => {
-                if let Some(exchange) = slot.as_deref_mut() {
-                    exchange.commit();
-                }
-                self.version.breaker.success();
                 self.memory = memory;
                 self.instance = Some(instance);
                 Ok(value)
@@ -535,6 +531,7 @@ impl Session {
                 if let Some(exchange) = slot.as_deref_mut() {
                     exchange.commit();
                 }
+                self.version.breaker.success();
                 self.rest(phase);
                 Ok(value)
             }

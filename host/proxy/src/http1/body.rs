@@ -21,9 +21,18 @@ pub(super) struct Shared {
     pub(super) exchange: u64,
     /// `100 Continue` is due when the body is asked for.
     pub(super) expects_continue: bool,
+    /// It was written and may not be out.
+    pub(super) continuing: bool,
+    /// Nobody will read the rest of the body.
+    pub(super) unread: bool,
     /// Who wants to know when the body was read.
     pub(super) watcher: Option<Waker>,
+    /// Who waits for bytes of the body.
+    reader: Option<Waker>,
 }
+
+/// Most that is read ahead to see whether a client is still there, behind a body that nobody reads.
+const AHEAD_MAX: usize = 64 << 10;
 
 impl Shared {
     pub(super) fn new(io: Io) -> Self {
@@ -32,14 +41,27 @@ impl Shared {
             decoder: Decoder::Done,
             exchange: 0,
             expects_continue: false,
+            continuing: false,
+            unread: false,
             watcher: None,
+            reader: None,
+        }
+    }
+
+    /// Ends the exchange: a body of it that is still held somewhere reads nothing any more, and whoever waits for it learns so.
+    pub(super) fn detach(&mut self) {
+        self.exchange += 1;
+        self.watcher = None;
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
         }
     }
 
     /// Ready when the client has closed. Looks only where nothing else is to be read: the body is for whoever polls it, and a request behind this
     /// one for its turn.
     pub(super) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if !self.decoder.is_done() {
+        let unread = !self.decoder.is_done();
+        if unread && !self.unread {
             // whoever reads the body sees it; from the body's end on it is this task's to see
             match &mut self.watcher {
                 Some(watcher) => watcher.clone_from(context.waker()),
@@ -47,13 +69,12 @@ impl Shared {
             }
             return Poll::Pending;
         }
-        if !self.io.input.is_empty() {
-            return Poll::Pending;
+        while self.io.input.is_empty() || (unread && self.io.input.len() < AHEAD_MAX) {
+            if let Ok(0) | Err(_) = ready!(self.io.poll_fill(context)) {
+                return Poll::Ready(());
+            }
         }
-        match ready!(self.io.poll_fill(context)) {
-            Ok(0) | Err(_) => Poll::Ready(()),
-            Ok(_) => Poll::Pending,
-        }
+        Poll::Pending
     }
 }
 
@@ -106,14 +127,26 @@ impl RequestBody {
                     .io
                     .output
                     .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-                // should it not go out at once, it goes with the response head; a socket that just carried a request takes 25 bytes
-                if let Poll::Ready(Err(_)) = shared.io.poll_flush(context) {
-                    return Poll::Ready(Some(Err(BodyError::ClientGone)));
+                shared.continuing = true;
+            }
+            // the socket may be full of the response before
+            if shared.continuing {
+                match shared.io.poll_flush(context) {
+                    Poll::Ready(Ok(())) => shared.continuing = false,
+                    Poll::Ready(Err(_)) => return Poll::Ready(Some(Err(BodyError::ClientGone))),
+                    Poll::Pending => {}
                 }
             }
-            match ready!(shared.io.poll_fill(context)) {
-                Ok(0) | Err(_) => return Poll::Ready(Some(Err(BodyError::ClientGone))),
-                Ok(_) => {}
+            match shared.io.poll_fill(context) {
+                Poll::Ready(Ok(count)) if count > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(Some(Err(BodyError::ClientGone))),
+                Poll::Pending => {
+                    match &mut shared.reader {
+                        Some(reader) => reader.clone_from(context.waker()),
+                        none => *none = Some(context.waker().clone()),
+                    }
+                    return Poll::Pending;
+                }
             }
         }
     }
@@ -130,6 +163,18 @@ impl RequestBody {
         match shared.decoder.left() {
             Some(left) if shared.exchange == self.exchange => SizeHint::with_exact(left),
             _ => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        let mut shared = self.shared.lock();
+        if !self.ended && shared.exchange == self.exchange {
+            shared.unread = true;
+            if let Some(watcher) = shared.watcher.take() {
+                watcher.wake();
+            }
         }
     }
 }

@@ -22,6 +22,8 @@ pub(crate) enum Decoder {
     Chunked(Chunked),
     /// All there is until the connection closes; only responses are framed so.
     Close,
+    /// The framing was wrong: nothing behind it can be made sense of.
+    Broken,
 }
 
 /// What comes next of a body in chunks.
@@ -48,7 +50,7 @@ impl Decoder {
         match self {
             Self::Done => Some(0),
             Self::Length(left) => Some(*left),
-            Self::Chunked(_) | Self::Close => None,
+            Self::Chunked(_) | Self::Close | Self::Broken => None,
         }
     }
 
@@ -57,8 +59,17 @@ impl Decoder {
     /// # Errors
     /// What is wrong with the framing. The connection cannot be used any further.
     pub(crate) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame<Bytes>>, &'static str> {
+        let decoded = self.step(buffer);
+        if decoded.is_err() {
+            *self = Self::Broken;
+        }
+        decoded
+    }
+
+    fn step(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame<Bytes>>, &'static str> {
         match self {
             Self::Done => Ok(None),
+            Self::Broken => Err("framing was wrong before"),
             Self::Close => {
                 let data = buffer.split().freeze();
                 Ok((!data.is_empty()).then(|| Frame::data(data)))
@@ -275,6 +286,14 @@ mod tests {
             "abc"
         );
         assert!(decoder.is_done());
+    }
+
+    #[test]
+    fn nothing_is_read_behind_wrong_framing() {
+        let mut decoder = Decoder::Chunked(Chunked::Size);
+        let mut buffer = BytesMut::from("0\r\nx : y\r\n\r\n\r\nGET /hidden HTTP/1.1\r\n\r\n");
+        assert!(decoder.decode(&mut buffer).is_err());
+        assert!(decoder.decode(&mut buffer).is_err() && !decoder.is_done());
     }
 
     #[test]

@@ -333,7 +333,7 @@ pub(crate) fn parse_response(
             connection.read(&headers);
         }
         let mut keep_alive = !connection.close && (version == Version::HTTP_11 || connection.keep_alive);
-        let body = response_framing(&headers, status, method, &mut keep_alive)?;
+        let body = response_framing(&headers, version, status, method, &mut keep_alive)?;
         let mut response = http::Response::new(());
         *response.status_mut() = status;
         *response.version_mut() = version;
@@ -350,6 +350,7 @@ pub(crate) fn parse_response(
 /// RFC 9112 section 6.3.
 fn response_framing(
     headers: &HeaderMap,
+    version: Version,
     status: StatusCode,
     method: &Method,
     keep_alive: &mut bool,
@@ -360,7 +361,7 @@ fn response_framing(
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next() {
         // with a length beside it one of the two lies: the chunks count, and nothing behind them is believed
-        *keep_alive &= !headers.contains_key(header::CONTENT_LENGTH);
+        *keep_alive &= version == Version::HTTP_11 && !headers.contains_key(header::CONTENT_LENGTH);
         if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
             return Err("response with a Transfer-Encoding other than `chunked`");
         }

@@ -24,6 +24,8 @@ pub(crate) enum Stream {
     Tcp(TcpStream),
     /// TLS.
     Tls(Box<tokio_rustls::TlsStream<TcpStream>>),
+    /// Closed by this side.
+    Closed,
 }
 
 macro_rules! forward {
@@ -31,6 +33,7 @@ macro_rules! forward {
         match $self.get_mut() {
             Stream::Tcp($stream) => $call,
             Stream::Tls($stream) => $call,
+            Stream::Closed => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     };
 }
@@ -85,6 +88,8 @@ pub(crate) struct Io {
     chunk: Bytes,
     /// Written after `chunk`.
     after: &'static [u8],
+    /// The stream may hold written bytes back (TLS does, when the socket is full).
+    unflushed: bool,
     sent: u64,
 }
 
@@ -98,6 +103,7 @@ impl Io {
             output: BytesMut::new(),
             chunk: Bytes::new(),
             after: b"",
+            unflushed: false,
             sent: 0,
         }
     }
@@ -134,14 +140,14 @@ impl Io {
         }
     }
 
-    /// Whether everything written is out.
-    pub(crate) fn is_flushed(&self) -> bool {
-        self.output.is_empty() && self.chunk.is_empty() && self.after.is_empty()
+    /// Whether something was not given to the stream yet.
+    fn waits(&self) -> bool {
+        !(self.output.is_empty() && self.chunk.is_empty() && self.after.is_empty())
     }
 
     /// Puts data behind what waits to be written, and `after` behind it. Not while other data waits: see [`Self::takes_data`].
     pub(super) fn push(&mut self, data: Bytes, after: &'static [u8]) {
-        debug_assert!(self.takes_data());
+        debug_assert!(self.chunk.is_empty() && self.after.is_empty());
         // a copy of a little is cheaper than another entry in the vector
         if data.len() <= 2048 {
             self.output.extend_from_slice(&data);
@@ -159,10 +165,7 @@ impl Io {
 
     /// Writes all that waits.
     pub(crate) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_flushed() {
-            return Poll::Ready(Ok(()));
-        }
-        while !self.is_flushed() {
+        while self.waits() {
             let stream = Pin::new(&mut self.stream);
             let count = if self.chunk.is_empty() && self.after.is_empty() {
                 ready!(stream.poll_write(context, &self.output))?
@@ -179,11 +182,16 @@ impl Io {
             }
             self.written(count);
         }
-        Pin::new(&mut self.stream).poll_flush(context)
+        if self.unflushed {
+            ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn written(&mut self, mut count: usize) {
         self.sent += count as u64;
+        self.unflushed = true;
         let part = count.min(self.output.len());
         self.output.advance(part);
         count -= part;
@@ -209,6 +217,11 @@ impl Io {
         self.input.is_empty() && self.poll_fill(&mut context).is_pending()
     }
 
+    /// Closes the socket, whoever else may hold this.
+    pub(super) fn close(&mut self) {
+        self.stream = Stream::Closed;
+    }
+
     pub(crate) fn is_tls(&self) -> bool {
         matches!(self.stream, Stream::Tls(_))
     }
@@ -218,6 +231,7 @@ impl Io {
         let socket = match &self.stream {
             Stream::Tcp(socket) => socket,
             Stream::Tls(stream) => stream.get_ref().0,
+            Stream::Closed => return,
         };
         if let Err(error) = socket.set_zero_linger() {
             tracing::debug!(%error, "connection closes in order though its body broke off");

@@ -52,7 +52,7 @@ where
             let mut waits = false;
             while self.body.is_some() && !waits && io.takes_data() {
                 match self.poll_frame(context) {
-                    Poll::Ready(frame) => self.take(io, frame)?,
+                    Poll::Ready(frame) => drop(self.take(io, frame)?),
                     Poll::Pending => waits = true,
                 }
             }
@@ -82,7 +82,7 @@ where
         }
     }
 
-    /// Puts a frame behind what waits to be written.
+    /// Puts a frame behind what waits to be written. After the last one the body comes back, to be dropped where nothing is locked.
     ///
     /// # Errors
     /// The body failed, or has another length than its head says.
@@ -90,21 +90,23 @@ where
         &mut self,
         io: &mut Io,
         frame: Option<Result<Frame<Bytes>, BodyError>>,
-    ) -> io::Result<()> {
-        match frame {
-            None => self.end(io, None),
-            Some(Err(error)) => Err(io::Error::other(error)),
+    ) -> io::Result<Option<B>> {
+        let ended = match frame {
+            None => self.end(io, None)?,
+            Some(Err(error)) => return Err(io::Error::other(error)),
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => {
                     let last = self.body.as_ref().is_none_or(B::is_end_stream);
-                    self.load(io, data, last)
+                    self.load(io, data, last)?
                 }
-                Err(frame) => self.end(io, frame.into_trailers().ok().as_ref()),
+                Err(frame) => self.end(io, frame.into_trailers().ok().as_ref())?,
             },
-        }
+        };
+        Ok(if ended { self.body.take() } else { None })
     }
 
-    fn load(&mut self, io: &mut Io, data: Bytes, last: bool) -> io::Result<()> {
+    /// Whether the body has ended with this.
+    fn load(&mut self, io: &mut Io, data: Bytes, last: bool) -> io::Result<bool> {
         match &mut self.framing {
             Framing::None => {}
             Framing::Close => io.push(data, b""),
@@ -119,27 +121,25 @@ where
             Framing::Chunked => {
                 encode::chunk_size(&mut io.output, data.len());
                 if last {
-                    self.body = None;
                     io.push(data, b"\r\n0\r\n\r\n");
-                    return Ok(());
+                    return Ok(true);
                 }
                 io.push(data, b"\r\n");
             }
         }
-        if last { self.end(io, None) } else { Ok(()) }
+        if last { self.end(io, None) } else { Ok(false) }
     }
 
-    fn end(&mut self, io: &mut Io, trailers: Option<&HeaderMap>) -> io::Result<()> {
-        self.body = None;
+    fn end(&self, io: &mut Io, trailers: Option<&HeaderMap>) -> io::Result<bool> {
         match self.framing {
             Framing::Chunked => {
                 encode::last_chunk(&mut io.output, trailers.filter(|_| self.trailers));
-                Ok(())
+                Ok(true)
             }
             Framing::Length(left) if left > 0 => {
                 Err(io::Error::other("body is shorter than its content-length"))
             }
-            Framing::None | Framing::Length(_) | Framing::Close => Ok(()),
+            Framing::None | Framing::Length(_) | Framing::Close => Ok(true),
         }
     }
 }

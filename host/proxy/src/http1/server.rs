@@ -57,6 +57,7 @@ pub(crate) async fn serve(
     first: BytesMut,
 ) {
     let shared = Arc::new(Mutex::new(Shared::new(Io::new(stream, first))));
+    let _closing = Closing(Arc::clone(&shared));
     let mut timer = Timer::new();
     let mut drain = pin!(worker.drain.cancelled());
     // a connection that was just made gets the time for a head, later ones the idle time
@@ -88,7 +89,10 @@ pub(crate) async fn serve(
             version,
             keep_alive,
         };
-        let framing = encode::response_head(&mut shared.lock().io.output, &response, &mut about);
+        // not locked: the length of the body may be that of the request's
+        let mut output = std::mem::take(&mut shared.lock().io.output);
+        let framing = encode::response_head(&mut output, &response, &mut about);
+        shared.lock().io.output = output;
         let keep_alive = about.keep_alive;
         let outflow = Outflow::new(response.into_body(), framing, trailers);
         if let Err(error) = send(&shared, outflow, &mut timer, limits.idle_timeout.0).await {
@@ -105,7 +109,19 @@ pub(crate) async fn serve(
         }
         patience = limits.idle_timeout.0;
     }
-    let _closed = std::future::poll_fn(|context| shared.lock().io.poll_shutdown(context)).await;
+    let closing = std::future::poll_fn(|context| shared.lock().io.poll_shutdown(context));
+    let _closed = tokio::time::timeout(LINGER_TIME, closing).await;
+}
+
+/// Closes the socket when the connection's task ends, even if a body of the last request is still held elsewhere.
+struct Closing(SharedConnection);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let mut shared = self.0.lock();
+        shared.detach();
+        shared.io.close();
+    }
 }
 
 /// Waits for a request: `patience` for its first byte, the head timeout from there.
@@ -164,6 +180,8 @@ fn begin_body(shared: &SharedConnection, decoder: Decoder, expects_continue: boo
     locked.exchange += 1;
     locked.decoder = decoder;
     locked.expects_continue = expects_continue;
+    locked.continuing = false;
+    locked.unread = false;
     if empty {
         Body::empty()
     } else {
@@ -199,7 +217,10 @@ async fn send(
             let mut waits = false;
             while !outflow.has_ended() && !waits && shared.lock().io.takes_data() {
                 match outflow.poll_frame(context) {
-                    Poll::Ready(frame) => outflow.take(&mut shared.lock().io, frame)?,
+                    Poll::Ready(frame) => {
+                        let ended = outflow.take(&mut shared.lock().io, frame)?;
+                        drop(ended); // not under the lock, which the body of the request takes when it goes
+                    }
                     Poll::Pending => waits = true,
                 }
             }
@@ -232,8 +253,7 @@ async fn end_body(shared: &SharedConnection) -> bool {
     let mut budget = DRAIN_MAX;
     {
         let mut locked = shared.lock();
-        locked.exchange += 1;
-        locked.watcher = None;
+        locked.detach();
         if locked.decoder.is_done() {
             locked.io.calm();
             return true;
@@ -246,12 +266,18 @@ async fn end_body(shared: &SharedConnection) -> bool {
         let mut locked = shared.lock();
         let Shared { io, decoder, .. } = &mut *locked;
         loop {
-            while let Ok(Some(frame)) = decoder.decode(&mut io.input) {
-                let size = frame.data_ref().map_or(0, |data| data.len() as u64);
-                let Some(left) = budget.checked_sub(size) else {
-                    return Poll::Ready(false);
-                };
-                budget = left;
+            loop {
+                match decoder.decode(&mut io.input) {
+                    Ok(None) => break,
+                    Err(_) => return Poll::Ready(false),
+                    Ok(Some(frame)) => {
+                        let size = frame.data_ref().map_or(0, |data| data.len() as u64);
+                        let Some(left) = budget.checked_sub(size) else {
+                            return Poll::Ready(false);
+                        };
+                        budget = left;
+                    }
+                }
             }
             if decoder.is_done() {
                 io.calm();
@@ -268,7 +294,7 @@ async fn end_body(shared: &SharedConnection) -> bool {
 
 /// Closes behind a last response: reads on for a little while, since closing with unread bytes would take the response from the client.
 async fn linger(shared: &SharedConnection) {
-    shared.lock().exchange += 1;
+    shared.lock().detach();
     let mut left = LINGER_MAX;
     let mut closing = true;
     let lingering = std::future::poll_fn(|context| {

@@ -132,14 +132,16 @@ pub(crate) async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket:
         }
     };
     loop {
-        let Ok(permit) = Arc::clone(&listener.permits).acquire_owned().await else {
-            return;
+        let next = async {
+            let permit = Arc::clone(&listener.permits).acquire_owned().await;
+            (permit, socket.accept().await)
         };
-        let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
+        let (permit, accepted) = tokio::select! {
+            next = next => next,
             () = listener.closed.cancelled() => return,
             () = worker.drain.cancelled() => return,
         };
+        let Ok(permit) = permit else { return };
         match accepted {
             Ok((stream, peer)) => {
                 let spec = listener.spec.load_full();
@@ -249,7 +251,7 @@ async fn run(worker: Arc<Worker>, conn: Arc<ConnInfo>, limits: Limits, mut strea
                 Ok(Err(_)) | Err(_) => return, // closed, or silent since it was opened
             }
         }
-        Stream::Tcp(_) => false,
+        Stream::Tcp(_) | Stream::Closed => false,
     };
     if http2 {
         serve_http2(&worker, &conn, &limits, Prefixed::new(first.freeze(), stream)).await;

@@ -130,12 +130,19 @@ fn poll_head(
         match outflow.poll_send(io, context) {
             Poll::Pending => {}
             Poll::Ready(Ok(())) => *upload = None,
-            Poll::Ready(Err(error)) => broken = Some(error),
+            Poll::Ready(Err(error)) => {
+                // never asked again: a body that failed looks like one that has ended
+                *upload = None;
+                broken = Some(error);
+            }
         }
     }
     loop {
         match parse_response(&mut io.input, method) {
-            Ok(Some(head)) => return Poll::Ready(Ok(head)),
+            Ok(Some(mut head)) => {
+                head.keep_alive &= broken.is_none();
+                return Poll::Ready(Ok(head));
+            }
             Ok(None) => {}
             Err(problem) => return Poll::Ready(Err(Failed::new(UpstreamErrorKind::Protocol, problem))),
         }
