@@ -89,7 +89,9 @@ impl Endpoint {
         let until = breaker.failure(now, others);
         self.suspect.store(true, Ordering::Relaxed);
         let until = until?;
-        self.ejected_until_ms.store(millis(until), Ordering::Relaxed);
+        // not before the breaker thinks so too, or it would not count a failure of the request that comes between
+        let until_ms = u64::try_from(until.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
+        self.ejected_until_ms.store(until_ms, Ordering::Relaxed);
         Some(until.saturating_sub(now))
     }
 
