@@ -60,15 +60,7 @@ pub(super) fn response_head<B: Body>(
     about.keep_alive &= framing != Framing::Close;
     output.reserve(256 + headers.len() * 48);
     status_line(output, status);
-    for (name, value) in headers {
-        if *name == header::CONTENT_LENGTH
-            || *name == header::TRANSFER_ENCODING
-            || *name == header::CONNECTION
-        {
-            continue;
-        }
-        field(output, name.as_str().as_bytes(), value.as_bytes());
-    }
+    fields(output, headers);
     match framing {
         Framing::Length(length) => length_field(output, length),
         Framing::Chunked => output.put_slice(b"transfer-encoding: chunked\r\n"),

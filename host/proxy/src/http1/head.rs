@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use bytes::{Buf as _, BytesMut};
 use edgeward_core::{
     config::Limits,
+    forwarded::is_token_byte,
     reject::{Reject, RejectCode},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header, request, response};
@@ -67,7 +68,7 @@ fn incomplete(buffer: &[u8], limits: &Limits) -> Result<Option<Head>, Reject> {
     }
     // what never becomes a request is not waited for: TLS on a cleartext port, other protocols
     let line = buffer.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let method = line.iter().take_while(|byte| is_token(**byte)).count();
+    let method = line.iter().take_while(|byte| is_token_byte(**byte)).count();
     if line.get(method).is_some_and(|byte| *byte != b' ' || method == 0) && line != b"\r" {
         return Err(bad("not an HTTP request"));
     }
@@ -114,27 +115,6 @@ pub(super) fn has_bare_line_end(text: &[u8]) -> bool {
             at == 0 || text[at - 1] != b'\r'
         }
     })
-}
-
-const fn is_token(byte: u8) -> bool {
-    // RFC 9110 section 5.6.2
-    matches!(
-        byte,
-        b'!' | b'#'
-            | b'$'
-            | b'%'
-            | b'&'
-            | b'\''
-            | b'*'
-            | b'+'
-            | b'-'
-            | b'.'
-            | b'^'
-            | b'_'
-            | b'`'
-            | b'|'
-            | b'~'
-    ) || byte.is_ascii_alphanumeric()
 }
 
 fn read(text: BytesMut, limits: &Limits) -> Result<Head, Reject> {
