@@ -3,11 +3,12 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use bytes::Bytes;
-use edgeward_tests::{Origin, Process, Reply, ask, bytes, chunked, empty, get, guest_bytes};
+use edgeward_tests::{Origin, Process, Reply, ask, bytes, chunked, empty, eventually, get, guest_bytes};
 use http::Request;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::process::{folder, live};
+use crate::process::{config, folder, live, write};
 
 async fn upload(process: &Process, wasm: Vec<u8>) -> Reply {
     process.admin("POST", "/v1/modules", bytes(wasm)).await
@@ -282,4 +283,48 @@ async fn status_and_metrics_tell_what_runs() {
         let (_, value) = line.rsplit_once(' ').unwrap();
         assert!(value.parse::<f64>().is_ok(), "{line}");
     }
+}
+
+#[tokio::test]
+async fn metrics_have_each_series_once_and_each_family_in_one_piece() {
+    let origin = Origin::start();
+    let folder = folder(&origin);
+    let process = Process::start(folder.path());
+    live(&process).await;
+    let calls = async || -> (u64, String) {
+        let metrics = get(process.admin, "/metrics").await.text();
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with("edgeward_plugin_calls_total{"));
+        let count = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
+        (count.unwrap_or(0), metrics)
+    };
+    let (before, _) = calls().await;
+    // the same module with other settings has the same name, number and digest
+    let mut changed = config(&origin);
+    changed["plugins"]["stamp"]["limits"] = json!({"log-lines": 7});
+    write(folder.path(), &changed);
+    process.signal(Signal::HUP);
+    eventually("the changed settings to be live", async || {
+        let plugin = process.admin_get("/v1/plugins/stamp").await;
+        (plugin["settings"]["limits"]["log-lines"] == 7).then_some(())
+    })
+    .await;
+    live(&process).await;
+    let (after, metrics) = calls().await;
+    assert!(after > before, "counters go on: {before} then {after}");
+    let mut series = std::collections::HashSet::new();
+    let mut families = std::collections::HashSet::new();
+    let mut family = "";
+    for line in metrics.lines() {
+        if let Some(named) = line.strip_prefix("# TYPE ") {
+            family = named.split(' ').next().unwrap();
+            assert!(families.insert(family), "{family} twice");
+        } else if !line.starts_with('#') {
+            let (name, _) = line.rsplit_once(' ').unwrap();
+            assert!(name.starts_with(family), "{line} in family {family}");
+            assert!(series.insert(name), "{name} twice");
+        }
+    }
+    assert!(families.contains("edgeward_plugin_calls_total"), "{metrics}");
 }

@@ -9,6 +9,7 @@
 mod admin;
 mod authorize;
 mod bodies;
+mod budgets;
 mod cache;
 mod capabilities;
 mod cli;
@@ -19,6 +20,7 @@ mod failures;
 mod h1;
 mod h2;
 mod hot_swap;
+mod listeners;
 mod modules;
 mod process;
 mod routing;

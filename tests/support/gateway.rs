@@ -7,7 +7,10 @@ use std::{
     sync::Arc,
 };
 
-use edgeward_core::config::{self, Config, ModuleRef};
+use edgeward_core::{
+    config::{self, Config, ModuleRef},
+    exposition::Exposition,
+};
 use edgeward_proxy::{Proxy, Snapshot, SnapshotInput};
 use edgeward_runtime::{LoadError, PluginVersion, Runtime, RuntimeOptions, StatsView, VersionSpec};
 use serde_json::{Value, json};
@@ -180,10 +183,10 @@ impl Gateway {
     /// Metrics of data plane and plugins.
     #[must_use]
     pub fn metrics(&self) -> String {
-        let mut text = String::new();
-        self.proxy.metrics_text(&mut text);
-        self.runtime.metrics_text(&mut text);
-        text
+        let mut metrics = Exposition::default();
+        self.proxy.metrics(&mut metrics);
+        self.runtime.metrics(&mut metrics);
+        metrics.text()
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod balance;
 pub mod breaker;
 pub mod config;
+pub mod exposition;
 pub mod forwarded;
 pub mod ids;
 pub mod normalize;

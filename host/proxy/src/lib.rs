@@ -23,6 +23,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use edgeward_core::exposition::{Exposition, Kind};
 use edgeward_runtime::Runtime;
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -31,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     listen::Listener,
-    metrics::{Metrics, Parts, RouteStats, escape, line},
+    metrics::{Metrics, RouteStats},
     snapshot::ListenerSpec,
     worker::{Command, WorkerHandle},
 };
@@ -229,6 +230,7 @@ impl Proxy {
             {
                 listener.spec.store(Arc::clone(spec));
             }
+            listener.open.look_again();
         }
         drop(open);
         self.shared.metrics.publishes.fetch_add(1, Relaxed);
@@ -238,7 +240,6 @@ impl Proxy {
 
     fn open(&self, specs: &[Arc<ListenerSpec>]) -> Result<(), StartError> {
         let mut workers = self.workers.lock();
-        let limits = self.shared.live.load().limits.clone();
         let mut bound = Vec::new();
         for spec in specs {
             let failed = |source| StartError::Listen {
@@ -246,7 +247,7 @@ impl Proxy {
                 address: spec.address,
                 source,
             };
-            bound.push(listen::bind(spec, workers.len(), &limits).map_err(failed)?);
+            bound.push(listen::bind(spec, workers.len()).map_err(failed)?);
         }
         for (listener, sockets) in bound {
             for (worker, socket) in workers.iter_mut().zip(sockets) {
@@ -303,29 +304,30 @@ impl Proxy {
             .collect()
     }
 
-    /// Appends the data plane's metrics in the Prometheus text format.
-    pub fn metrics_text(&self, out: &mut String) {
+    /// Adds the data plane's metrics.
+    pub fn metrics(&self, out: &mut Exposition) {
         let live = self.shared.live.load_full();
-        let mut parts = Parts::default();
         for route in &live.routes {
-            route.stats.write(&route.info.name, &mut parts);
+            route.stats.write(&route.info.name, out);
         }
-        self.shared.unrouted.write("", &mut parts);
-        parts.write(out);
+        self.shared.unrouted.write("", out);
         self.shared.metrics.write(out);
         for (name, group) in live.upstreams() {
             for endpoint in group.status() {
-                let labels = format!(
-                    "upstream=\"{}\",endpoint=\"{}\"",
-                    escape(name),
-                    escape(&endpoint.address)
-                );
+                let labels = [("upstream", name.as_str()), ("endpoint", &*endpoint.address)];
                 let up = u8::from(endpoint.healthy && !endpoint.ejected);
-                line(out, format_args!("edgeward_upstream_up{{{labels}}} {up}"));
-                line(
-                    out,
-                    format_args!("edgeward_upstream_in_flight{{{labels}}} {}", endpoint.in_flight),
-                );
+                out.family(
+                    "edgeward_upstream_up",
+                    Kind::Gauge,
+                    "1 for an endpoint that is used.",
+                )
+                .add(&labels, up);
+                out.family(
+                    "edgeward_upstream_in_flight",
+                    Kind::Gauge,
+                    "Requests that an endpoint works on.",
+                )
+                .add(&labels, endpoint.in_flight);
             }
         }
     }

@@ -1,12 +1,17 @@
 //! Counters of the data plane. Relaxed atomics on the request path, text when somebody asks.
 
 use std::{
-    fmt::Write as _,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
-use edgeward_core::reject::RejectCode;
+use edgeward_core::{
+    exposition::{
+        Exposition,
+        Kind::{Counter, Gauge, Histogram},
+    },
+    reject::RejectCode,
+};
 
 /// Upper bounds of the latency buckets, in milliseconds.
 const BUCKETS_MS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000, 30_000];
@@ -49,9 +54,10 @@ impl RouteStats {
         self.response_bytes.fetch_add(response_bytes, Relaxed);
     }
 
-    pub(crate) fn write(&self, route: &str, out: &mut Parts) {
-        let route = escape(route);
+    pub(crate) fn write(&self, route: &str, out: &mut Exposition) {
+        let own = ("route", route);
         let mut total = 0;
+        let mut requests = out.family("edgeward_requests_total", Counter, "Finished requests.");
         for (class, count) in self.statuses.iter().enumerate() {
             let count = count.load(Relaxed);
             total += count;
@@ -61,59 +67,37 @@ impl RouteStats {
                 } else {
                     format!("{class}xx")
                 };
-                line(
-                    &mut out.requests,
-                    format_args!("edgeward_requests_total{{route=\"{route}\",status=\"{class}\"}} {count}"),
-                );
+                requests.add(&[own, ("status", &class)], count);
             }
         }
+        let mut durations = out.family(
+            "edgeward_request_duration_seconds",
+            Histogram,
+            "Time from the head of a request to the end of its response.",
+        );
         let mut below = 0;
         for (bound, count) in BUCKETS_MS.iter().zip(&self.buckets) {
             below += count.load(Relaxed);
-            let seconds = Duration::from_millis(*bound).as_secs_f64();
-            line(
-                &mut out.durations,
-                format_args!(
-                    "edgeward_request_duration_seconds_bucket{{route=\"{route}\",le=\"{seconds}\"}} {below}"
-                ),
-            );
+            let seconds = Duration::from_millis(*bound).as_secs_f64().to_string();
+            durations.part("_bucket", &[own, ("le", &seconds)], below);
         }
-        let seconds = Duration::from_micros(self.micros.load(Relaxed)).as_secs_f64();
-        line(
-            &mut out.durations,
-            format_args!("edgeward_request_duration_seconds_bucket{{route=\"{route}\",le=\"+Inf\"}} {total}"),
-        );
-        line(
-            &mut out.durations,
-            format_args!("edgeward_request_duration_seconds_sum{{route=\"{route}\"}} {seconds}"),
-        );
-        line(
-            &mut out.durations,
-            format_args!("edgeward_request_duration_seconds_count{{route=\"{route}\"}} {total}"),
-        );
-        line(
-            &mut out.bytes,
-            format_args!(
-                "edgeward_request_bytes_total{{route=\"{route}\"}} {}",
-                self.request_bytes.load(Relaxed)
-            ),
-        );
-        line(
-            &mut out.bytes,
-            format_args!(
-                "edgeward_response_bytes_total{{route=\"{route}\"}} {}",
-                self.response_bytes.load(Relaxed)
-            ),
-        );
+        durations
+            .part("_bucket", &[own, ("le", "+Inf")], total)
+            .part(
+                "_sum",
+                &[own],
+                Duration::from_micros(self.micros.load(Relaxed)).as_secs_f64(),
+            )
+            .part("_count", &[own], total);
+        out.family(
+            "edgeward_request_bytes_total",
+            Counter,
+            "Body bytes from clients.",
+        )
+        .add(&[own], self.request_bytes.load(Relaxed));
+        out.family("edgeward_response_bytes_total", Counter, "Body bytes to clients.")
+            .add(&[own], self.response_bytes.load(Relaxed));
     }
-}
-
-/// Text by metric family, since a family's lines stand together.
-#[derive(Default)]
-pub(crate) struct Parts {
-    pub(crate) requests: String,
-    pub(crate) durations: String,
-    pub(crate) bytes: String,
 }
 
 impl Metrics {
@@ -121,61 +105,52 @@ impl Metrics {
         self.rejects[code as usize].fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn write(&self, out: &mut String) {
-        line(out, format_args!("# TYPE edgeward_rejects_total counter"));
+    pub(crate) fn write(&self, out: &mut Exposition) {
+        let mut rejects = out.family(
+            "edgeward_rejects_total",
+            Counter,
+            "Responses that the gateway made itself.",
+        );
         for code in RejectCode::ALL {
             let count = self.rejects[*code as usize].load(Relaxed);
             if count > 0 {
-                line(
-                    out,
-                    format_args!(
-                        "edgeward_rejects_total{{response_type=\"{}\"}} {count}",
-                        code.name()
-                    ),
-                );
+                rejects.add(&[("response_type", code.name())], count);
             }
         }
-        for (name, kind, value) in [
-            ("edgeward_connections", "gauge", &self.connections),
-            ("edgeward_connections_total", "counter", &self.connections_total),
+        for (name, kind, help, value) in [
+            (
+                "edgeward_connections",
+                Gauge,
+                "Open client connections.",
+                &self.connections,
+            ),
+            (
+                "edgeward_connections_total",
+                Counter,
+                "Client connections accepted.",
+                &self.connections_total,
+            ),
             (
                 "edgeward_tls_handshake_failures_total",
-                "counter",
+                Counter,
+                "TLS handshakes that failed or took too long.",
                 &self.handshake_failures,
             ),
-            ("edgeward_exchanges", "gauge", &self.exchanges),
+            ("edgeward_exchanges", Gauge, "Requests in work.", &self.exchanges),
             (
                 "edgeward_upstream_retries_total",
-                "counter",
+                Counter,
+                "Requests sent to an upstream again.",
                 &self.upstream_retries,
             ),
-            ("edgeward_snapshots_published_total", "counter", &self.publishes),
+            (
+                "edgeward_snapshots_published_total",
+                Counter,
+                "Configurations put into effect.",
+                &self.publishes,
+            ),
         ] {
-            line(out, format_args!("# TYPE {name} {kind}"));
-            line(out, format_args!("{name} {}", value.load(Relaxed)));
+            out.family(name, kind, help).add(&[], value.load(Relaxed));
         }
     }
-}
-
-impl Parts {
-    pub(crate) fn write(&self, out: &mut String) {
-        out.push_str("# TYPE edgeward_requests_total counter\n");
-        out.push_str(&self.requests);
-        out.push_str("# TYPE edgeward_request_duration_seconds histogram\n");
-        out.push_str(&self.durations);
-        out.push_str(&self.bytes);
-    }
-}
-
-/// Writes a line of the text format.
-pub(crate) fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
-    // writing to a String cannot fail
-    let _unused = writeln!(out, "{text}");
-}
-
-/// A label value (Prometheus text format).
-pub(crate) fn escape(text: &str) -> String {
-    text.replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
 }

@@ -638,7 +638,7 @@ fn judge(
             labels,
         );
     }
-    if !rules.is_empty() {
+    if !rules.is_empty() || !verdict.labels.is_empty() {
         tracing::info!(
             target: "waf",
             request_id = state.request_id,
@@ -646,6 +646,7 @@ fn judge(
             plugin = link.name(),
             blocked = verdict.block.is_some(),
             rules = rules.join(","),
+            labels = verdict.labels.join(","),
             locations = verdict.matched.iter().map(|(_, _, location)| location.as_str()).collect::<Vec<_>>().join(","),
             "rules matched"
         );

@@ -29,7 +29,6 @@ mod version;
 mod wasi;
 
 use std::{
-    fmt::Write as _,
     path::PathBuf,
     sync::{
         Arc, Weak,
@@ -37,6 +36,14 @@ use std::{
     },
 };
 
+use edgeward_core::{
+    exposition::{
+        Exposition,
+        Kind::{Counter, Gauge, Summary},
+        Label,
+    },
+    ids::Digest,
+};
 use parking_lot::Mutex;
 use wasmtime::{Engine, component::Linker};
 
@@ -117,6 +124,19 @@ impl std::fmt::Debug for Runtime {
     }
 }
 
+impl RuntimeInner {
+    /// The counters of a version. One that is loaded again with other settings goes on with those of the one before.
+    fn stats_of(&self, name: &str, version: u64, digest: Digest) -> Arc<stats::Stats> {
+        let versions = self.versions.lock();
+        let known = versions
+            .iter()
+            .filter_map(Weak::upgrade)
+            .find(|known| known.name() == name && known.version() == version && known.digest() == digest);
+        drop(versions);
+        known.map(|known| Arc::clone(&known.stats)).unwrap_or_default()
+    }
+}
+
 impl Runtime {
     /// Starts the engine.
     ///
@@ -179,74 +199,115 @@ impl Runtime {
         self.0.compiled.load(Ordering::Relaxed)
     }
 
-    /// Appends the metrics of all live versions in the Prometheus text format.
-    pub fn metrics_text(&self, out: &mut String) {
+    /// Adds the metrics of all versions in memory: live ones, and such as requests still run on.
+    pub fn metrics(&self, out: &mut Exposition) {
         let versions: Vec<_> = self.0.versions.lock().iter().filter_map(Weak::upgrade).collect();
-        let mut calls = String::new();
-        let mut failures = String::new();
-        let mut rest = String::new();
-        let mut custom = String::new();
-        for version in &versions {
-            let labels = format!(
-                "plugin=\"{}\",version=\"{}\",digest=\"{}\"",
-                version.name(),
-                version.version(),
-                version.digest().short()
-            );
+        for (at, version) in versions.iter().enumerate() {
+            // versions with the same labels share their counters
+            let mut before = versions.iter().take(at);
+            if before.any(|other| Arc::ptr_eq(&other.stats, &version.stats)) {
+                continue;
+            }
+            let number = version.version().to_string();
+            let digest = version.digest().short();
+            let labels = [
+                ("plugin", version.name()),
+                ("version", &number),
+                ("digest", &digest),
+            ];
             let view = version.stats();
+            let mut calls = out.family("edgeward_plugin_calls_total", Counter, "Calls of hooks.");
             for (phase, count) in &view.calls {
-                line(
-                    &mut calls,
-                    "edgeward_plugin_calls_total",
-                    &format!("{labels},phase=\"{phase}\""),
-                    count,
-                );
+                calls.add(&and(labels, ("phase", phase)), count);
             }
+            let mut failures = out.family(
+                "edgeward_plugin_failures_total",
+                Counter,
+                "Failed calls of hooks.",
+            );
             for (kind, count) in &view.failures {
-                line(
-                    &mut failures,
-                    "edgeward_plugin_failures_total",
-                    &format!("{labels},kind=\"{kind}\""),
-                    count,
-                );
+                failures.add(&and(labels, ("kind", kind)), count);
             }
-            for (name, value) in [
-                ("edgeward_plugin_call_microseconds_total", view.call_us),
-                ("edgeward_plugin_instances_total", view.instances),
-                ("edgeward_plugin_instances_live", view.live_instances),
-                ("edgeward_plugin_memory_peak_bytes", view.memory_peak),
-                ("edgeward_plugin_log_lines_dropped_total", view.log_lines_dropped),
-                ("edgeward_plugin_denied_calls_total", view.denied_calls),
-                ("edgeward_plugin_metrics_dropped_total", view.metrics_dropped),
-                ("edgeward_plugin_breaker_open", u64::from(version.breaker_open())),
+            for (name, kind, help, value) in [
+                (
+                    "edgeward_plugin_call_microseconds_total",
+                    Counter,
+                    "Wall time of calls.",
+                    view.call_us,
+                ),
+                (
+                    "edgeward_plugin_instances_total",
+                    Counter,
+                    "Instances made.",
+                    view.instances,
+                ),
+                (
+                    "edgeward_plugin_instances_live",
+                    Gauge,
+                    "Instances that exist.",
+                    view.live_instances,
+                ),
+                (
+                    "edgeward_plugin_memory_peak_bytes",
+                    Gauge,
+                    "Largest memory of an instance.",
+                    view.memory_peak,
+                ),
+                (
+                    "edgeward_plugin_log_lines_dropped_total",
+                    Counter,
+                    "Log lines above `limits.log-lines`.",
+                    view.log_lines_dropped,
+                ),
+                (
+                    "edgeward_plugin_denied_calls_total",
+                    Counter,
+                    "Host calls that were not granted.",
+                    view.denied_calls,
+                ),
+                (
+                    "edgeward_plugin_metrics_dropped_total",
+                    Counter,
+                    "Changes of metrics of the plugin's own with a bad name or too many names.",
+                    view.metrics_dropped,
+                ),
+                (
+                    "edgeward_plugin_breaker_open",
+                    Gauge,
+                    "1 while the version is not called because it failed too often.",
+                    u64::from(version.breaker_open()),
+                ),
             ] {
-                line(&mut rest, name, &labels, &value);
+                out.family(name, kind, help).add(&labels, value);
             }
             for (name, value) in version.stats.custom_view() {
-                let labels = format!("{labels},name=\"{name}\"");
+                let labels = and(labels, ("name", &name));
                 match value {
                     stats::Custom::Counter(total) => {
-                        line(&mut custom, "edgeward_plugin_custom_total", &labels, &total)
+                        out.family(
+                            "edgeward_plugin_custom_total",
+                            Counter,
+                            "Counters of plugins' own.",
+                        )
+                        .add(&labels, total);
                     }
                     stats::Custom::Distribution { count, sum } => {
-                        line(&mut custom, "edgeward_plugin_custom_count", &labels, &count);
-                        line(&mut custom, "edgeward_plugin_custom_sum", &labels, &sum);
+                        out.family(
+                            "edgeward_plugin_custom",
+                            Summary,
+                            "Distributions of plugins' own.",
+                        )
+                        .part("_count", &labels, count)
+                        .part("_sum", &labels, sum);
                     }
                 }
             }
         }
-        for part in [calls, failures, rest, custom] {
-            out.push_str(&part);
-        }
-        line(out, "edgeward_modules_compiled_total", "", &self.compiled());
+        out.family("edgeward_modules_compiled_total", Counter, "Modules compiled.")
+            .add(&[], self.compiled());
     }
 }
 
-fn line(out: &mut String, name: &str, labels: &str, value: &dyn std::fmt::Display) {
-    // writing to a String cannot fail
-    let _unused = if labels.is_empty() {
-        writeln!(out, "{name} {value}")
-    } else {
-        writeln!(out, "{name}{{{labels}}} {value}")
-    };
+fn and<'a>([first, second, third]: [Label<'a>; 3], fourth: Label<'a>) -> [Label<'a>; 4] {
+    [first, second, third, fourth]
 }

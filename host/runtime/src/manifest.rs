@@ -27,6 +27,8 @@ pub struct ModuleInfo {
     pub capabilities: Vec<String>,
     /// Version of `edgeward:plugin` it was built for.
     pub wit_version: String,
+    /// Version of `edgeward:plugin` that this host serves; what was built for an earlier one of the same 0.x runs, too.
+    pub wit_served: &'static str,
 }
 
 /// What is wrong with a module.
@@ -169,6 +171,7 @@ pub(crate) fn read(
         hooks,
         capabilities,
         wit_version,
+        wit_served: WIT_SERVED,
     })
 }
 

@@ -472,6 +472,7 @@ impl Session {
         result: wasmtime::Result<T>,
     ) -> Result<T, PluginFailure> {
         let state = instance.store.data_mut();
+        state.write_output();
         *slot = state.exchange.take();
         let memory = state.memory_used;
         self.version.stats.call(phase, started.elapsed());
@@ -674,6 +675,9 @@ impl PluginVersion {
         if !self.snapshotted {
             self.init(&mut store, &instance).await?;
         }
+        let limits = &self.capabilities.limits;
+        let largest = limits.host_buffers.max(limits.body).max(limits.egress);
+        store.set_hostcall_fuel(usize::try_from(largest.0).unwrap_or(usize::MAX));
         self.stats.instances.fetch_add(1, Ordering::Relaxed);
         self.stats.live.fetch_add(1, Ordering::Relaxed);
         Ok(Instance {

@@ -36,6 +36,8 @@ pub(crate) struct Budget {
     pub(crate) log_lines: u32,
     pub(crate) egress: u64,
     pub(crate) scan: u64,
+    /// A refused call is logged once per request.
+    pub(crate) denial_logged: bool,
 }
 
 impl Budget {
@@ -46,6 +48,7 @@ impl Budget {
             log_lines: limits.log_lines,
             egress: limits.egress.0,
             scan: limits.scan.0,
+            denial_logged: false,
         }
     }
 }
@@ -84,6 +87,7 @@ pub(crate) struct Wasi {
     pub(crate) context: WasiCtx,
     pub(crate) table: ResourceTable,
     pub(crate) frozen: crate::wasi::Frozen,
+    pub(crate) output: Arc<parking_lot::Mutex<crate::wasi::Output>>,
 }
 
 impl HostState {
@@ -112,6 +116,25 @@ impl HostState {
                 ),
             )),
         }
+    }
+
+    /// Counts a call that was refused because `what` is not granted, and logs the first one of a request.
+    pub(crate) fn deny(&mut self, what: &str) {
+        self.stats.denied.fetch_add(1, Ordering::Relaxed);
+        if std::mem::replace(&mut self.budget.denial_logged, true) {
+            return;
+        }
+        let exchange = self.exchange.as_deref();
+        tracing::warn!(
+            target: "plugin",
+            request_id = exchange.map(|exchange| exchange.request_id.as_str()),
+            route = exchange.map(|exchange| exchange.route.name.as_str()),
+            plugin = &*self.capabilities.plugin,
+            plugin_version = self.capabilities.version,
+            plugin_digest = self.capabilities.digest.short(),
+            what,
+            "a plugin's call was refused: not granted"
+        );
     }
 
     /// Accounts for bytes that the host holds on behalf of the guest until the request ends.

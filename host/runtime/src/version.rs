@@ -296,7 +296,7 @@ fn new_store(
     let state = HostState {
         exchange: None,
         budget: Budget::of(&capabilities.limits),
-        wasi: uses_wasi.then(|| Box::new(wasi::context(&capabilities.plugin, frozen))),
+        wasi: uses_wasi.then(|| Box::new(wasi::context(capabilities.limits.log_lines, frozen))),
         capabilities: Arc::clone(capabilities),
         stats: Arc::clone(stats),
         mode,
@@ -398,6 +398,7 @@ pub(crate) async fn load(
     let capabilities = Capabilities::open(
         Arc::from(spec.name.as_str()),
         spec.version,
+        digest,
         spec.settings.limits.clone(),
         &spec.settings.grants,
         &spec.base_dir,
@@ -408,7 +409,7 @@ pub(crate) async fn load(
         runtime: Arc::clone(runtime),
         uses_wasi: info.capabilities.iter().any(|name| name == "wasi"),
         capabilities: Arc::new(capabilities),
-        stats: Arc::default(),
+        stats: runtime.stats_of(&spec.name, spec.version, digest),
         config: spec.settings.config.to_string(),
         ungranted,
         info,
@@ -488,7 +489,9 @@ impl Loading {
             .instantiate_async(&mut store, &for_init)
             .await
             .map_err(|error| self.init_failed(&mut store, &error))?;
-        let interest = self.run_init(&mut store, &instance, &frozen).await?;
+        let interest = self.run_init(&mut store, &instance, &frozen).await;
+        store.data_mut().write_output();
+        let interest = interest?;
         let init_ms = ms(started);
         if frozen.seed.load(Ordering::Relaxed) {
             no_snapshot = Some("init took a seed for hash tables (wasi:random/insecure-seed), which must differ between instances".to_owned());
@@ -712,6 +715,21 @@ pub(crate) fn classify(state: &mut HostState, error: &wasmtime::Error) -> (Failu
         return (
             FailureKind::Memory,
             format!("asked for more than {limit} of memory and did not survive the refusal"),
+        );
+    }
+    // wasmtime has no type for this one (`Store::set_hostcall_fuel`)
+    if error
+        .root_cause()
+        .to_string()
+        .contains("fuel allocated for hostcalls")
+    {
+        let limits = &state.capabilities.limits;
+        return (
+            FailureKind::HostBuffer,
+            format!(
+                "passed more to the host at once than the largest of `limits.host-buffers` of {}, `limits.body` of {} and `limits.egress` of {}",
+                limits.host_buffers, limits.body, limits.egress
+            ),
         );
     }
     let text = trap_text(error);

@@ -201,17 +201,12 @@ async fn make(
     if settings.get("module").is_some() {
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "`module` is no setting"));
     }
-    // the number is part of what is loaded, so the row comes first, and goes again if the version does not work
-    let (row, created) = journal.add_version(name, module, settings)?;
-    let loaded = match api.deployer.verify(&row).await {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            if created {
-                journal.remove_version(name, row.version)?;
-            }
-            return Err(error.into());
-        }
-    };
+    // the number is part of what is loaded; the version itself is kept once it was found to work
+    let (mut row, created) = journal.next_version(name, module, settings)?;
+    let loaded = api.deployer.verify(&row).await?;
+    if created {
+        row = journal.keep_version(&row)?;
+    }
     let published = match publish {
         true => Some(api.deployer.publish(name, Target::Publish(row.version)).await?),
         false => None,

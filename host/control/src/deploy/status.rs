@@ -1,8 +1,14 @@
 //! What the control plane tells about itself: status, plugins, metrics.
 
-use std::{fmt::Write as _, path::Path, sync::atomic::Ordering};
+use std::{path::Path, sync::atomic::Ordering};
 
-use edgeward_core::config::Problems;
+use edgeward_core::{
+    config::Problems,
+    exposition::{
+        Exposition,
+        Kind::{Counter, Gauge},
+    },
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -234,85 +240,59 @@ impl Deployer {
     /// Prometheus text of the control plane, the data plane and the plugins.
     #[must_use]
     pub fn metrics(&self) -> String {
-        let mut out = String::with_capacity(16 * 1024);
+        let mut out = Exposition::default();
         self.own_metrics(&mut out);
         if let Some(proxy) = self.proxy() {
-            proxy.metrics_text(&mut out);
+            proxy.metrics(&mut out);
         }
-        self.runtime().metrics_text(&mut out);
-        out
+        self.runtime().metrics(&mut out);
+        out.text()
     }
 
-    fn own_metrics(&self, out: &mut String) {
+    fn own_metrics(&self, out: &mut Exposition) {
         let reload = self.shared.reload.lock().clone();
-        let mut metric = |name: &str, kind: &str, help: &str, lines: &[(String, String)]| {
-            // writing to a String cannot fail
-            let _unused = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
-            for (labels, value) in lines {
-                let _unused = writeln!(out, "{name}{labels} {value}");
-            }
-        };
-        let one = |value: String| vec![(String::new(), value)];
         let seconds = |ms: i64| format!("{}.{:03}", ms.div_euclid(1000), ms.rem_euclid(1000));
-        let build = format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
-        metric(
-            "edgeward_build_info",
-            "gauge",
-            "Version that runs.",
-            &[(build, "1".into())],
-        );
-        metric(
-            "edgeward_uptime_seconds",
-            "gauge",
-            "Time since the start.",
-            &one(seconds(now_ms().saturating_sub(self.shared.started_at).max(0))),
-        );
-        metric(
+        out.family("edgeward_build_info", Gauge, "Version that runs.")
+            .add(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+        out.family("edgeward_uptime_seconds", Gauge, "Time since the start.")
+            .add(
+                &[],
+                seconds(now_ms().saturating_sub(self.shared.started_at).max(0)),
+            );
+        out.family(
             "edgeward_config_last_reload_success",
-            "gauge",
+            Gauge,
             "1 when the last attempt to load the configuration file succeeded.",
-            &one(u8::from(reload.ok).to_string()),
-        );
-        metric(
+        )
+        .add(&[], u8::from(reload.ok));
+        out.family(
             "edgeward_config_last_reload_success_timestamp_seconds",
-            "gauge",
+            Gauge,
             "When the configuration file was last loaded.",
-            &one(seconds(reload.succeeded_ms)),
-        );
-        metric(
+        )
+        .add(&[], seconds(reload.succeeded_ms));
+        out.family(
             "edgeward_config_reload_failures_total",
-            "counter",
+            Counter,
             "Attempts to load the configuration file that failed.",
-            &one(reload.failures.to_string()),
-        );
-        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed).to_string();
-        metric(
+        )
+        .add(&[], reload.failures);
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        out.family(
             "edgeward_publications_total",
-            "counter",
+            Counter,
             "Publications and rollbacks through the admin API.",
-            &[
-                ("{result=\"ok\"}".into(), count(&self.shared.published)),
-                ("{result=\"refused\"}".into(), count(&self.shared.refused)),
-            ],
-        );
-        // names of bindings are limited to letters, digits, `-`, `_` and `.`: nothing to escape
-        let live: Vec<_> = self
-            .applied()
-            .plugins
-            .iter()
-            .map(|(name, loaded)| {
-                (
-                    format!("{{plugin=\"{name}\"}}"),
-                    loaded.version.version().to_string(),
-                )
-            })
-            .collect();
-        metric(
+        )
+        .add(&[("result", "ok")], count(&self.shared.published))
+        .add(&[("result", "refused")], count(&self.shared.refused));
+        let mut live = out.family(
             "edgeward_plugin_live_version",
-            "gauge",
+            Gauge,
             "Live version of a plugin; 0 is the configuration file's.",
-            &live,
         );
+        for (name, loaded) in &self.applied().plugins {
+            live.add(&[("plugin", name)], loaded.version.version());
+        }
     }
 }
 

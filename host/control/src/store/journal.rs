@@ -285,17 +285,18 @@ impl Journal {
         })
     }
 
-    /// Makes a version. When the newest version of the binding is the same, it is returned instead and the flag is false.
+    /// A version with a number of its own that is not kept yet: a number is never given twice, and gaps are usual. When the newest version of the
+    /// binding is the same, it is returned instead and the flag is false.
     ///
     /// # Errors
     /// The module was not uploaded.
-    pub fn add_version(
+    pub fn next_version(
         &self,
         name: &str,
         module: Digest,
         settings: &Value,
     ) -> Result<(VersionRow, bool), StoreError> {
-        self.change("record a version", |connection| {
+        self.change("number a version", |connection| {
             let newest = connection
                 .query_row(
                     &format!("{VERSION_COLUMNS} WHERE name = ?1 ORDER BY version DESC LIMIT 1"),
@@ -307,24 +308,42 @@ impl Journal {
             if let Some(newest) = newest.filter(|row| row.module == module && row.settings == *settings) {
                 return Ok((newest, false));
             }
-            if modules(connection, Some(module)).map_err(failed("read a module"))?.is_empty() {
-                return Err(StoreError::NotFound(format!("no module {module} was uploaded")));
-            }
-            let add = || -> rusqlite::Result<VersionRow> {
-                let version: i64 = connection.query_row(
-                    "INSERT INTO numbers (name, last) VALUES (?1, 1)
-                     ON CONFLICT (name) DO UPDATE SET last = last + 1 RETURNING last",
-                    [name],
-                    |row| row.get(0),
-                )?;
-                connection.execute(
-                    "INSERT INTO versions (name, version, module, settings, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
-                    params![name, version, module.to_string(), settings.to_string(), now_ms()],
-                )?;
-                let query = format!("{VERSION_COLUMNS} WHERE name = ?1 AND version = ?2");
-                connection.query_row(&query, params![name, version], version_row)
+            uploaded(connection, module)?;
+            let number = connection.query_row(
+                "INSERT INTO numbers (name, last) VALUES (?1, 1)
+                 ON CONFLICT (name) DO UPDATE SET last = last + 1 RETURNING last",
+                [name],
+                |row| row.get::<_, i64>(0),
+            );
+            let row = VersionRow {
+                name: name.to_owned(),
+                version: number.map_err(failed("number a version"))?.unsigned_abs(),
+                module,
+                settings: settings.clone(),
+                created_at: rfc3339(now_ms()),
             };
-            Ok((add().map_err(failed("record a version"))?, true))
+            Ok((row, true))
+        })
+    }
+
+    /// Keeps a version that was given a number and found to work.
+    ///
+    /// # Errors
+    /// The module was removed meanwhile.
+    pub fn keep_version(&self, row: &VersionRow) -> Result<VersionRow, StoreError> {
+        self.change("record a version", |connection| {
+            uploaded(connection, row.module)?;
+            let query = "INSERT INTO versions (name, version, module, settings, created_at) VALUES (?1, ?2, ?3, ?4, ?5)";
+            let (module, settings) = (row.module.to_string(), row.settings.to_string());
+            let now = now_ms();
+            let values = params![row.name, int(row.version), module, settings, now];
+            connection
+                .execute(query, values)
+                .map_err(failed("record a version"))?;
+            Ok(VersionRow {
+                created_at: rfc3339(now),
+                ..row.clone()
+            })
         })
     }
 
@@ -539,6 +558,16 @@ fn live_version(connection: &Connection, name: &str) -> rusqlite::Result<u64> {
         )
         .optional()?;
     Ok(newest.unwrap_or(0))
+}
+
+fn uploaded(connection: &Connection, module: Digest) -> Result<(), StoreError> {
+    if modules(connection, Some(module))
+        .map_err(failed("read a module"))?
+        .is_empty()
+    {
+        return Err(StoreError::NotFound(format!("no module {module} was uploaded")));
+    }
+    Ok(())
 }
 
 fn modules(connection: &Connection, only: Option<Digest>) -> rusqlite::Result<Vec<ModuleRow>> {

@@ -20,6 +20,20 @@ fn module(store: &Store, bytes: &[u8]) -> Digest {
     store.keep(upload(store, bytes), &json!({})).unwrap().digest
 }
 
+impl Journal {
+    /// A version that was found to work.
+    fn add_version(
+        &self,
+        name: &str,
+        module: Digest,
+        settings: &serde_json::Value,
+    ) -> Result<(VersionRow, bool), StoreError> {
+        let (row, new) = self.next_version(name, module, settings)?;
+        let row = if new { self.keep_version(&row)? } else { row };
+        Ok((row, new))
+    }
+}
+
 fn live(store: &Store, name: &str) -> u64 {
     store
         .journal
@@ -218,6 +232,21 @@ fn the_same_version_twice_is_one_and_numbers_are_never_used_again() {
         store.journal.publish("auth", 1, Action::Publish),
         Err(StoreError::NotFound(_))
     ));
+}
+
+#[test]
+fn a_version_that_a_kill_left_untried_is_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let digest = module(&store, b"m");
+    let (row, new) = store.journal.next_version("auth", digest, &json!({})).unwrap();
+    assert_eq!((row.version, new), (1, true));
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    assert!(store.journal.versions("auth", 10).unwrap().is_empty());
+    assert!(store.journal.publish("auth", 1, Action::Publish).is_err());
+    let (row, new) = store.journal.add_version("auth", digest, &json!({})).unwrap();
+    assert_eq!((row.version, new), (2, true));
 }
 
 #[test]

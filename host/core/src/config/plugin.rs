@@ -99,11 +99,11 @@ pub enum SecretSource {
     File(PathBuf),
 }
 
-/// Budgets of one binding. Every one that is exceeded fails the call (see `on-error`), is counted and logged.
+/// Budgets of one binding. One that is exceeded fails the call (see `on-error`), is counted and logged, unless it says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct PluginLimits {
-    /// CPU time of one call. Default `10ms`.
+    /// CPU time of one call: of a phase, or of one chunk of a streamed body. Default `10ms`.
     pub cpu_time: Time,
     /// Wall time of one call, host calls included. Default `5s`.
     pub wall_time: Time,
@@ -113,15 +113,16 @@ pub struct PluginLimits {
     pub memory: Bytes,
     /// Largest body that the plugin may buffer. Default `1MiB`.
     pub body: Bytes,
-    /// Bytes the plugin may make the host hold for it in one request (answers, edits, context). Default `1MiB`.
+    /// Bytes the plugin may make the host hold for it in one request (answers, edits, context). What one call passes or returns may be as large
+    /// as the largest of this, `body` and `egress`. Default `1MiB`.
     pub host_buffers: Bytes,
-    /// Host calls in one request. Default 10000.
+    /// Host calls in one request; of WASI the random numbers count, the rest is bounded by CPU time. Default 10000.
     pub host_calls: u32,
-    /// Log lines in one request; more are dropped and counted. Default 100.
+    /// Log lines in one request, standard output and error of WASI included; more are dropped and counted. Default 100.
     pub log_lines: u32,
-    /// Bytes sent by `http` in one request. Default `1MiB`.
+    /// Bytes sent by `http` in one request; above it the call returns an error to the plugin. Default `1MiB`.
     pub egress: Bytes,
-    /// Largest response to an `http` call. Default `1MiB`.
+    /// Largest response to an `http` call; above it the call returns an error to the plugin. Default `1MiB`.
     pub http_response: Bytes,
     /// Bytes that `matcher` sets scan in one request. They scan at native speed, linear in their input, and their time does not count as
     /// the plugin's CPU time. Default `32MiB`.

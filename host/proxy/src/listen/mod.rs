@@ -23,7 +23,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     io::AsyncReadExt as _,
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::Notify,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -47,7 +47,7 @@ pub(crate) struct Listener {
     /// The address as bound (port 0 resolved).
     pub(crate) bound: SocketAddr,
     pub(crate) closed: CancellationToken,
-    permits: Arc<Semaphore>,
+    pub(crate) open: Arc<Open>,
 }
 
 /// What is known of one connection.
@@ -97,7 +97,6 @@ impl Activity {
 pub(crate) fn bind(
     spec: &Arc<ListenerSpec>,
     workers: usize,
-    limits: &Limits,
 ) -> io::Result<(Arc<Listener>, Vec<StdListener>)> {
     let mut address = spec.address;
     let mut sockets = Vec::with_capacity(workers);
@@ -117,9 +116,49 @@ pub(crate) fn bind(
         spec: ArcSwap::new(Arc::clone(spec)),
         bound: address,
         closed: CancellationToken::new(),
-        permits: Arc::new(Semaphore::new(limits.connections as usize)),
+        open: Arc::default(),
     };
     Ok((Arc::new(listener), sockets))
+}
+
+/// Connections of a listener that are served, on all workers.
+#[derive(Default)]
+pub(crate) struct Open {
+    count: AtomicUsize,
+    changed: Notify,
+}
+
+/// A connection that is counted until this is dropped.
+struct Place(Arc<Open>);
+
+impl Open {
+    /// Waits until there are fewer than `limits.connections`, as they are configured by then.
+    async fn place(self: &Arc<Self>, worker: &Worker) -> Place {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // from here on no notice is missed
+            changed.as_mut().enable();
+            let most = worker.shared.live.load().limits.connections as usize;
+            let one_more = |count: usize| (count < most).then_some(count + 1);
+            if self.count.fetch_update(Relaxed, Relaxed, one_more).is_ok() {
+                return Place(Arc::clone(self));
+            }
+            changed.await;
+        }
+    }
+
+    /// The limit may have changed.
+    pub(crate) fn look_again(&self) {
+        self.changed.notify_waiters();
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Relaxed);
+        self.0.changed.notify_waiters();
+    }
 }
 
 /// Accepts connections on one worker until the listener closes or the gateway drains.
@@ -133,21 +172,21 @@ pub(crate) async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket:
     };
     loop {
         let next = async {
-            let permit = Arc::clone(&listener.permits).acquire_owned().await;
-            (permit, socket.accept().await)
+            let accepted = socket.accept().await;
+            // above the limit this worker holds the one that it has accepted; the others wait in the kernel's queue
+            (accepted, listener.open.place(&worker).await)
         };
-        let (permit, accepted) = tokio::select! {
+        let (accepted, place) = tokio::select! {
             next = next => next,
             () = listener.closed.cancelled() => return,
             () = worker.drain.cancelled() => return,
         };
-        let Ok(permit) = permit else { return };
         match accepted {
             Ok((stream, peer)) => {
                 let spec = listener.spec.load_full();
                 let connection = Arc::clone(&worker);
                 worker.connections.spawn(async move {
-                    let _permit = permit;
+                    let _place = place;
                     serve(connection, spec, stream, peer).await;
                 });
             }

@@ -415,9 +415,7 @@ impl Host for HostState {
                 .sum::<usize>();
         let capabilities = Arc::clone(&self.capabilities);
         let Some(client) = &capabilities.http else {
-            self.stats
-                .denied
-                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.deny("http");
             return Ok(Err(Error::Denied("http is not granted".to_owned())));
         };
         let Some(left) = self.budget.egress.checked_sub(size as u64) else {
@@ -428,10 +426,8 @@ impl Host for HostState {
         };
         self.budget.egress = left;
         let outcome = client.send(request).await;
-        if matches!(outcome, Err(Error::Denied(_))) {
-            self.stats
-                .denied
-                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if let Err(Error::Denied(what)) = &outcome {
+            self.deny(what);
         }
         Ok(outcome)
     }

@@ -145,9 +145,7 @@ impl HostState {
         if let Some(store) = self.capabilities.kv.get(name) {
             return Ok(Ok(Arc::clone(store)));
         }
-        self.stats
-            .denied
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.deny(&format!("kv store `{name}`"));
         Ok(Err(Error::NotGranted(format!("store `{name}` is not granted"))))
     }
 }

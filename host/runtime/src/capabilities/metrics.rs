@@ -21,13 +21,11 @@ impl Host for HostState {
 }
 
 impl HostState {
-    fn change(&self, name: &str, change: Custom) {
+    fn change(&mut self, name: &str, change: Custom) {
         if self.capabilities.metrics {
             self.stats.custom(name, change);
         } else {
-            self.stats
-                .denied
-                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.deny("metrics");
         }
     }
 }

@@ -12,12 +12,16 @@ pub(crate) mod time;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use edgeward_core::config::{Grants, PluginLimits, SecretSource};
+use edgeward_core::{
+    config::{Grants, PluginLimits, SecretSource},
+    ids::Digest,
+};
 
 /// What one version was granted, in ready form. Shared by all its instances.
 pub(crate) struct Capabilities {
     pub(crate) plugin: Arc<str>,
     pub(crate) version: u64,
+    pub(crate) digest: Digest,
     pub(crate) limits: PluginLimits,
     pub(crate) metrics: bool,
     pub(crate) kv: BTreeMap<String, Arc<kv::Store>>,
@@ -39,6 +43,7 @@ impl Capabilities {
     pub(crate) fn open(
         plugin: Arc<str>,
         version: u64,
+        digest: Digest,
         limits: PluginLimits,
         grants: &Grants,
         base_dir: &std::path::Path,
@@ -68,6 +73,7 @@ impl Capabilities {
         Ok(Self {
             plugin,
             version,
+            digest,
             limits,
             metrics: grants.metrics,
             kv,

@@ -20,9 +20,7 @@ impl Host for HostState {
             )));
         }
         let Some(secret) = self.capabilities.secrets.get(&name) else {
-            self.stats
-                .denied
-                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.deny(&format!("secret `{name}`"));
             return Ok(Err(Error::NotGranted(format!("secret `{name}` is not granted"))));
         };
         Ok(read(&name, secret))

@@ -66,6 +66,12 @@ enum Mode {
     FloodHttp,
     /// Answers with status 99, fields that are none, and a framing field.
     GarbageAnswer,
+    /// Passes one context entry of `times` bytes to the host.
+    HugeEntry,
+    /// Answers with a body of `times` bytes.
+    HugeAnswer,
+    /// Asks for a store and a secret that it was not granted.
+    NotGranted,
     /// Waits for an outgoing request as long as the host lets it.
     SlowHttp,
 }
@@ -125,6 +131,12 @@ impl Misbehave {
                     .header("bad name", "x")
                     .header("x-bad-value", "a\r\nb: c");
                 return Some(answer.header("content-length", "7").body("not seven bytes"));
+            }
+            Mode::HugeEntry => drop(exchange.set("huge", "x".repeat(self.times as usize))),
+            Mode::HugeAnswer => return Some(Answer::new(200).body("x".repeat(self.times as usize))),
+            Mode::NotGranted => {
+                drop(black_box(edgeward_sdk::kv::get("ghost", "key")));
+                drop(black_box(edgeward_sdk::secret::get("ghost")));
             }
             _ => return self.flood(mode, request, exchange),
         }

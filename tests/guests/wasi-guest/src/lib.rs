@@ -1,8 +1,8 @@
 //! Uses what `std` offers on WASI. Answers the request header `x-wasi` with JSON: `hash` (hashes and iteration order of `std`
-//! tables made in this request), `clock`, `print` (to the log), `file`, `socket`, `env`.
+//! tables made in this request), `clock`, `random`, `print` and `flood` (to the log), `file`, `socket`, `env`.
 //!
 //! `{"in-init": "hash"}` makes a `std` table in `init`, whose seed must not be frozen into a snapshot; `{"in-init": "clock"}` asks
-//! for the time there, which the host refuses.
+//! for the time there, `random` and `insecure-random` for random numbers, which the host refuses.
 
 #![expect(
     clippy::print_stdout,
@@ -31,6 +31,8 @@ enum InInit {
     Nothing,
     Hash,
     Clock,
+    Random,
+    InsecureRandom,
 }
 
 struct WasiGuest {
@@ -44,6 +46,11 @@ impl Plugin for WasiGuest {
         let table = match config.in_init {
             InInit::Nothing => None,
             InInit::Hash => Some(table()),
+            InInit::Random => return Err(format!("random: {}", wasip2::random::random::get_random_u64())),
+            InInit::InsecureRandom => {
+                let bytes = wasip2::random::insecure::get_insecure_random_bytes(8);
+                return Err(format!("insecure: {bytes:?}"));
+            }
             InInit::Clock => return Err(format!("the clock answered {}", now_ms())),
         };
         Ok((WasiGuest { table }, Interest::none().request_head()))
@@ -77,6 +84,16 @@ impl WasiGuest {
                 eprintln!("a line on stderr");
                 json!({"printed": true})
             }
+            "flood" => {
+                for line in 0..1000 {
+                    println!("wasi flood {line}");
+                }
+                json!({"printed": true})
+            }
+            "random" => json!({
+                "random": wasip2::random::random::get_random_u64().to_string(),
+                "insecure": wasip2::random::insecure::get_insecure_random_u64().to_string(),
+            }),
             "file" => json!({"error": std::fs::read("/etc/passwd").err().map(|error| error.to_string())}),
             "socket" => {
                 let connected = std::net::TcpStream::connect("127.0.0.1:80");
