@@ -16,7 +16,7 @@ use wasmtime::{Engine, component::Component};
 use crate::{capabilities::matcher::Source, interest::Interest};
 
 /// Changes whenever the layout of an entry or the meaning of its parts does.
-const FORMAT: &[u8] = b"edgeward-artifact-4";
+const FORMAT: &[u8] = b"edgeward-artifact-5";
 const MAC_LEN: usize = 32;
 /// Extension of a file with compiled code alone, so that it can be mapped.
 const CODE: &str = "cwasm";
@@ -30,6 +30,8 @@ pub(crate) struct Meta {
     pub(crate) matchers: Vec<Source>,
     /// Why there is no snapshot, if there is none.
     pub(crate) no_snapshot: Option<String>,
+    /// Why its instances cannot be rewound, if they cannot.
+    pub(crate) no_rewind: Option<String>,
 }
 
 /// The cache.
@@ -51,8 +53,12 @@ impl Cache {
         self.dir.join(format!("{key}.{extension}"))
     }
 
-    /// The entry, if it is there and ours.
-    pub(crate) fn load(&self, engine: &Engine, key: &str) -> Option<(Component, Meta)> {
+    /// The entry, if it is there and ours. `engine` chooses the one it is for.
+    pub(crate) fn load<'a>(
+        &self,
+        engine: impl Fn(&Meta) -> &'a Engine,
+        key: &str,
+    ) -> Option<(Component, Meta)> {
         let path = self.path(key, CODE);
         let code = fs::File::open(&path).ok()?;
         match self.open(engine, key, code) {
@@ -68,7 +74,12 @@ impl Cache {
         unsafe_code,
         reason = "the one place that loads machine code, which our own MAC proved to be ours"
     )]
-    fn open(&self, engine: &Engine, key: &str, mut code: fs::File) -> Result<(Component, Meta), String> {
+    fn open<'a>(
+        &self,
+        engine: impl Fn(&Meta) -> &'a Engine,
+        key: &str,
+        mut code: fs::File,
+    ) -> Result<(Component, Meta), String> {
         let head = fs::read(self.path(key, META)).map_err(|error| format!("what belongs to it: {error}"))?;
         let (mac, meta) = head.split_at_checked(MAC_LEN).ok_or("it is truncated")?;
         let mut context = self.context(key, meta).map_err(|error| error.to_string())?;
@@ -81,14 +92,14 @@ impl Cache {
         }
         let wrong = "its MAC is wrong: it was changed or made with another key";
         constant_time::verify_slices_are_equal(context.sign().as_ref(), mac).map_err(|_ignored| wrong)?;
-        let meta = serde_json::from_slice(meta).map_err(|error| error.to_string())?;
+        let meta: Meta = serde_json::from_slice(meta).map_err(|error| error.to_string())?;
         // by its descriptor: the very file that was read above, whatever its name stands for by now
         let path = format!("/proc/self/fd/{}", code.as_raw_fd());
         // SAFETY: `deserialize_file` asks for a file that came from `Component::serialize` unchanged, and that nobody changes while it is mapped. The
         // MAC over exactly this file was made in `store` below with a key that only this gateway has. The file is in the gateway's own folder
         // (mode 0700); it is never written again, only unlinked (docs/decisions/0009-compiled-code-cache.md).
         let component =
-            unsafe { Component::deserialize_file(engine, path) }.map_err(|error| error.to_string())?;
+            unsafe { Component::deserialize_file(engine(&meta), path) }.map_err(|error| error.to_string())?;
         Ok((component, meta))
     }
 
@@ -139,8 +150,8 @@ impl Cache {
         written
     }
 
-    /// Key of an entry: module, configuration, memory limit, engine.
-    pub(crate) fn key(engine: &Engine, module: &[u8; 32], config: &str, memory: u64) -> String {
+    /// Key of an entry: module, configuration, memory limit, engine, and whether instances are to be rewound.
+    pub(crate) fn key(engine: &Engine, module: &[u8; 32], config: &str, memory: u64, rewind: bool) -> String {
         struct Sha(digest::Context);
         impl Hasher for Sha {
             fn finish(&self) -> u64 {
@@ -156,6 +167,7 @@ impl Cache {
         engine.precompile_compatibility_hash().hash(&mut sha);
         sha.write(module);
         sha.write(&memory.to_le_bytes());
+        sha.write(&[u8::from(rewind)]);
         sha.write(config.as_bytes());
         edgeward_core::ids::Digest(sha.0.finish().as_ref().try_into().unwrap_or_default()).hex()
     }

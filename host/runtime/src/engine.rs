@@ -1,4 +1,5 @@
-//! The wasmtime engine: pooling allocator, copy-on-write images, epochs; and the thread that advances the epoch every millisecond.
+//! The wasmtime engines: one whose instances come from a pool with copy-on-write images, one whose instances are rewound (`crate::memory`); and
+//! the thread that advances their epochs every millisecond.
 
 use std::{
     sync::{
@@ -9,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use crate::{RuntimeInner, instance::IDLE_MAX, memory::Creator};
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
 };
@@ -19,7 +21,7 @@ pub(crate) const TICK: Duration = Duration::from_millis(1);
 /// Most memory one instance can have (the size of a slot); `limits.memory` is at most this.
 const MEMORY_MAX: usize = 256 << 20;
 
-/// Settings of the engine. A component built by one is valid in another made by the same function only.
+/// Settings of the engine with a pool. A component built by one is valid in another made by the same function only.
 pub(crate) fn config(instances: u32) -> Config {
     let mut pool = PoolingAllocationConfig::new();
     // a component may consist of several core instances (adapters, shims) with a memory and a table each
@@ -40,9 +42,25 @@ pub(crate) fn config(instances: u32) -> Config {
         .table_keep_resident(64 << 10)
         .pagemap_scan(Enabled::Auto)
         .max_unused_warm_slots(instances);
+    let mut config = common();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}
+
+/// The same for instances that are kept and rewound: their memories are ours.
+pub(crate) fn rewound(creator: Creator) -> Config {
+    let mut config = common();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::OnDemand)
+        // the images are ours, too
+        .memory_init_cow(false)
+        .with_host_memory(Arc::new(creator));
+    config
+}
+
+fn common() -> Config {
     let mut config = Config::new();
     config
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .memory_init_cow(true)
         .epoch_interruption(true)
         .wasm_component_model(true)
@@ -52,24 +70,38 @@ pub(crate) fn config(instances: u32) -> Config {
     config
 }
 
-/// Advances the epoch of an engine until dropped.
+/// How often idle instances are looked through.
+const SWEEP: u32 = 1000;
+
+/// Advances the epochs of the engines until dropped.
 pub(crate) struct Ticker {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Ticker {
-    pub(crate) fn start(engine: &Engine) -> std::io::Result<Self> {
+    pub(crate) fn start(runtime: &Arc<RuntimeInner>) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let weak = engine.weak();
+        let engines: Vec<_> = runtime.engines().map(Engine::weak).collect();
+        let runtime = Arc::downgrade(runtime);
         let thread = std::thread::Builder::new()
             .name("epoch".to_owned())
             .spawn(move || {
-                while !stopped.load(Ordering::Relaxed) {
+                for tick in 1_u32.. {
                     std::thread::sleep(TICK);
-                    let Some(engine) = weak.upgrade() else { return };
-                    engine.increment_epoch();
+                    if stopped.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    for engine in &engines {
+                        let Some(engine) = engine.upgrade() else { return };
+                        engine.increment_epoch();
+                    }
+                    if tick.is_multiple_of(SWEEP)
+                        && let Some(runtime) = runtime.upgrade()
+                    {
+                        runtime.sweep(IDLE_MAX);
+                    }
                 }
             })?;
         Ok(Self {
@@ -83,8 +115,11 @@ impl Drop for Ticker {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // the ticker has no way to panic that matters here
-            let _ignored = thread.join();
+            // it may be the ticker that lets go of the runtime last
+            if thread.thread().id() != std::thread::current().id() {
+                // the ticker has no way to panic that matters here
+                let _ignored = thread.join();
+            }
         }
     }
 }

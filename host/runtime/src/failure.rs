@@ -65,6 +65,9 @@ pub struct PluginFailure {
     pub message: String,
 }
 
+/// Kind and text of a failure that is not yet put down to a plugin and a phase.
+pub(crate) type Failed = (FailureKind, String);
+
 /// A limit that a host function found exceeded; travels through wasmtime as the error of the call.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]

@@ -16,12 +16,16 @@
 mod bindings;
 
 mod artifact;
+mod breaker;
 mod capabilities;
 mod engine;
 mod exchange;
 mod failure;
+mod instance;
 mod interest;
 mod manifest;
+mod memory;
+mod rewind;
 mod session;
 mod state;
 mod stats;
@@ -31,9 +35,10 @@ mod wasi;
 use std::{
     path::PathBuf,
     sync::{
-        Arc, Weak,
-        atomic::{AtomicU64, Ordering},
+        Arc, OnceLock, Weak,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use edgeward_core::{
@@ -108,14 +113,42 @@ pub enum RuntimeError {
 pub struct Runtime(Arc<RuntimeInner>);
 
 pub(crate) struct RuntimeInner {
+    /// Instances from the pool.
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<state::HostState>,
+    /// Instances that are rewound, where the system can tell which pages of a memory were written.
+    pub(crate) rewound: Option<Rewound>,
     pub(crate) linker_wasi: Linker<state::HostState>,
     pub(crate) cache: Option<artifact::Cache>,
     pub(crate) stores: capabilities::kv::Stores,
     pub(crate) versions: Mutex<Vec<Weak<PluginVersion>>>,
     pub(crate) compiled: AtomicU64,
-    _ticker: engine::Ticker,
+    /// Most instances at once.
+    instances: u32,
+    ticker: OnceLock<engine::Ticker>,
+}
+
+/// The engine for instances that are rewound.
+pub(crate) struct Rewound {
+    pub(crate) engine: Engine,
+    pub(crate) linker: Linker<state::HostState>,
+    /// Its memories.
+    live: Arc<AtomicUsize>,
+}
+
+impl Rewound {
+    fn new() -> wasmtime::Result<Self> {
+        let live = Arc::default();
+        let engine = Engine::new(&engine::rewound(memory::Creator::new(&live)))?;
+        let linker = linker(&engine)?;
+        Ok(Self { engine, linker, live })
+    }
+}
+
+fn linker(engine: &Engine) -> wasmtime::Result<Linker<state::HostState>> {
+    let mut linker = Linker::new(engine);
+    bindings::Plugin::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |state| state)?;
+    Ok(linker)
 }
 
 impl std::fmt::Debug for Runtime {
@@ -125,6 +158,33 @@ impl std::fmt::Debug for Runtime {
 }
 
 impl RuntimeInner {
+    pub(crate) fn engines(&self) -> impl Iterator<Item = &Engine> {
+        std::iter::once(&self.engine).chain(self.rewound.as_ref().map(|rewound| &rewound.engine))
+    }
+
+    /// The engine for instances that are rewound, or the one with the pool.
+    pub(crate) fn engine_for(&self, rewound: bool) -> &Engine {
+        match &self.rewound {
+            Some(rewound_engine) if rewound => &rewound_engine.engine,
+            _ => &self.engine,
+        }
+    }
+
+    /// True when there are as many rewound instances as there may be.
+    pub(crate) fn is_full(&self) -> bool {
+        self.rewound
+            .as_ref()
+            .is_some_and(|rewound| rewound.live.load(Ordering::Relaxed) >= self.instances as usize)
+    }
+
+    /// Lets go of instances that nobody has used for `age`.
+    pub(crate) fn sweep(&self, age: Duration) {
+        let versions: Vec<_> = self.versions.lock().iter().filter_map(Weak::upgrade).collect();
+        for version in versions {
+            version.sweep(age);
+        }
+    }
+
     /// The counters of a version. One that is loaded again with other settings goes on with those of the one before.
     fn stats_of(&self, name: &str, version: u64, digest: Digest) -> Arc<stats::Stats> {
         let versions = self.versions.lock();
@@ -148,9 +208,14 @@ impl Runtime {
             message: format!("{error:#}"),
         };
         let engine = Engine::new(&engine::config(options.instances)).map_err(failed)?;
-        let mut linker = Linker::new(&engine);
-        bindings::Plugin::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |state| state)
-            .map_err(failed)?;
+        let linker = linker(&engine).map_err(failed)?;
+        let rewound = match memory::pagemap() {
+            Ok(_) => Some(Rewound::new().map_err(failed)?),
+            Err(error) => {
+                tracing::warn!(%error, "/proc/self/pagemap cannot be read: every request gets an instance from the pool, which costs more");
+                None
+            }
+        };
         let mut linker_wasi = linker.clone();
         wasi::link(&mut linker_wasi).map_err(failed)?;
         let cache = match options.cache_dir {
@@ -161,17 +226,21 @@ impl Runtime {
                 Some(cache.map_err(|source| RuntimeError::Cache { path, source })?)
             }
         };
-        let ticker = engine::Ticker::start(&engine).map_err(RuntimeError::Thread)?;
-        Ok(Self(Arc::new(RuntimeInner {
+        let inner = Arc::new(RuntimeInner {
             engine,
             linker,
+            rewound,
             linker_wasi,
             cache,
             stores: capabilities::kv::Stores::default(),
             versions: Mutex::default(),
             compiled: AtomicU64::new(0),
-            _ticker: ticker,
-        })))
+            instances: options.instances,
+            ticker: OnceLock::new(),
+        });
+        let ticker = engine::Ticker::start(&inner).map_err(RuntimeError::Thread)?;
+        inner.ticker.get_or_init(|| ticker);
+        Ok(Self(inner))
     }
 
     /// What a module is. Parses, compiles nothing.

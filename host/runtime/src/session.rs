@@ -2,33 +2,31 @@
 //! phases of the same exchange, and throws it away after any failure.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use edgeward_core::phase::Phase;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use wasmtime::{Store, component::Resource};
+use wasmtime::component::Resource;
 
 use crate::{
     bindings::{
         edgeward::plugin::types as wit,
-        exports::edgeward::plugin::{authorize, inspect, lifecycle, observe, transform},
+        exports::edgeward::plugin::{authorize, inspect, observe, transform},
     },
     capabilities::head::from_wit,
     exchange::{
         Exchange, ExchangeHandle, RequestHandle, ResponseHandle, editable_name, field_value, final_status,
         is_framing,
     },
-    failure::{FailureKind, PluginFailure, exceeded},
+    failure::{Failed, FailureKind, PluginFailure, exceeded},
+    instance::Instance,
     interest::Interest,
-    state::{Budget, HostState, Mode},
-    version::{IDLE_LISTS, PluginVersion, classify},
-    wasi::Frozen,
+    memory,
+    state::Mode,
+    version::{PluginVersion, classify},
 };
 
 /// An answer of a plugin: checked, framing fields dropped.
@@ -120,27 +118,6 @@ pub struct Outcome {
     pub aborted: bool,
 }
 
-/// A running instance of a version.
-pub(crate) struct Instance {
-    pub(crate) store: Store<HostState>,
-    guests: Guests,
-    uses: u32,
-    born: Instant,
-}
-
-struct Guests {
-    authorize: Option<authorize::Guest>,
-    transform: Option<transform::Guest>,
-    inspect: Option<inspect::Guest>,
-    observe: Option<observe::Guest>,
-}
-
-impl Drop for Instance {
-    fn drop(&mut self) {
-        self.store.data().stats.live.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// One plugin in one exchange.
 pub struct Session {
     version: Arc<PluginVersion>,
@@ -157,8 +134,6 @@ impl std::fmt::Debug for Session {
 
 /// Where the exchange is kept between calls. It is empty only while a call runs.
 pub type ExchangeSlot = Option<Box<Exchange>>;
-
-type Failed = (FailureKind, String);
 
 fn request() -> Resource<RequestHandle> {
     Resource::new_borrow(1)
@@ -181,7 +156,10 @@ macro_rules! enter {
         let mut instance = session.begin(phase, slot).await?;
         let wall = session.version.may_wait.then_some(session.version.capabilities.limits.wall_time.0);
         let result = match &instance.guests.$hook {
-            Some(guest) => bounded(wall, guest.$function(&mut instance.store, $($argument),*)).await,
+            Some(guest) => {
+                let call = guest.$function(&mut instance.store, $($argument),*);
+                bounded(wall, staying(&mut instance.moved, call)).await
+            }
             None => Err(exceeded(FailureKind::Trap, concat!("the module does not export `", stringify!($hook), "`"))),
         };
         session.end(phase, slot, instance, started, result)?
@@ -618,131 +596,19 @@ impl Drop for Session {
     }
 }
 
-impl PluginVersion {
-    /// Idle instances of this thread.
-    fn idle_list(&self) -> &parking_lot::Mutex<Vec<Instance>> {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        thread_local! {
-            static MINE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % IDLE_LISTS;
-        }
-        let mine = MINE.with(|mine| *mine);
-        // `MINE` is a remainder of the length
-        #[expect(clippy::indexing_slicing, reason = "the index is a remainder of the length")]
-        &self.idle[mine]
-    }
-
-    /// Takes back an instance that its exchange needs no more: keeps it where reuse allows it.
-    fn release(&self, mut instance: Instance) {
-        let Some(reuse) = self.reuse else { return };
-        instance.store.data_mut().exchange = None;
-        if instance.uses < reuse.requests && instance.born.elapsed() < reuse.ttl.0 {
-            let mut idle = self.idle_list().lock();
-            // more idle instances than this were a burst
-            if idle.len() < 64 {
-                idle.push(instance);
-            }
-        }
-    }
-
-    /// An instance: an idle one where reuse allows it, else a new one.
-    async fn obtain(&self) -> Result<Instance, Failed> {
-        if let Some(reuse) = self.reuse {
-            let mut idle = self.idle_list().lock();
-            while let Some(mut instance) = idle.pop() {
-                if instance.born.elapsed() < reuse.ttl.0 {
-                    instance.uses += 1;
-                    instance.store.data_mut().budget = Budget::of(&self.capabilities.limits);
-                    return Ok(instance);
-                }
-            }
-        }
-        self.instantiate().await
-    }
-
-    async fn instantiate(&self) -> Result<Instance, Failed> {
-        let mut store = self.store(Mode::Init, &Frozen::default());
-        store
-            .data_mut()
-            .begin_call(Mode::Init, self.capabilities.limits.init_time.0);
-        let made = self.pre.instantiate_async(&mut store).await;
-        let made = match made {
-            Ok(instance) => self
-                .guests(&mut store, &instance)
-                .map(|guests| (instance, guests)),
-            Err(error) => Err(error),
-        };
-        let (instance, guests) = made.map_err(|error| classify(store.data_mut(), &error))?;
-        if !self.snapshotted {
-            self.init(&mut store, &instance).await?;
-        }
-        let limits = &self.capabilities.limits;
-        let largest = limits.host_buffers.max(limits.body).max(limits.egress);
-        store.set_hostcall_fuel(usize::try_from(largest.0).unwrap_or(usize::MAX));
-        self.stats.instances.fetch_add(1, Ordering::Relaxed);
-        self.stats.live.fetch_add(1, Ordering::Relaxed);
-        Ok(Instance {
-            store,
-            guests,
-            uses: 1,
-            born: Instant::now(),
-        })
-    }
-
-    fn guests(
-        &self,
-        store: &mut Store<HostState>,
-        instance: &wasmtime::component::Instance,
-    ) -> wasmtime::Result<Guests> {
-        let indices = &self.indices;
-        Ok(Guests {
-            authorize: indices
-                .authorize
-                .as_ref()
-                .map(|indices| indices.load(&mut *store, instance))
-                .transpose()?,
-            transform: indices
-                .transform
-                .as_ref()
-                .map(|indices| indices.load(&mut *store, instance))
-                .transpose()?,
-            inspect: indices
-                .inspect
-                .as_ref()
-                .map(|indices| indices.load(&mut *store, instance))
-                .transpose()?,
-            observe: indices
-                .observe
-                .as_ref()
-                .map(|indices| indices.load(&mut *store, instance))
-                .transpose()?,
-        })
-    }
-
-    /// Runs `init` in an instance that did not start from a snapshot.
-    async fn init(
-        &self,
-        store: &mut Store<HostState>,
-        instance: &wasmtime::component::Instance,
-    ) -> Result<(), Failed> {
-        let wall = Some(self.capabilities.limits.init_time.0.saturating_mul(4));
-        let answer = match self.indices.lifecycle.load(&mut *store, instance) {
-            Ok(guest) => bounded(wall, guest.call_init(&mut *store, &self.config)).await,
-            Err(error) => Err(error),
-        };
-        match answer {
-            Ok(Ok(lifecycle::Interest { .. })) => {
-                let state = store.data_mut();
-                state.matchers = std::mem::take(&mut state.built).into();
-                Ok(())
-            }
-            Ok(Err(message)) => Err((FailureKind::Init, message)),
-            Err(error) => Err(classify(store.data_mut(), &error)),
-        }
-    }
+/// Notes when a call goes on on another thread than it began on.
+async fn staying<T>(moved: &mut bool, call: impl Future<Output = T>) -> T {
+    let thread = memory::thread();
+    let mut call = std::pin::pin!(call);
+    std::future::poll_fn(|context| {
+        *moved |= memory::thread() != thread;
+        call.as_mut().poll(context)
+    })
+    .await
 }
 
 /// Ends a call after this wall time.
-async fn bounded<T>(
+pub(crate) async fn bounded<T>(
     wall: Option<Duration>,
     call: impl Future<Output = wasmtime::Result<T>>,
 ) -> wasmtime::Result<T> {

@@ -3,10 +3,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -18,7 +15,7 @@ use edgeward_core::{
 use parking_lot::Mutex;
 use serde::Serialize;
 use wasmtime::{
-    Store,
+    Engine, Store,
     component::{Component, InstancePre, Linker},
 };
 use wasmtime_wizer::{WasmtimeWizerComponent, Wizer};
@@ -27,11 +24,14 @@ use crate::{
     RuntimeInner,
     artifact::{self, Cache, Meta},
     bindings::exports::edgeward::plugin as hooks,
+    breaker::Breaker,
     capabilities::{Capabilities, matcher::Matcher},
     failure::{Exceeded, FailureKind, LoadError},
+    instance::Instance,
     interest::Interest,
     manifest::{self, ModuleInfo, Wrong},
-    session::Instance,
+    memory::Image,
+    rewind,
     state::{Budget, CpuMeter, HostState, Mode},
     stats::{Stats, StatsView},
     wasi::{self, Frozen},
@@ -60,6 +60,9 @@ pub struct LoadReport {
     pub snapshot: String,
     /// How instances are shared: `request` or `reuse(requests, ttl)`.
     pub isolation: String,
+    /// With isolation `request`: `rewind` when one instance is put back to the snapshot between requests, else why each request gets an instance
+    /// made for it.
+    pub instances: String,
     /// True when compiled code came from the cache.
     pub from_cache: bool,
     /// Time for `init`, in milliseconds, instrumenting and compiling for it included; 0 from the cache.
@@ -87,6 +90,10 @@ pub struct PluginVersion {
     pub(crate) snapshotted: bool,
     pub(crate) config: String,
     pub(crate) reuse: Option<Reuse>,
+    /// Instances are put back to the snapshot after a request and used again.
+    pub(crate) rewinds: bool,
+    /// What the memory of a new instance holds; there while there are instances.
+    pub(crate) image: Mutex<Option<Arc<Image>>>,
     /// Idle instances for reuse; one list per worker thread, so that the locks are not contended.
     pub(crate) idle: [Mutex<Vec<Instance>>; IDLE_LISTS],
     pub(crate) breaker: Breaker,
@@ -140,72 +147,6 @@ impl Indices {
                 .then(|| hooks::observe::GuestIndices::new(pre))
                 .transpose()?,
         })
-    }
-}
-
-/// Stops calling a version that keeps failing. After `open_time` one call may try again.
-pub(crate) struct Breaker {
-    settings: edgeward_core::config::Breaker,
-    born: Instant,
-    failures: AtomicU32,
-    /// Milliseconds after `born` until which it is open; 0 when closed.
-    open_until: AtomicU64,
-}
-
-impl Breaker {
-    fn new(settings: edgeward_core::config::Breaker) -> Self {
-        Self {
-            settings,
-            born: Instant::now(),
-            failures: AtomicU32::new(0),
-            open_until: AtomicU64::new(0),
-        }
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    /// True when a call may be made. While open, one call per `open_time` may.
-    pub(crate) fn admits(&self) -> bool {
-        let until = self.open_until.load(Ordering::Relaxed);
-        if until == 0 {
-            return true;
-        }
-        let now = self.now();
-        let next = now
-            + u64::try_from(self.settings.open_time.0.as_millis())
-                .unwrap_or(u64::MAX / 2)
-                .max(1);
-        now >= until
-            && self
-                .open_until
-                .compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
-    }
-
-    pub(crate) fn success(&self) {
-        if self.failures.load(Ordering::Relaxed) != 0 {
-            self.failures.store(0, Ordering::Relaxed);
-            self.open_until.store(0, Ordering::Relaxed);
-        }
-    }
-
-    /// Counts a failure; true when it opened the breaker.
-    pub(crate) fn failure(&self) -> bool {
-        let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        if self.settings.failures == 0 || failures < self.settings.failures {
-            return false;
-        }
-        let until = self.now()
-            + u64::try_from(self.settings.open_time.0.as_millis())
-                .unwrap_or(u64::MAX / 2)
-                .max(1);
-        self.open_until.swap(until, Ordering::Relaxed) == 0
-    }
-
-    pub(crate) fn is_open(&self) -> bool {
-        self.open_until.load(Ordering::Relaxed) != 0
     }
 }
 
@@ -273,7 +214,7 @@ impl PluginVersion {
     /// A store for a new instance.
     pub(crate) fn store(&self, mode: Mode, frozen: &Frozen) -> Store<HostState> {
         new_store(
-            &self.runtime,
+            self.runtime.engine_for(self.rewinds),
             &self.capabilities,
             &self.stats,
             &self.matchers,
@@ -285,7 +226,7 @@ impl PluginVersion {
 }
 
 fn new_store(
-    runtime: &RuntimeInner,
+    engine: &Engine,
     capabilities: &Arc<Capabilities>,
     stats: &Arc<Stats>,
     matchers: &Arc<[Matcher]>,
@@ -308,7 +249,7 @@ fn new_store(
         cpu_limit: Duration::MAX,
         panic: None,
     };
-    let mut store = Store::new(&runtime.engine, state);
+    let mut store = Store::new(engine, state);
     store.limiter(|state| state);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(HostState::on_tick);
@@ -334,6 +275,7 @@ struct Compiled {
     interest: Interest,
     matchers: Vec<Matcher>,
     no_snapshot: Option<String>,
+    no_rewind: Option<String>,
     from_cache: bool,
     init_ms: f64,
     snapshot_ms: f64,
@@ -424,7 +366,9 @@ impl Loading {
         let engine = &self.runtime.engine;
         let started = Instant::now();
         let memory = self.capabilities.limits.memory.0;
-        let key = Cache::key(engine, &self.info.digest.0, &self.config, memory);
+        let rewind = self.may_rewind().is_ok();
+        let key = Cache::key(engine, &self.info.digest.0, &self.config, memory, rewind);
+        let engine = |meta: &Meta| self.runtime.engine_for(meta.no_rewind.is_none());
         if let Some(cache) = &self.runtime.cache
             && let Some((component, meta)) = cache.load(engine, &key)
         {
@@ -438,6 +382,7 @@ impl Loading {
                 interest: self.checked(meta.interest)?,
                 matchers: matchers.map_err(|error| host(&self.spec.name, error))?,
                 no_snapshot: meta.no_snapshot,
+                no_rewind: meta.no_rewind,
                 from_cache: true,
                 init_ms: 0.0,
                 snapshot_ms: 0.0,
@@ -456,10 +401,24 @@ impl Loading {
                     .map(|matcher| matcher.source.clone())
                     .collect(),
                 no_snapshot: compiled.no_snapshot.clone(),
+                no_rewind: compiled.no_rewind.clone(),
             };
             cache.store(&key, &compiled.component, &meta);
         }
         Ok(compiled)
+    }
+
+    /// Whether instances of this binding can be rewound whatever the module is.
+    fn may_rewind(&self) -> Result<(), String> {
+        if self.uses_wasi {
+            Err("it uses WASI, whose state is the host's".to_owned())
+        } else if matches!(self.spec.settings.isolation, Isolation::Reuse(_)) {
+            Err("isolation is `reuse`".to_owned())
+        } else if self.runtime.rewound.is_none() {
+            Err("/proc/self/pagemap cannot be read".to_owned())
+        } else {
+            Ok(())
+        }
     }
 
     async fn compile_anew(&self, component: &[u8]) -> Result<Compiled, LoadError> {
@@ -470,10 +429,10 @@ impl Loading {
             Err(error) => (None, Some(format!("the module cannot be snapshotted: {error:#}"))),
         };
         let bytes = instrumented.as_ref().map_or(component, |(_, bytes)| bytes);
-        let for_init = self.compiled_component(bytes).await?;
+        let for_init = self.compiled_component(bytes, false).await?;
         let frozen = Frozen::default();
         let mut store = new_store(
-            &self.runtime,
+            &self.runtime.engine,
             &self.capabilities,
             &self.stats,
             &Arc::from([]),
@@ -522,17 +481,23 @@ impl Loading {
         drop(store);
         let snapshot_ms = ms(started);
         let started = Instant::now();
-        let (component, component_bytes) = match (&snapshot, instrumented) {
-            (Some(bytes), _) => (self.compiled_component(bytes).await?, bytes.len()),
+        let rewound = match &snapshot {
+            Some(bytes) => self.may_rewind().and_then(|()| rewind::prepare(bytes)),
+            None => Err("there is no snapshot".to_owned()),
+        };
+        let (component, component_bytes) = match (&rewound, &snapshot, instrumented) {
+            (Ok(bytes), ..) => (self.compiled_component(bytes, true).await?, bytes.len()),
+            (_, Some(bytes), _) => (self.compiled_component(bytes, false).await?, bytes.len()),
             // without instrumentation the component for init is the original one
-            (None, None) => (for_init, component.len()),
-            (None, Some(_)) => (self.compiled_component(component).await?, component.len()),
+            (_, None, None) => (for_init, component.len()),
+            (_, None, Some(_)) => (self.compiled_component(component, false).await?, component.len()),
         };
         Ok(Compiled {
             component,
             interest,
             matchers,
             no_snapshot,
+            no_rewind: rewound.err(),
             from_cache: false,
             init_ms,
             snapshot_ms,
@@ -542,8 +507,8 @@ impl Loading {
     }
 
     /// Compiles on a thread that may block.
-    async fn compiled_component(&self, bytes: &[u8]) -> Result<Component, LoadError> {
-        let engine = self.runtime.engine.clone();
+    async fn compiled_component(&self, bytes: &[u8], rewound: bool) -> Result<Component, LoadError> {
+        let engine = self.runtime.engine_for(rewound).clone();
         let bytes = bytes.to_vec();
         let compiled = tokio::task::spawn_blocking(move || Component::new(&engine, bytes)).await;
         let invalid = |message| LoadError::Invalid {
@@ -645,10 +610,12 @@ impl Loading {
             digest: self.info.digest,
             message: format!("{error:#}"),
         };
-        let pre = self
-            .linker()
-            .instantiate_pre(&compiled.component)
-            .map_err(failed)?;
+        let rewinds = compiled.no_rewind.is_none();
+        let linker = match &self.runtime.rewound {
+            Some(rewound) if rewinds => &rewound.linker,
+            _ => self.linker(),
+        };
+        let pre = linker.instantiate_pre(&compiled.component).map_err(failed)?;
         let indices = Indices::new(&pre, &self.info.hooks).map_err(failed)?;
         let snapshotted = compiled.no_snapshot.is_none();
         let reuse = match (self.spec.settings.isolation, snapshotted) {
@@ -664,6 +631,7 @@ impl Loading {
             interest: compiled.interest,
             snapshot: compiled.no_snapshot.unwrap_or_else(|| "taken".to_owned()),
             isolation,
+            instances: compiled.no_rewind.unwrap_or_else(|| "rewind".to_owned()),
             from_cache: compiled.from_cache,
             init_ms: compiled.init_ms,
             snapshot_ms: compiled.snapshot_ms,
@@ -683,6 +651,8 @@ impl Loading {
             snapshotted,
             config: self.config,
             reuse,
+            rewinds,
+            image: Mutex::default(),
             idle: Default::default(),
             breaker: Breaker::new(self.spec.settings.breaker.clone()),
             uses_wasi: self.uses_wasi,

@@ -151,7 +151,7 @@ impl Default for PluginLimits {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Isolation {
-    /// Every request gets an instance of its own.
+    /// Every request gets an instance in which nothing of another is left: a new one, or one that was put back to the snapshot.
     #[default]
     Request,
     /// An instance serves several requests, one after the other, and is thrown away after any failure.

@@ -1,0 +1,240 @@
+//! Instances of a version: made, kept while idle, put back to the snapshot or thrown away.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::FutureExt as _;
+use wasmtime::Store;
+
+use crate::{
+    bindings::exports::edgeward::plugin::{authorize, inspect, lifecycle, observe, transform},
+    failure::{Failed, FailureKind, exceeded},
+    memory::{self, Rewind},
+    session::bounded,
+    state::{Budget, HostState, Mode},
+    version::{IDLE_LISTS, PluginVersion, classify},
+    wasi::Frozen,
+};
+
+/// How long an idle instance is kept for the next request.
+pub(crate) const IDLE_MAX: Duration = Duration::from_secs(10);
+
+/// A running instance of a version.
+pub(crate) struct Instance {
+    pub(crate) store: Store<HostState>,
+    pub(crate) guests: Guests,
+    uses: u32,
+    born: Instant,
+    /// When it was last put among the idle ones.
+    rested: Instant,
+    /// How its memory is put back, where it can be.
+    rewind: Option<Rewind>,
+    /// It ran on another thread than the one that took it.
+    pub(crate) moved: bool,
+}
+
+pub(crate) struct Guests {
+    pub(crate) authorize: Option<authorize::Guest>,
+    pub(crate) transform: Option<transform::Guest>,
+    pub(crate) inspect: Option<inspect::Guest>,
+    pub(crate) observe: Option<observe::Guest>,
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.store.data().stats.live.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl PluginVersion {
+    /// Idle instances of this thread.
+    fn idle_list(&self) -> &parking_lot::Mutex<Vec<Instance>> {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            static MINE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % IDLE_LISTS;
+        }
+        let mine = MINE.with(|mine| *mine);
+        // `MINE` is a remainder of the length
+        #[expect(clippy::indexing_slicing, reason = "the index is a remainder of the length")]
+        &self.idle[mine]
+    }
+
+    /// Takes back an instance that its exchange needs no more: keeps it where reuse allows it.
+    pub(crate) fn release(&self, mut instance: Instance) {
+        instance.store.data_mut().exchange = None;
+        instance.rested = Instant::now();
+        let again = match (&mut instance.rewind, self.reuse) {
+            (Some(rewind), _) => rewind.rewind(instance.moved),
+            (None, Some(reuse)) => instance.uses < reuse.requests && instance.born.elapsed() < reuse.ttl.0,
+            (None, None) => false,
+        };
+        if again {
+            let mut idle = self.idle_list().lock();
+            // more idle instances than this were a burst
+            if idle.len() < 64 {
+                idle.push(instance);
+            }
+        }
+    }
+
+    /// An instance: an idle one that was rewound, or where reuse allows it, else a new one.
+    pub(crate) async fn obtain(&self) -> Result<Instance, Failed> {
+        if self.rewinds || self.reuse.is_some() {
+            let mut idle = self.idle_list().lock();
+            while let Some(mut instance) = idle.pop() {
+                if self
+                    .reuse
+                    .is_none_or(|reuse| instance.born.elapsed() < reuse.ttl.0)
+                {
+                    instance.uses += 1;
+                    instance.moved = false;
+                    instance.store.data_mut().budget = Budget::of(&self.capabilities.limits);
+                    if let Some(rewind) = &mut instance.rewind {
+                        rewind.start();
+                    }
+                    return Ok(instance);
+                }
+            }
+        }
+        match self.instantiate().await {
+            Err((FailureKind::Capacity, _)) => {
+                // idle instances give way
+                self.runtime.sweep(Duration::ZERO);
+                self.instantiate().await
+            }
+            made => made,
+        }
+    }
+
+    /// Lets go of idle instances that nobody has used for `age`, or that are too old for reuse.
+    pub(crate) fn sweep(&self, age: Duration) {
+        for list in &self.idle {
+            let mut idle = list.lock();
+            let kept = |instance: &mut Instance| {
+                let young = self
+                    .reuse
+                    .is_none_or(|reuse| instance.born.elapsed() < reuse.ttl.0);
+                let busy = self.reuse.is_some() && !age.is_zero();
+                young && (busy || instance.rested.elapsed() < age)
+            };
+            let gone: Vec<_> = idle.extract_if(.., |instance| !kept(instance)).collect();
+            drop(idle);
+            drop(gone);
+        }
+        let mut image = self.image.lock();
+        // nobody but this version has it
+        if image.as_ref().is_some_and(|image| Arc::strong_count(image) == 1) {
+            *image = None;
+        }
+    }
+
+    async fn instantiate(&self) -> Result<Instance, Failed> {
+        let mut store = self.store(Mode::Init, &Frozen::default());
+        store
+            .data_mut()
+            .begin_call(Mode::Init, self.capabilities.limits.init_time.0);
+        let made = if self.rewinds {
+            if self.runtime.is_full() {
+                let message = "as many instances as there may be are in use".to_owned();
+                return Err((FailureKind::Capacity, message));
+            }
+            memory::begin();
+            // without waiting, so that nothing else is made on this thread meanwhile: no code of the plugin's runs here (`crate::rewind`), the compiler's
+            // own that fills the memory must not yield to the epoch
+            store.set_epoch_deadline(u64::from(u32::MAX));
+            let made = self.pre.instantiate_async(&mut store).now_or_never();
+            made.unwrap_or_else(|| Err(exceeded(FailureKind::Init, "making an instance had to wait")))
+        } else {
+            self.pre.instantiate_async(&mut store).await
+        };
+        let made = match made {
+            Ok(instance) => self
+                .guests(&mut store, &instance)
+                .map(|guests| (instance, guests)),
+            Err(error) => Err(error),
+        };
+        let (instance, guests) = made.map_err(|error| classify(store.data_mut(), &error))?;
+        if !self.snapshotted {
+            self.init(&mut store, &instance).await?;
+        }
+        let rewind = self.rewinds.then(|| Rewind::new(&self.image));
+        let rewind = rewind.and_then(|rewind| {
+            rewind
+                .inspect_err(
+                    |error| tracing::warn!(plugin = self.name(), %error, "an instance cannot be rewound"),
+                )
+                .ok()
+        });
+        let limits = &self.capabilities.limits;
+        let largest = limits.host_buffers.max(limits.body).max(limits.egress);
+        store.set_hostcall_fuel(usize::try_from(largest.0).unwrap_or(usize::MAX));
+        self.stats.instances.fetch_add(1, Ordering::Relaxed);
+        self.stats.live.fetch_add(1, Ordering::Relaxed);
+        Ok(Instance {
+            store,
+            guests,
+            uses: 1,
+            born: Instant::now(),
+            rested: Instant::now(),
+            rewind,
+            moved: false,
+        })
+    }
+
+    fn guests(
+        &self,
+        store: &mut Store<HostState>,
+        instance: &wasmtime::component::Instance,
+    ) -> wasmtime::Result<Guests> {
+        let indices = &self.indices;
+        Ok(Guests {
+            authorize: indices
+                .authorize
+                .as_ref()
+                .map(|indices| indices.load(&mut *store, instance))
+                .transpose()?,
+            transform: indices
+                .transform
+                .as_ref()
+                .map(|indices| indices.load(&mut *store, instance))
+                .transpose()?,
+            inspect: indices
+                .inspect
+                .as_ref()
+                .map(|indices| indices.load(&mut *store, instance))
+                .transpose()?,
+            observe: indices
+                .observe
+                .as_ref()
+                .map(|indices| indices.load(&mut *store, instance))
+                .transpose()?,
+        })
+    }
+
+    /// Runs `init` in an instance that did not start from a snapshot.
+    async fn init(
+        &self,
+        store: &mut Store<HostState>,
+        instance: &wasmtime::component::Instance,
+    ) -> Result<(), Failed> {
+        let wall = Some(self.capabilities.limits.init_time.0.saturating_mul(4));
+        let answer = match self.indices.lifecycle.load(&mut *store, instance) {
+            Ok(guest) => bounded(wall, guest.call_init(&mut *store, &self.config)).await,
+            Err(error) => Err(error),
+        };
+        match answer {
+            Ok(Ok(lifecycle::Interest { .. })) => {
+                let state = store.data_mut();
+                state.matchers = std::mem::take(&mut state.built).into();
+                Ok(())
+            }
+            Ok(Err(message)) => Err((FailureKind::Init, message)),
+            Err(error) => Err(classify(store.data_mut(), &error)),
+        }
+    }
+}
