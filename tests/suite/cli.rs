@@ -1,8 +1,8 @@
 //! The command line: plugins from the laptop to a running gateway.
 
-use std::path::Path;
+use std::{fs, path::Path, time::Duration};
 
-use edgeward_tests::{Cli, Origin, Process, cli, guest, guest_bytes};
+use edgeward_tests::{Cli, Origin, Process, cli, cli_with, guest, guest_bytes, suite_cache, workspace};
 use serde_json::json;
 
 use crate::process::{folder, live};
@@ -91,7 +91,7 @@ async fn refusals_are_told_with_an_exit_code() {
     let folder = folder(&origin);
     let process = Process::start(folder.path());
     let shell = Shell::new(&process, folder.path());
-    std::fs::write(folder.path().join("bad.wasm"), "not wasm").unwrap();
+    fs::write(folder.path().join("bad.wasm"), "not wasm").unwrap();
     for words in [
         &["plugin", "push", "stamp", "bad.wasm"][..],
         &["plugin", "push", "ghost", &path("stamp")],
@@ -144,10 +144,10 @@ async fn a_module_is_inspected_and_tried_without_a_gateway() {
         inspected.out.contains("authorize") && inspected.out.contains("sha256:"),
         "{inspected:?}"
     );
-    std::fs::write(folder.path().join("broken.wasm"), &guest_bytes("stamp")[..1000]).unwrap();
+    fs::write(folder.path().join("broken.wasm"), &guest_bytes("stamp")[..1000]).unwrap();
     let broken = cli(folder.path(), &["plugin", "inspect", "broken.wasm", "--json"]).await;
     assert_ne!(broken.code, 0, "{broken:?}");
-    std::fs::write(
+    fs::write(
         folder.path().join("case.http"),
         "### stamped\nGET https://api.example/pets\n",
     )
@@ -168,6 +168,85 @@ async fn a_module_is_inspected_and_tried_without_a_gateway() {
     assert_eq!(report["trials"].as_array().unwrap().len(), 1);
     assert!(report["trials"][0].to_string().contains("tried"), "{report}");
     assert_eq!(report["load"]["snapshot"], json!("taken"));
+}
+
+/// A project that `plugin new` made, for a user who has the binary and Rust and nothing else.
+#[tokio::test]
+async fn a_new_project_builds_passes_its_tests_and_can_be_tried() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = cli(
+        folder.path(),
+        &["plugin", "new", "greeter", "--hook", "transform", "--json"],
+    )
+    .await;
+    assert_eq!(made.code, 0, "{made:?}");
+    let files = made.json()["files"].clone();
+    assert!(
+        files.as_array().unwrap().contains(&json!("edgeward-sdk/")),
+        "{files}"
+    );
+    let project = folder.path().join("greeter");
+    assert!(project.join("edgeward-sdk/wit/world.wit").is_file());
+    // the versions of this workspace are downloaded already; the rest of the lock file cargo takes out
+    fs::copy(workspace().join("Cargo.lock"), project.join("Cargo.lock")).unwrap();
+    // the SDK's dependencies stay built between runs
+    let target = suite_cache().join("new-project");
+    let variables = [("CARGO_TARGET_DIR", target.as_os_str())];
+    let run = async |words: &[&str]| {
+        let words = [&["plugin"], words].concat();
+        let outcome = cli_with(&project, &words, &variables, Duration::from_secs(500)).await;
+        assert_eq!(outcome.code, 0, "{words:?}: {outcome:?}");
+        outcome
+    };
+    let built = run(&["build", "--json"]).await.json();
+    assert_eq!(built["path"], "./greeter.wasm", "{built}");
+    assert!(
+        built["module"]["hooks"].to_string().contains("transform"),
+        "{built}"
+    );
+    let tested = run(&["test", "--json"]).await;
+    assert!(tested.err.contains("requests_are_greeted"), "{tested:?}");
+    let tested = tested.json();
+    assert_eq!(
+        (tested["requests"].as_array().unwrap().len(), &tested["wrong"]),
+        (1, &json!(0)),
+        "{tested}"
+    );
+    let words = [
+        "try",
+        "greeter.wasm",
+        "--settings",
+        "plugin.yaml",
+        "--request",
+        "tests/cases.http",
+    ];
+    let told = run(&words).await.out;
+    let line = |name: &str| told.lines().find(|line| line.trim_start().starts_with(name));
+    let (head, verdict) = (line("request-head").unwrap(), line("verdict").unwrap());
+    assert!(head.contains("us)"), "{told}");
+    for part in ["pass", "status 200", " us", "memory ", "iB"] {
+        assert!(verdict.contains(part), "{part} in {told}");
+    }
+    assert!(told.contains("x-greeting: hello"), "{told}");
+    let report = run(&[&words[..], &["--json"]].concat()).await.json();
+    let trial = &report["trials"][0];
+    assert_eq!(
+        (&trial["verdict"], &trial["status"]),
+        (&json!("pass"), &json!(200))
+    );
+    assert!(trial["memory-bytes"].as_u64().unwrap() > 0, "{trial}");
+    assert!(trial["time-us"].as_u64().unwrap() > 0, "{trial}");
+    let edits: Vec<_> = trial["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| step["edits"].to_string())
+        .collect();
+    assert!(
+        edits[0].contains("+ request x-greeting: hello")
+            && edits[1].contains("- response server: secret/1.0"),
+        "{edits:?}"
+    );
 }
 
 #[tokio::test]

@@ -1,13 +1,14 @@
 //! The real binary: as a running gateway, and as a command that ends.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     io::{BufRead as _, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::sync_channel,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use http::Request;
@@ -213,14 +214,26 @@ impl Cli {
 
 /// Runs a command of the binary in a folder.
 pub async fn cli(folder: &Path, words: &[&str]) -> Cli {
+    cli_with(folder, words, &[], DEADLINE).await
+}
+
+/// The same with environment variables and a deadline, for commands that run cargo.
+pub async fn cli_with(
+    folder: &Path,
+    words: &[&str],
+    variables: &[(&str, &OsStr)],
+    deadline: Duration,
+) -> Cli {
     let mut command = tokio::process::Command::new(paths::edgeward());
     command
         .args(words)
+        .envs(variables.iter().copied())
         .current_dir(folder)
         .stdin(Stdio::null())
         .kill_on_drop(true);
-    let output = crate::within(&format!("edgeward {words:?}"), command.output())
+    let output = tokio::time::timeout(deadline, command.output())
         .await
+        .unwrap_or_else(|_elapsed| panic!("edgeward {words:?} took longer than {deadline:?}"))
         .unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Cli {

@@ -5,6 +5,7 @@ mod case;
 mod inspect;
 mod new;
 mod push;
+mod sdk;
 mod settings;
 mod test;
 mod trial;

@@ -9,7 +9,11 @@ use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use serde_json::json;
 
+use super::sdk;
 use crate::output::Output;
+
+/// Folder of the SDK in a project.
+const SDK: &str = "edgeward-sdk";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -24,7 +28,7 @@ pub(crate) struct Args {
     /// Folder to make. Default: the name.
     #[arg(long)]
     path: Option<PathBuf>,
-    /// Folder of the Rust SDK, in place of the released one.
+    /// Folder of the Rust SDK, in place of the copy that the project gets.
     #[arg(long)]
     sdk_path: Option<PathBuf>,
 }
@@ -85,12 +89,17 @@ pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<()> {
         bail!("folder {} is there and not empty", path.display());
     }
     for (name, text) in &files {
-        let file = path.join(name);
-        let folder = file.parent().unwrap_or(&path);
-        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        write(&path.join(name), text)?;
     }
-    let names: Vec<_> = files.iter().map(|(name, _)| *name).collect();
+    let mut names: Vec<_> = files.iter().map(|(name, _)| (*name).to_owned()).collect();
+    if args.sdk_path.is_none() {
+        let folder = path.join(SDK);
+        write(&folder.join("Cargo.toml"), &sdk::manifest())?;
+        for (name, text) in sdk::FILES {
+            write(&folder.join(name), text)?;
+        }
+        names.push(format!("{SDK}/"));
+    }
     output.show(&json!({"path": path, "files": names}), || {
         format!(
             "made {} with {}\nnext: cd {} && edgeward plugin test",
@@ -100,6 +109,13 @@ pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<()> {
         )
     });
     Ok(())
+}
+
+fn write(file: &Path, text: &str) -> anyhow::Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }
 
 fn files(name: &str, hook: Hook, sdk: Option<&Path>) -> anyhow::Result<Vec<(&'static str, String)>> {
@@ -113,7 +129,7 @@ fn files(name: &str, hook: Hook, sdk: Option<&Path>) -> anyhow::Result<Vec<(&'st
         bail!("`{name}` cannot be the name of a plugin: 1 to 64 of a-z, 0-9, `-`, beginning with a letter");
     }
     let sdk = match sdk {
-        None => "\"0.1\"".to_owned(),
+        None => format!("{{ path = \"{SDK}\" }}"),
         Some(path) => {
             let path = path
                 .canonicalize()
