@@ -45,7 +45,7 @@ async fn a_streamed_body_is_changed_chunk_by_chunk() {
 }
 
 #[tokio::test]
-async fn streaming_really_streams() {
+async fn long_bodies_are_changed_on_their_way_over_both_protocols() {
     let origin = Origin::start();
     let gateway = gateway(&origin, json!({"mode": "upper-stream", "side": "response"})).await;
     let mut connection = Raw::connect(gateway.address()).await;

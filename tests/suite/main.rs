@@ -25,6 +25,7 @@ mod modules;
 mod process;
 mod routing;
 mod snapshot;
+mod streaming;
 mod tidy;
 mod tls;
 mod transform;
