@@ -1,6 +1,9 @@
 //! Plugins that misbehave: each costs its own request, has its own name in counters and log, and nobody else notices.
 
-use std::time::{Duration, Instant};
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
 
 use edgeward_tests::{Gateway, Origin, Reply, bytes, empty, eventually, logs, record_logs, wait_for_log};
 use http::Request;
@@ -25,6 +28,108 @@ async fn misbehave(gateway: &Gateway, mode: &str) -> Reply {
 async fn others_are_served(gateway: &Gateway) {
     assert_eq!(gateway.get("/plain/echo").await.status, 200);
     assert_eq!(misbehave(gateway, "none").await.status, 200);
+}
+
+/// Waits for something while other requests go on from its beginning to its end, none of which may fail.
+async fn while_others_are_served<T>(gateway: &Gateway, work: impl Future<Output = T>) -> T {
+    let done = Cell::new(false);
+    let work = async {
+        let result = work.await;
+        done.set(true);
+        result
+    };
+    let others = async {
+        let mut served = 0;
+        while served < 10 || !done.get() {
+            assert_eq!(gateway.get("/plain/echo").await.status, 200);
+            served += 1;
+        }
+    };
+    tokio::join!(work, others).0
+}
+
+#[tokio::test]
+async fn others_are_served_while_guests_misbehave() {
+    let origin = Origin::start();
+    let limits = json!({"memory": "8MiB", "cpu-time": "5s", "log-lines": 7});
+    for (mode, status, reason, kind) in [
+        ("trap", 500, "PLUGIN_FAILURE", "trap"),
+        ("recurse", 500, "PLUGIN_FAILURE", "trap"),
+        ("eat-memory", 500, "PLUGIN_FAILURE", "memory"),
+        ("garbage-answer", 500, "PLUGIN_INVALID_ANSWER", "invalid-answer"),
+        ("flood-log", 200, "", ""),
+        ("flood-http", 200, "", ""),
+    ] {
+        let more = json!({"config": {"times": 1000, "url": "http://not.granted.test/"}, "limits": limits});
+        let gateway = gateway(&origin, more).await;
+        let some = async || {
+            for _ in 0..4 {
+                let reply = misbehave(&gateway, mode).await;
+                assert_eq!(reply.status, status, "{mode}: {}", reply.text());
+                if status != 200 {
+                    assert_eq!(reply.response_type(), reason, "{mode}");
+                }
+            }
+        };
+        while_others_are_served(&gateway, futures_util::future::join_all([some(), some(), some()])).await;
+        let stats = gateway.stats();
+        match mode {
+            "flood-log" => assert_eq!(stats.log_lines_dropped, 12 * 993, "{stats:?}"),
+            "flood-http" => assert_eq!(stats.denied_calls, 12 * 1000, "{stats:?}"),
+            _ => assert_eq!(gateway.failures(kind), 12, "{mode}: {stats:?}"),
+        }
+        assert_eq!(stats.live_instances, 0, "{mode}");
+        others_are_served(&gateway).await;
+    }
+}
+
+#[tokio::test]
+async fn the_log_says_which_plugin_version_and_route_went_over_which_budget() {
+    record_logs();
+    let origin = Origin::start();
+    let url = format!("http://{}/hold/slow", origin.endpoint());
+    let gateway = Gateway::start(json!({
+        "upstreams": {"origin": {"endpoints": [origin.endpoint()]}},
+        "plugins": {"clumsy": {
+            "module": "misbehave",
+            "breaker": {"failures": 0},
+            "config": {"url": url},
+            "limits": {"cpu-time": "500ms", "wall-time": "2s", "memory": "8MiB", "host-buffers": "256KiB", "host-calls": 1_000_000},
+            "grants": {"metrics": true, "http": {"hosts": [origin.endpoint()], "private-addresses": true}},
+        }},
+        "routes": [{"name": "front", "path": "/{path+}", "upstream": "origin", "pipeline": ["clumsy"]}],
+    }))
+    .await;
+    let plugin = gateway.plugin("clumsy");
+    for (mode, kind) in [
+        ("spin", "cpu-time"),
+        ("slow-http", "wall-time"),
+        ("eat-memory", "memory"),
+        ("flood-context", "host-buffer"),
+    ] {
+        let reply = misbehave(&gateway, mode).await;
+        assert_eq!(reply.status / 100, 5, "{mode}: {}", reply.text());
+        assert_eq!(
+            plugin.stats().failures.get(kind),
+            Some(&1),
+            "{mode}: {:?}",
+            plugin.stats()
+        );
+        let line = wait_for_log(&["plugin failed", reply.header("x-request-id")]).await;
+        let line: Value = serde_json::from_str(&line).unwrap();
+        let fields = &line["fields"];
+        for (name, expected) in [
+            ("plugin", json!("clumsy")),
+            ("plugin_version", json!(plugin.version())),
+            ("plugin_digest", json!(plugin.digest().short())),
+            ("route", json!("front")),
+            ("phase", json!("request-head")),
+            ("kind", json!(kind)),
+        ] {
+            assert_eq!(fields[name], expected, "{mode}, {name}: {line}");
+        }
+        assert_eq!(line["target"], "plugin", "{line}");
+    }
 }
 
 #[tokio::test]
@@ -78,12 +183,7 @@ async fn a_spinning_guest_is_stopped_while_others_are_served() {
             );
         }
     };
-    let others = async {
-        for _ in 0..50 {
-            assert_eq!(gateway.get("/plain/echo").await.status, 200);
-        }
-    };
-    tokio::join!(spinning, others);
+    while_others_are_served(&gateway, spinning).await;
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     assert_eq!(gateway.failures("cpu-time"), 5);
     others_are_served(&gateway).await;
