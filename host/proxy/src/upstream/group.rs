@@ -17,7 +17,12 @@ use rustls_pki_types::ServerName;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
-use super::{endpoint::Endpoint, error::UpstreamConfigError, resolve::Resolving, tls};
+use super::{
+    endpoint::Endpoint,
+    error::UpstreamConfigError,
+    resolve::{self, Lookup, Resolving},
+    tls,
+};
 
 /// One upstream of the configuration, shared by all workers. Survives a reload when its configuration did not change.
 pub struct UpstreamGroup {
@@ -65,6 +70,15 @@ impl UpstreamGroup {
     /// # Errors
     /// What the configuration has wrong; the message goes behind `upstreams.<name>: `.
     pub fn new(name: &str, config: &config::Upstream) -> Result<Arc<Self>, UpstreamConfigError> {
+        Self::with_lookup(name, config, resolve::system())
+    }
+
+    /// The same with names from elsewhere.
+    pub(super) fn with_lookup(
+        name: &str,
+        config: &config::Upstream,
+        lookup: Lookup,
+    ) -> Result<Arc<Self>, UpstreamConfigError> {
         let connector = config
             .tls
             .as_ref()
@@ -96,7 +110,7 @@ impl UpstreamGroup {
             tls: connector,
             host,
             budget: Budget::new(config.retry.budget),
-            resolving: Resolving::default(),
+            resolving: Resolving::new(lookup),
             turn: AtomicUsize::new(fastrand::usize(..1 << 16)),
             epoch: Instant::now(),
         }))

@@ -1,6 +1,6 @@
 //! DNS for upstreams: names become endpoints, are resolved again in the background, and keep their last addresses when resolving fails.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::{sync::Mutex, time::Instant};
 
@@ -12,10 +12,31 @@ const ADDRESSES_MAX: usize = 64;
 /// Requests that find no address do not ask DNS again within this time of a failure.
 const NEGATIVE: Duration = Duration::from_secs(1);
 
+/// Asks for the addresses of a host and port.
+pub(super) type Lookup = Box<
+    dyn Fn(String, u16) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>> + Send + Sync,
+>;
+
 /// One resolution at a time per group.
-#[derive(Default)]
 pub(super) struct Resolving {
+    lookup: Lookup,
     last_failure: Mutex<Option<Instant>>,
+}
+
+impl Resolving {
+    pub(super) fn new(lookup: Lookup) -> Self {
+        Self {
+            lookup,
+            last_failure: Mutex::default(),
+        }
+    }
+}
+
+/// What the operating system says: its hosts file, its DNS servers.
+pub(super) fn system() -> Lookup {
+    Box::new(|host, port| {
+        Box::pin(async move { tokio::net::lookup_host((host, port)).await.map(Iterator::collect) })
+    })
 }
 
 impl UpstreamGroup {
@@ -46,9 +67,9 @@ impl UpstreamGroup {
         let lookups = self.targets.iter().map(|target| async move {
             match target.literal {
                 Some(ip) => Ok(BTreeSet::from([SocketAddr::new(ip, target.port)])),
-                None => tokio::net::lookup_host((target.host.as_str(), target.port))
+                None => (self.resolving.lookup)(target.host.clone(), target.port)
                     .await
-                    .map(|found| found.take(ADDRESSES_MAX).collect::<BTreeSet<_>>()),
+                    .map(|found| found.into_iter().take(ADDRESSES_MAX).collect()),
             }
         });
         let found = futures_util::future::join_all(lookups).await;

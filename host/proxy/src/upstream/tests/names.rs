@@ -1,5 +1,6 @@
 //! DNS names and wrong configurations.
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -40,6 +41,58 @@ async fn background_resolution_keeps_known_endpoints() {
             .zip(after.iter())
             .all(|(before, after)| Arc::ptr_eq(before, after))
     );
+}
+
+#[tokio::test]
+async fn a_changed_address_is_used_and_the_old_one_is_gone() {
+    let first = Server::h1(|_| async { Response::new(Body::full("first")) }).await;
+    let second = Server::h1(|_| async { Response::new(Body::full("second")) }).await;
+    let mut config = config_of(&["moving.example:80"]);
+    config.dns_refresh = Time::ms(20);
+    let addresses = Arc::new(Mutex::new(Ok(vec![first.address])));
+    let answers = Arc::clone(&addresses);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let lookup = move |host, port| {
+        assert_eq!((host, port), ("moving.example".to_owned(), 80));
+        count.fetch_add(1, Ordering::SeqCst);
+        let answer = answers.lock().clone().map_err(std::io::Error::from);
+        Box::pin(std::future::ready(answer)) as _
+    };
+    let (pools, group) = (
+        Pools::new(),
+        UpstreamGroup::with_lookup("test", &config, Box::new(lookup)).unwrap(),
+    );
+    let shutdown = CancellationToken::new();
+    let task = tokio::spawn(Arc::clone(&group).run_background(shutdown.clone()));
+    assert_eq!(text(call(&pools, &group, get("/")).await.unwrap()).await, "first");
+    let now = |address: SocketAddr| {
+        let status = group.status();
+        status.len() == 1 && *status[0].address == *address.to_string()
+    };
+    assert!(now(first.address), "{:?}", group.status());
+    *addresses.lock() = Ok(vec![second.address]);
+    until("the new address is known", || now(second.address)).await;
+    // the idle connection to the old one is not taken either
+    for _ in 0..4 {
+        assert_eq!(
+            text(call(&pools, &group, get("/")).await.unwrap()).await,
+            "second"
+        );
+    }
+    // a name that stops resolving keeps its last address, and is asked for again
+    *addresses.lock() = Err(std::io::ErrorKind::TimedOut);
+    let before = asked.load(Ordering::SeqCst);
+    until("asked again", || asked.load(Ordering::SeqCst) > before + 2).await;
+    assert_eq!(
+        text(call(&pools, &group, get("/")).await.unwrap()).await,
+        "second"
+    );
+    *addresses.lock() = Ok(vec![first.address, second.address]);
+    until("both are known", || group.status().len() == 2).await;
+    shutdown.cancel();
+    task.await.unwrap();
+    assert_eq!(first.connections(), 1);
 }
 
 #[tokio::test]
