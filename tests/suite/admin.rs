@@ -3,7 +3,9 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use bytes::Bytes;
-use edgeward_tests::{Origin, Process, Reply, ask, bytes, chunked, empty, eventually, get, guest_bytes};
+use edgeward_tests::{
+    Origin, Process, Reply, ask, bytes, chunked, core_module_bytes, empty, eventually, get, guest_bytes,
+};
 use http::Request;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -97,6 +99,60 @@ async fn every_endpoint_is_in_the_openapi_document() {
             "{method} {path}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_core_module_as_cargo_builds_it_is_wrapped_and_serves() {
+    let origin = Origin::start();
+    let folder = folder(&origin);
+    let process = Process::start(folder.path());
+    let module = core_module_bytes("stamp");
+    assert_eq!(module[4..8], [1, 0, 0, 0], "a core module, no component");
+    let module = upload(&process, module).await;
+    assert_eq!(module.status, 201, "{}", module.text());
+    let digest = module.json()["digest"].as_str().unwrap().to_owned();
+    let info = process.admin_get(&format!("/v1/modules/{digest}")).await["info"].clone();
+    assert_eq!(
+        (&info["kind"], &info["hooks"]),
+        (&json!("core-module"), &json!(["transform"])),
+        "{info}"
+    );
+    let body = json!({"module": digest, "config": {"version": "core"}}).to_string();
+    let reply = process
+        .admin("POST", "/v1/plugins/stamp/versions?publish=true", bytes(body))
+        .await;
+    assert_eq!(reply.status, 201, "{}", reply.text());
+    assert_eq!(live(&process).await, "core");
+}
+
+#[tokio::test]
+async fn the_file_can_name_an_uploaded_module_by_its_digest() {
+    let origin = Origin::start();
+    let folder = folder(&origin);
+    let process = Process::start(folder.path());
+    let digest = upload(&process, guest_bytes("stamp")).await.json()["digest"].clone();
+    let mut config = config(&origin);
+    config["plugins"]["stamp"] = json!({"module": digest, "config": {"version": "by digest"}});
+    write(folder.path(), &config);
+    let is_live = async || (live(&process).await == "by digest").then_some(());
+    eventually("the changed file to be live", is_live).await;
+    let plugin = process.admin_get("/v1/plugins/stamp").await;
+    assert!(plugin.to_string().contains(digest.as_str().unwrap()), "{plugin}");
+    process.kill();
+    let process = Process::start(folder.path());
+    assert_eq!(live(&process).await, "by digest", "after a restart");
+    // one that nobody uploaded is a problem with its place, and changes nothing
+    let unknown = format!("sha256:{}", "0".repeat(64));
+    config["plugins"]["stamp"]["module"] = json!(unknown);
+    write(folder.path(), &config);
+    let reply = process.admin("POST", "/v1/reload", empty()).await;
+    assert_eq!(reply.status, 422, "{}", reply.text());
+    let text = reply.text();
+    assert!(
+        text.contains("plugins.stamp.module") && text.contains(&unknown),
+        "{text}"
+    );
+    assert_eq!(live(&process).await, "by digest");
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ pub use example::{Expectation, parse_examples};
 pub use gateway::{Gateway, load, plugin, runtime, runtime_with};
 pub use logs::{logs, logs_containing, record_logs, wait_for_log};
 pub use origin::{Origin, Seen};
-pub use paths::{edgeward, guest, guest_bytes, suite_cache, target_dir, workspace};
+pub use paths::{core_module_bytes, edgeward, guest, guest_bytes, suite_cache, target_dir, workspace};
 pub use process::{Cli, Process, cli, cli_with};
 pub use raw::{Raw, raw, scripted_upstream};
 pub use tls::{Ca, Issued, install_provider};

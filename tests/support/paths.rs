@@ -41,6 +41,15 @@ pub fn guest_bytes(name: &str) -> Vec<u8> {
     std::fs::read(guest(name)).unwrap()
 }
 
+/// The bytes of a guest as cargo built it: a core module that carries its component type.
+#[must_use]
+pub fn core_module_bytes(name: &str) -> Vec<u8> {
+    let folder = target_dir().join("guest-build/wasm32-unknown-unknown/guest");
+    let path = folder.join(format!("guest_{}.wasm", name.replace('-', "_")));
+    std::fs::read(&path)
+        .unwrap_or_else(|error| panic!("{error}: {}: run `cargo xtask guests` first", path.display()))
+}
+
 /// Compiled code, kept between tests and runs: each test is a process of its own, and compiling is most of its time.
 #[must_use]
 pub fn suite_cache() -> PathBuf {
