@@ -102,18 +102,30 @@ async fn the_log_is_json_with_the_facts_of_each_exchange() {
     let origin = Origin::start();
     let folder = folder(&origin);
     let process = Process::start(folder.path());
+    let logged = async |text: &str| {
+        let line = eventually("the line of the access log", async || {
+            process
+                .log()
+                .lines()
+                .find(|line| line.contains(text))
+                .map(str::to_owned)
+        })
+        .await;
+        serde_json::from_str::<Value>(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
+    };
     get(process.address(), "/logged/path").await;
-    let line = eventually("the line of the access log", async || {
-        process
-            .log()
-            .lines()
-            .find(|line| line.contains("/logged/path"))
-            .map(str::to_owned)
-    })
-    .await;
-    let line: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    let line = logged("/logged/path").await;
+    assert_eq!(line.get("response_type"), None, "{line}");
     let text = line.to_string();
     for part in ["\"status\":200", "\"route\":\"all\"", "request_id", "elapsed_ms"] {
         assert!(text.contains(part), "{part} in {text}");
     }
+    // a refusal is there by the name that its body and the metrics have
+    let refused = get(process.address(), "/").await;
+    let line = logged(refused.header("x-request-id")).await;
+    assert_eq!(
+        (&line["status"], &line["response_type"]),
+        (&json!(404), &json!(refused.response_type())),
+        "{line}"
+    );
 }

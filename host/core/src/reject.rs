@@ -131,7 +131,7 @@ impl fmt::Display for Reject {
 #[must_use]
 pub fn markdown() -> String {
     let mut text = String::from(
-        "# Error responses\n\nEvery response the gateway makes itself is a problem document (RFC 9457, `application/problem+json`) with the members `type`,\n`title`, `status`, `detail`, `responseType` and `requestId`. `responseType` is one of these; logs (`reject`) and the metric\n`edgeward_rejects_total` carry the same name.\n\n| responseType | status | origin | meaning |\n|---|---|---|---|\n",
+        "# Error responses\n\nEvery response the gateway makes itself is a problem document (RFC 9457, `application/problem+json`) with the members `type`,\n`title`, `status`, `detail`, `responseType` and `requestId`. `responseType` is one of these; the access log (`response_type`) and\nthe metric `edgeward_rejects_total` carry the same name.\n\n| responseType | status | origin | meaning |\n|---|---|---|---|\n",
     );
     for code in RejectCode::ALL {
         let origin = format!("{:?}", code.origin()).to_lowercase();
