@@ -21,6 +21,7 @@ mod h1;
 mod h2;
 mod hot_swap;
 mod listeners;
+mod limits;
 mod modules;
 mod process;
 mod routing;

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use edgeward_tests::{Connection, Origin, Process, eventually, get, guest};
+use edgeward_tests::{Connection, Origin, Process, empty, eventually, get, guest};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -68,6 +68,28 @@ async fn sigterm_finishes_what_runs_and_ends_in_order() {
     let status = process.ended().await;
     assert!(status.success(), "{status}: {}", process.log());
     assert!(process.log().contains("stopped"), "{}", process.log());
+}
+
+#[tokio::test]
+async fn what_runs_for_longer_than_the_drain_timeout_is_cut_off() {
+    let origin = Origin::start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(&origin);
+    config["limits"]["drain-timeout"] = json!("300ms");
+    write(folder.path(), &config);
+    let mut process = Process::start(folder.path());
+    let address = process.address();
+    let running = tokio::spawn(async move {
+        let request = http::Request::get("/hold/for-ever");
+        Connection::h1(address).await.try_send(request, empty()).await
+    });
+    origin.wait_for("/hold/for-ever", 1).await;
+    process.signal(Signal::TERM);
+    let status = process.ended().await;
+    assert!(status.success(), "{status}: {}", process.log());
+    let cut = running.await.unwrap();
+    assert!(cut.is_err(), "{cut:?}");
+    assert!(process.log().contains("cut off"), "{}", process.log());
 }
 
 #[tokio::test]
