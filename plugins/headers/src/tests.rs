@@ -84,6 +84,58 @@ fn templates_see_the_request_the_route_the_caller_and_the_context() {
     }
 }
 
+/// A case of `tests/vectors/operations.json`.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Vector {
+    name: String,
+    operations: Value,
+    /// Status, for operations on a response.
+    response: Option<u16>,
+    /// Fields of the request of that response.
+    #[serde(default)]
+    request_headers: Vec<(String, String)>,
+    /// Fields of the message before the operations.
+    headers: Vec<(String, String)>,
+    /// Values of fields afterwards.
+    expect: std::collections::BTreeMap<String, Vec<String>>,
+}
+
+#[test]
+fn operations_do_what_the_vectors_say() {
+    let vectors: Vec<Vector> =
+        serde_json::from_str(include_str!("../tests/vectors/operations.json")).unwrap();
+    for vector in vectors {
+        let with_fields = |request: RequestHead, fields: &[(String, String)]| {
+            fields
+                .iter()
+                .fold(request, |request, (name, value)| request.with_header(name, value))
+        };
+        let check = |values: &dyn Fn(&str) -> Vec<Vec<u8>>| {
+            for (name, expected) in &vector.expect {
+                assert_eq!(&lines(values(name)), expected, "{}: {name}", vector.name);
+            }
+        };
+        match vector.response {
+            None => {
+                let request = changed(vector.operations.clone(), with_fields(request(), &vector.headers));
+                check(&|name| request.header_values(name));
+            }
+            Some(status) => {
+                let request = with_fields(request(), &vector.request_headers);
+                let response = vector
+                    .headers
+                    .iter()
+                    .fold(testing::response(status), |response, (name, value)| {
+                        response.with_header(name, value)
+                    });
+                let response = responded(vector.operations.clone(), &request, response);
+                check(&|name| response.header_values(name));
+            }
+        }
+    }
+}
+
 #[test]
 fn operations_happen_in_order_and_see_each_other() {
     let request = request()
