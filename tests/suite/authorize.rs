@@ -1,12 +1,22 @@
 //! Who may pass: the jwt-authorizer with real tokens, and every verdict an authorizer can give.
 
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Instant,
+};
+
 use aws_lc_rs::{
     hmac,
     rand::SystemRandom,
     signature::{Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair},
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use edgeward_tests::{Gateway, Origin, scripted_upstream};
+use edgeward_tests::{Gateway, Origin, Raw, eventually, scripted_upstream};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 fn encode(bytes: impl AsRef<[u8]>) -> String {
@@ -222,6 +232,109 @@ async fn keys_come_from_a_url_and_secrets_from_a_file() {
             .status,
         401
     );
+}
+
+#[tokio::test]
+async fn a_key_set_can_come_from_a_file() {
+    let (origin, keys, others) = (Origin::start(), Keys::new(), Keys::new());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jwks.json");
+    std::fs::write(&file, keys.jwks().to_string()).unwrap();
+    let jwt = json!({
+        "module": "jwt-authorizer",
+        "grants": {"secrets": {"issuer-keys": {"file": file}}},
+        "config": {"issuer": "https://id.example", "audience": "pets", "keys": [{"jwks": {"secret": "issuer-keys"}}]},
+    });
+    let gateway = gateway(&origin, jwt).await;
+    for token in [keys.ed(&claims(json!({}))), keys.rsa(&claims(json!({})))] {
+        let reply = bearer(&gateway, &token).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert_eq!(reply.echoed("x-user"), "alice");
+    }
+    assert_eq!(bearer(&gateway, &others.ed(&claims(json!({})))).await.status, 401);
+}
+
+/// An issuer whose key set can be changed, and which counts how often it was asked.
+struct Issuer {
+    address: SocketAddr,
+    jwks: Arc<Mutex<Value>>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Issuer {
+    async fn start(jwks: Value) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let issuer = Self {
+            address: listener.local_addr().unwrap(),
+            jwks: Arc::new(Mutex::new(jwks)),
+            asked: Arc::default(),
+        };
+        let (jwks, asked) = (Arc::clone(&issuer.jwks), Arc::clone(&issuer.asked));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let mut connection = Raw::from(stream);
+                connection.until("\r\n\r\n").await;
+                asked.fetch_add(1, SeqCst);
+                let body = jwks.lock().to_string();
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+                connection
+                    .send(format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+                    .await;
+                connection.finish().await;
+            }
+        });
+        issuer
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_known_is_asked_for_and_a_flood_of_them_is_not() {
+    let (origin, keys) = (Origin::start(), Keys::new());
+    let whole = keys.jwks();
+    let only = |kid: &str| {
+        let keys = whole["keys"].as_array().unwrap();
+        json!({"keys": keys.iter().filter(|key| key["kid"] == kid).collect::<Vec<_>>()})
+    };
+    let issuer = Issuer::start(only("ed")).await;
+    let jwt = json!({
+        "module": "jwt-authorizer",
+        "grants": {"kv": {"jwks": {}}, "http": {"hosts": [issuer.address.to_string()], "private-addresses": true}},
+        "limits": {"cpu-time": "500ms"},
+        "config": {"issuer": "https://id.example", "audience": "pets", "keys": [{"jwks": {
+            "url": format!("http://{}/jwks.json", issuer.address), "allow-plain-http": true, "cooldown-seconds": 1}}]},
+    });
+    let gateway = gateway(&origin, jwt).await;
+    // each request has an instance of its own: the keys are in the store
+    for _ in 0..3 {
+        assert_eq!(bearer(&gateway, &keys.ed(&claims(json!({})))).await.status, 200);
+    }
+    assert_eq!(issuer.asked.load(SeqCst), 1);
+    // the issuer changes its keys: found as soon as a token names the new one and the cooldown is over
+    *issuer.jwks.lock() = only("rsa");
+    let rsa = keys.rsa(&claims(json!({})));
+    eventually("the new key to be found", async || {
+        (bearer(&gateway, &rsa).await.status == 200).then_some(())
+    })
+    .await;
+    assert_eq!(issuer.asked.load(SeqCst), 2, "once per cooldown");
+    assert_eq!(
+        bearer(&gateway, &keys.ed(&claims(json!({})))).await.status,
+        401,
+        "the old key is no key any more"
+    );
+    let began = Instant::now();
+    let before = issuer.asked.load(SeqCst);
+    for _ in 0..20 {
+        let unknown = token(
+            &json!({"alg": "EdDSA", "kid": "none"}),
+            &claims(json!({})),
+            |input| keys.ed.sign(input).as_ref().to_vec(),
+        );
+        assert_eq!(bearer(&gateway, &unknown).await.status, 401);
+    }
+    let asked = issuer.asked.load(SeqCst) - before;
+    let cooldowns = usize::try_from(began.elapsed().as_secs()).unwrap() + 1;
+    assert!(asked <= cooldowns, "{asked} times in {:?}", began.elapsed());
 }
 
 #[tokio::test]
