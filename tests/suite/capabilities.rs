@@ -2,8 +2,14 @@
 
 use std::collections::HashSet;
 
-use edgeward_tests::{Gateway, Origin, Reply, eventually, record_logs, wait_for_log};
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaEncoding, RsaKeyPair},
+};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use edgeward_tests::{Connection, Gateway, Origin, Reply, eventually, record_logs, wait_for_log, within};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 async fn gateway(origin: &Origin, more: Value) -> Gateway {
     let mut plugin = json!({"module": "kitchen-sink"});
@@ -351,6 +357,27 @@ async fn matchers_and_crypto_answer_at_once() {
         crypto["hmac"],
         "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
     );
+    // FIPS 180-4 (`abc`) and RFC 4231 case 2
+    for (name, expected) in [
+        (
+            "sha384",
+            "cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed8086072ba1e7cc2358baeca134c825a7",
+        ),
+        (
+            "sha512",
+            "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f",
+        ),
+        (
+            "hmac384",
+            "af45d2e376484031617f78d2b58a6b1b9c7ef464f5a01b47e42ec3736322445e8e2240ca5e69e2c78b3239ecfab21649",
+        ),
+        (
+            "hmac512",
+            "164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea2505549758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737",
+        ),
+    ] {
+        assert_eq!(crypto[name], expected, "{name}");
+    }
     assert_eq!(
         (&crypto["hmac-verify"], &crypto["equal"]),
         (&json!(true), &json!([true, false]))
@@ -358,6 +385,201 @@ async fn matchers_and_crypto_answer_at_once() {
     assert_eq!(
         (&crypto["ed25519"], &crypto["ed25519-wrong"]),
         (&json!({"Ok": true}), &json!({"Ok": false}))
+    );
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A signature of `message` by every algorithm: its JOSE name, the key as the operation `verify` takes it, the signature.
+fn signatures(message: &[u8]) -> Vec<(&'static str, String, Vec<u8>)> {
+    let random = SystemRandom::new();
+    let rsa = RsaKeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
+    // RSAPublicKey (RFC 8017 appendix A.1.1) of 2048 bits: heads of 9 bytes before the modulus, 2 before the exponent
+    let der = rsa.public_key().as_ref();
+    let key = format!("rsa {} {}", hex(&der[9..9 + 256]), hex(&der[9 + 256 + 2..]));
+    let mut signed = Vec::new();
+    let encodings: [(_, &'static dyn RsaEncoding); 6] = [
+        ("RS256", &signature::RSA_PKCS1_SHA256),
+        ("RS384", &signature::RSA_PKCS1_SHA384),
+        ("RS512", &signature::RSA_PKCS1_SHA512),
+        ("PS256", &signature::RSA_PSS_SHA256),
+        ("PS384", &signature::RSA_PSS_SHA384),
+        ("PS512", &signature::RSA_PSS_SHA512),
+    ];
+    for (name, encoding) in encodings {
+        let mut bytes = vec![0; rsa.public_modulus_len()];
+        rsa.sign(encoding, &random, message, &mut bytes).unwrap();
+        signed.push((name, key.clone(), bytes));
+    }
+    for (name, curve) in [
+        ("ES256", &signature::ECDSA_P256_SHA256_FIXED_SIGNING),
+        ("ES384", &signature::ECDSA_P384_SHA384_FIXED_SIGNING),
+        ("ES512", &signature::ECDSA_P521_SHA512_FIXED_SIGNING),
+    ] {
+        let pair = EcdsaKeyPair::generate(curve).unwrap();
+        let bytes = pair.sign(&random, message).unwrap().as_ref().to_vec();
+        signed.push((name, format!("ec {}", hex(pair.public_key().as_ref())), bytes));
+    }
+    let pair = Ed25519KeyPair::generate().unwrap();
+    let bytes = pair.sign(message).as_ref().to_vec();
+    signed.push((
+        "EdDSA",
+        format!("ed25519 {}", hex(pair.public_key().as_ref())),
+        bytes,
+    ));
+    signed
+}
+
+#[tokio::test]
+async fn every_signature_algorithm_takes_its_own_signatures_and_no_other() {
+    let origin = Origin::start();
+    let gateway = gateway(&origin, json!({})).await;
+    let message = b"what was signed";
+    let verify = async |algorithm: &str, key: &str, signature: &[u8]| {
+        let operation = format!("verify {algorithm} {key} {} {}", hex(message), hex(signature));
+        ask(&gateway, &operation).await.json()
+    };
+    let signed = signatures(message);
+    for (name, key, signature) in &signed {
+        for (algorithm, _, _) in &signed {
+            let verdict = verify(algorithm, key, signature).await;
+            // a key of another type is an error, a signature of another algorithm is wrong
+            assert_eq!(
+                verdict["ok"] == true,
+                algorithm == name,
+                "{name} as {algorithm}: {verdict}"
+            );
+        }
+        let mut tampered = signature.clone();
+        *tampered.last_mut().unwrap() ^= 1;
+        assert_eq!(verify(name, key, &tampered).await["ok"], false, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn signatures_of_the_standards_are_verified() {
+    let origin = Origin::start();
+    let gateway = gateway(&origin, json!({})).await;
+    let file = edgeward_tests::workspace().join("plugins/jwt-authorizer/tests/vectors/rfc.json");
+    let vectors: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let decode = |text: &Value| BASE64_URL_SAFE_NO_PAD.decode(text.as_str().unwrap()).unwrap();
+    let mut verified = Vec::new();
+    for vector in vectors.as_array().unwrap() {
+        let (jwk, jws) = (&vector["jwk"], vector["jws"].as_str().unwrap());
+        let key = match jwk["kty"].as_str().unwrap() {
+            "RSA" => format!("rsa {} {}", hex(&decode(&jwk["n"])), hex(&decode(&jwk["e"]))),
+            "EC" => format!("ec 04{}{}", hex(&decode(&jwk["x"])), hex(&decode(&jwk["y"]))),
+            "OKP" => format!("ed25519 {}", hex(&decode(&jwk["x"]))),
+            _ => continue, // no signature but a MAC
+        };
+        let (input, signature) = jws.rsplit_once('.').unwrap();
+        let header = decode(&json!(jws.split('.').next().unwrap()));
+        let header: Value = serde_json::from_slice(&header).unwrap();
+        let algorithm = header["alg"].as_str().unwrap().to_owned();
+        let (input, signature) = (hex(input.as_bytes()), hex(&decode(&json!(signature))));
+        let verdict = ok(&gateway, &format!("verify {algorithm} {key} {input} {signature}")).await;
+        assert_eq!(verdict, true, "{vector}");
+        verified.push(algorithm);
+    }
+    assert_eq!(verified, ["RS256", "ES256", "ES512", "EdDSA"]);
+}
+
+#[tokio::test]
+async fn bindings_that_name_a_store_share_it_also_across_a_swap() {
+    let origin = Origin::start();
+    let config = |stamp: &str| {
+        let sink = |stamp: &str| json!({"module": "kitchen-sink", "config": {"literals": [stamp]}, "grants": {"kv": {"shop": {}, "other": {}}}});
+        json!({
+            "upstreams": {"origin": {"endpoints": [origin.endpoint()]}},
+            "plugins": {"one": sink(stamp), "two": sink(stamp)},
+            "routes": [
+                {"path": "/one/{path+}", "upstream": "origin", "pipeline": ["one"]},
+                {"path": "/two/{path+}", "upstream": "origin", "pipeline": ["two"]},
+            ],
+        })
+    };
+    let gateway = Gateway::start(config("before")).await;
+    let run = async |path: &str, operation: &str| {
+        let reply = gateway.call("GET", path, &[("x-sink", operation)]).await;
+        assert_eq!(reply.status, 200, "{operation}: {}", reply.text());
+        reply.json()["ok"].clone()
+    };
+    run("/one/x", "kv-set shop a hello").await;
+    assert_eq!(run("/two/x", "kv-get shop a").await["value"], "hello");
+    assert_eq!(run("/two/x", "kv-get other a").await, Value::Null);
+    let before = gateway.plugin("one");
+    let snapshot = gateway.snapshot(config("after")).await.unwrap();
+    gateway.proxy.publish(snapshot).unwrap();
+    assert!(
+        !std::sync::Arc::ptr_eq(&before, &gateway.plugin("one")),
+        "not swapped"
+    );
+    drop(before);
+    for path in ["/one/x", "/two/x"] {
+        assert_eq!(run(path, "kv-get shop a").await["value"], "hello", "{path}");
+    }
+    assert_eq!(run("/two/x", "kv-increment shop n 1").await, 1);
+    assert_eq!(run("/one/x", "kv-increment shop n 1").await, 2);
+}
+
+#[tokio::test]
+async fn outgoing_requests_share_a_connection() {
+    let (origin, other) = (Origin::start(), Origin::start());
+    let http = json!({"grants": {"http": {"hosts": [other.endpoint()], "private-addresses": true}}});
+    let gateway = gateway(&origin, http).await;
+    // one connection stays on one worker, and each worker has connections of its own
+    let mut connection = Connection::h1(gateway.address()).await;
+    for _ in 0..4 {
+        let operation = format!("http http://{}/echo", other.endpoint());
+        let request = http::Request::get("/pets/1/x").header("x-sink", operation);
+        let reply = connection.send(request, edgeward_tests::empty()).await;
+        assert_eq!(reply.json()["ok"]["status"], 200, "{}", reply.text());
+    }
+    let used: HashSet<_> = other.seen().iter().map(|seen| seen.connection).collect();
+    assert_eq!((other.seen().len(), used.len()), (4, 1), "{used:?}");
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_text_pass_through_a_plugin_unchanged() {
+    let seen = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = listener.local_addr().unwrap().to_string();
+    let head = std::sync::Arc::clone(&seen);
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        while !head.lock().ends_with(b"\r\n\r\n") {
+            let byte = stream.read_u8().await.unwrap();
+            head.lock().push(byte);
+        }
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nx-answer: \xfe\xe9\r\ncontent-length: 0\r\n\r\n")
+            .await
+            .unwrap();
+    });
+    let gateway = Gateway::with_plugin(&endpoint, json!({"module": "kitchen-sink"})).await;
+    let mut client = tokio::net::TcpStream::connect(gateway.address()).await.unwrap();
+    client
+        .write_all(b"GET /x HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-sink: copy-header x-in x-out\r\nx-in: a\xff\x80 \xe9b\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    within("the answer", client.read_to_end(&mut answer))
+        .await
+        .unwrap();
+    let has = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+    for part in [&b"x-in: a\xff\x80 \xe9b\r\n"[..], b"x-out: a\xff\x80 \xe9b\r\n"] {
+        assert!(
+            has(&seen.lock(), part),
+            "{}",
+            String::from_utf8_lossy(&seen.lock())
+        );
+    }
+    assert!(
+        has(&answer, b"x-answer: \xfe\xe9\r\n"),
+        "{}",
+        String::from_utf8_lossy(&answer)
     );
 }
 
@@ -378,6 +600,19 @@ async fn log_lines_and_metrics_carry_the_plugin() {
         line.contains("name=\"widgets\"") && line.contains("plugin=\"sink\"") && line.ends_with(" 7")
     });
     assert!(counted, "{metrics}");
+    // the sum is a count of binary fractions: exact
+    ok(&gateway, "record weight 1.5").await;
+    ok(&gateway, "record weight 0.25").await;
+    let metrics = gateway.metrics();
+    for (name, expected) in [("count", " 2"), ("sum", " 1.75")] {
+        let found = metrics.lines().any(|line| {
+            line.starts_with(&format!("edgeward_plugin_custom_{name}{{"))
+                && line.contains("name=\"weight\"")
+                && line.contains("plugin=\"sink\"")
+                && line.ends_with(expected)
+        });
+        assert!(found, "{name}: {metrics}");
+    }
 }
 
 #[tokio::test]
@@ -414,7 +649,7 @@ async fn instances_are_fresh_or_reused_as_the_binding_says() {
     assert!(fresh.plugin("sink").stats().instances <= 3);
     let reuse = json!({"config": phases, "isolation": {"reuse": {"requests": 3, "ttl": "1h"}}});
     let reused = gateway(&origin, reuse).await;
-    let mut connection = edgeward_tests::Connection::h1(reused.address()).await;
+    let mut connection = Connection::h1(reused.address()).await;
     let mut calls = Vec::new();
     for _ in 0..7 {
         let request = http::Request::get("/pets/1/x").header("x-sink", "calls");
@@ -431,6 +666,31 @@ async fn instances_are_fresh_or_reused_as_the_binding_says() {
         "{:?}",
         report.report()
     );
+}
+
+#[tokio::test]
+async fn an_instance_is_reused_until_its_time_is_up() {
+    let origin = Origin::start();
+    let config = json!({"phases": ["request-head"]});
+    let isolation = json!({"reuse": {"requests": 1_000_000, "ttl": "1s"}});
+    let gateway = gateway(&origin, json!({"config": config, "isolation": isolation})).await;
+    let connection = tokio::sync::Mutex::new(Connection::h1(gateway.address()).await);
+    let last = std::sync::atomic::AtomicU64::new(0);
+    // the instance counts its calls: up, and from 1 again in a new one
+    eventually("a new instance after a reused one", async || {
+        let request = http::Request::get("/pets/1/x").header("x-sink", "calls");
+        let reply = connection
+            .lock()
+            .await
+            .send(request, edgeward_tests::empty())
+            .await;
+        let calls = reply.json()["ok"].as_u64().unwrap();
+        let before = last.swap(calls, std::sync::atomic::Ordering::SeqCst);
+        assert!(calls == before + 1 || calls == 1, "{calls} after {before}");
+        (calls == 1 && before > 1).then_some(())
+    })
+    .await;
+    assert_eq!(gateway.plugin("sink").stats().instances, 2);
 }
 
 #[tokio::test]

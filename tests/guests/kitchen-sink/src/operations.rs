@@ -3,7 +3,7 @@
 use std::collections::HashMap as StdHashMap;
 
 use edgeward_sdk::collections::HashMap;
-use edgeward_sdk::crypto::{self, HashAlgorithm, PublicKey, SignatureAlgorithm};
+use edgeward_sdk::crypto::{self, HashAlgorithm, PublicKey, RsaKey, SignatureAlgorithm};
 use edgeward_sdk::http_client::{self, Request};
 use edgeward_sdk::matcher::RegexSet;
 use edgeward_sdk::prelude::*;
@@ -126,6 +126,11 @@ impl KitchenSink {
                 Err(error) => Err(error.to_string()),
             },
             ["crypto"] => value(crypto_report()),
+            ["verify", algorithm, words @ ..] => verify(algorithm, words),
+            ["copy-header", from, to] => {
+                let bytes = request.header(from).ok_or("there is no such header")?;
+                edited(request.set_header(to, bytes))
+            }
             ["http", url] => fetch(&Request::get(*url)),
             ["http", url, method] => fetch(
                 &Request::new(*method, *url)
@@ -136,6 +141,10 @@ impl KitchenSink {
             ["metrics", name, count] => {
                 metrics::add(name, number(count)?);
                 value("added")
+            }
+            ["record", name, measured] => {
+                metrics::record_value(name, number(measured)?);
+                value("recorded")
             }
             _ => Err(format!("x-sink: {:?} is no operation", words.join(" "))),
         }
@@ -320,15 +329,46 @@ fn crypto_report() -> Value {
     signature.reverse();
     json!({
         "sha256": hex(&crypto::hash(HashAlgorithm::Sha256, b"abc")),
-        "sha384-bytes": crypto::hash(HashAlgorithm::Sha384, b"abc").len(),
-        "sha512-bytes": crypto::hash(HashAlgorithm::Sha512, b"abc").len(),
+        "sha384": hex(&crypto::hash(HashAlgorithm::Sha384, b"abc")),
+        "sha512": hex(&crypto::hash(HashAlgorithm::Sha512, b"abc")),
         "hmac-verify": crypto::hmac_verify(HashAlgorithm::Sha256, b"Jefe", b"what do ya want for nothing?", &hmac),
         "hmac": hex(&hmac),
+        "hmac384": hex(&crypto::hmac(HashAlgorithm::Sha384, b"Jefe", b"what do ya want for nothing?")),
+        "hmac512": hex(&crypto::hmac(HashAlgorithm::Sha512, b"Jefe", b"what do ya want for nothing?")),
         "equal": [crypto::constant_time_equal(b"abc", b"abc"), crypto::constant_time_equal(b"abc", b"abd")],
         "ed25519": good,
         "ed25519-wrong": verify(SignatureAlgorithm::Ed25519, &signature),
         "ed25519-as-es256": misfit,
     })
+}
+
+/// `verify ALGORITHM rsa N E MESSAGE SIGNATURE`, and with `ec KEY`, `ed25519 KEY`, `spki KEY` in the middle; all in hex.
+fn verify(algorithm: &str, words: &[&str]) -> Reported {
+    let algorithm = match algorithm {
+        "RS256" => SignatureAlgorithm::Rs256,
+        "RS384" => SignatureAlgorithm::Rs384,
+        "RS512" => SignatureAlgorithm::Rs512,
+        "PS256" => SignatureAlgorithm::Ps256,
+        "PS384" => SignatureAlgorithm::Ps384,
+        "PS512" => SignatureAlgorithm::Ps512,
+        "ES256" => SignatureAlgorithm::Es256,
+        "ES384" => SignatureAlgorithm::Es384,
+        "ES512" => SignatureAlgorithm::Es512,
+        "EdDSA" => SignatureAlgorithm::Ed25519,
+        other => return Err(format!("x-sink: {other:?} is no algorithm")),
+    };
+    let (key, message, signature) = match words {
+        ["rsa", n, e, message, signature] => {
+            let (n, e) = (unhex(n), unhex(e));
+            (PublicKey::Rsa(RsaKey { n, e }), message, signature)
+        }
+        ["ec", key, message, signature] => (PublicKey::Ec(unhex(key)), message, signature),
+        ["ed25519", key, message, signature] => (PublicKey::Ed25519(unhex(key)), message, signature),
+        ["spki", key, message, signature] => (PublicKey::Spki(unhex(key)), message, signature),
+        _ => return Err(format!("x-sink: {words:?} is no key, message and signature")),
+    };
+    crypto::verify(algorithm, &key, &unhex(message), &unhex(signature))
+        .map(|good| Outcome::Value(json!(good)))
 }
 
 fn hex(bytes: &[u8]) -> String {
