@@ -99,7 +99,9 @@ pub enum SecretSource {
     File(PathBuf),
 }
 
-/// Budgets of one binding. One that is exceeded fails the call (see `on-error`), is counted and logged, unless it says otherwise.
+/// Budgets of one binding. Going over one of time, memory, host buffers, host calls or `scan` fails the call (see `on-error`), and the failure is
+/// counted and logged. Beyond the others: a body above `body` is refused or passes unseen, as the plugin asked for; log lines are dropped and
+/// counted; an `http` call beyond `egress` or `http-response` is refused with an error that the plugin sees.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct PluginLimits {
