@@ -157,6 +157,24 @@ async fn a_changed_file_is_live_without_a_restart_and_a_bad_one_is_not() {
     assert_eq!(status["config"]["last-reload"]["ok"], true, "{status}");
 }
 
+#[test]
+fn the_admin_api_is_on_loopback_unless_the_file_says_otherwise() {
+    for admin in [None, Some(json!({})), Some(json!({"upload-limit": "1MiB"}))] {
+        let mut config = json!({
+            "listeners": [{"name": "main", "address": "127.0.0.1:0"}],
+            "routes": [{"path": "/", "respond": {"status": 200}}],
+        });
+        if let Some(admin) = &admin {
+            config["admin"] = admin.clone();
+        }
+        let config = edgeward_core::config::from_value(config).unwrap();
+        assert!(
+            config.admin.enabled && config.admin.address.ip().is_loopback(),
+            "{admin:?}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_gateway_does_not_start_on_a_bad_file() {
     let origin = Origin::start();

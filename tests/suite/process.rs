@@ -92,6 +92,59 @@ async fn what_runs_for_longer_than_the_drain_timeout_is_cut_off() {
     assert!(process.log().contains("cut off"), "{}", process.log());
 }
 
+/// Names of a process's threads.
+fn threads(process: &Process) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", process.pid())).unwrap();
+    tasks
+        .map(|task| fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default())
+        .map(|name| name.trim().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn each_worker_is_a_thread_that_listens_and_serves_by_itself() {
+    let origin = Origin::start();
+    let folder = tempfile::tempdir().unwrap();
+    for workers in [None, Some(3)] {
+        let mut config = config(&origin);
+        config["workers"] = json!(workers);
+        write(folder.path(), &config);
+        let process = Process::start(folder.path());
+        let expected = workers.unwrap_or_else(|| std::thread::available_parallelism().unwrap().get());
+        // a thread takes its name when it begins to run, which the gateway does not wait for
+        let workers = || {
+            threads(&process)
+                .iter()
+                .filter(|name| name.starts_with("worker-"))
+                .count()
+        };
+        eventually("a thread for each worker", async || {
+            (workers() == expected).then_some(())
+        })
+        .await;
+        // as many sockets listen on the one port, which only SO_REUSEPORT allows; 0A is LISTEN
+        let local = format!(":{:04X} ", process.address().port());
+        let sockets = fs::read_to_string(format!("/proc/{}/net/tcp", process.pid())).unwrap();
+        let listening = sockets
+            .lines()
+            .filter(|line| line.contains(&local) && line.contains(" 00000000:0000 0A "))
+            .count();
+        assert_eq!(listening, expected, "{sockets}");
+        // each accepts, and has connections of its own to the origin: the kernel spreads what comes
+        let before: Vec<_> = origin.seen().iter().map(|seen| seen.connection).collect();
+        for _ in 0..40 * expected {
+            assert_eq!(get(process.address(), "/echo").await.status, 200);
+        }
+        let mut used: Vec<_> = origin.seen()[before.len()..]
+            .iter()
+            .map(|seen| seen.connection)
+            .collect();
+        used.sort_unstable();
+        used.dedup();
+        assert_eq!(used.len(), expected, "{used:?}");
+    }
+}
+
 #[tokio::test]
 async fn two_gateways_do_not_share_a_data_folder() {
     let origin = Origin::start();
