@@ -1,8 +1,10 @@
 //! The command line: plugins from the laptop to a running gateway.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path, process::Stdio, time::Duration};
 
-use edgeward_tests::{Cli, Origin, Process, cli, cli_with, guest, guest_bytes, suite_cache, workspace};
+use edgeward_tests::{
+    Cli, Origin, Process, cli, cli_with, edgeward, guest, guest_bytes, suite_cache, within, workspace,
+};
 use serde_json::json;
 
 use crate::process::{folder, live};
@@ -247,6 +249,42 @@ async fn a_new_project_builds_passes_its_tests_and_can_be_tried() {
             && edits[1].contains("- response server: secret/1.0"),
         "{edits:?}"
     );
+}
+
+#[tokio::test]
+async fn progress_is_shown_where_there_is_a_terminal_and_only_there() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("case.http"), "GET https://api.example/\n").unwrap();
+    let command = |more: &str| {
+        let (binary, module) = (edgeward().display().to_string(), path("no-interest"));
+        format!("'{binary}' plugin try '{module}' --request case.http {more}")
+    };
+    // `script` runs a command on a terminal of its own; util-linux has it, which every Linux system has
+    let on_terminal = async |more: &str| {
+        let mut script = tokio::process::Command::new("script");
+        script
+            .args(["--quiet", "--return", "--command", &command(more), "/dev/null"])
+            .env("TERM", "xterm")
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        let output = within("a command on a terminal", script.output()).await.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let progress = format!("loading {}", path("no-interest"));
+    let shown = on_terminal("").await;
+    assert!(shown.contains(&progress) && shown.contains("\x1b["), "{shown:?}");
+    assert!(shown.contains("verdict"), "and its outcome: {shown:?}");
+    let json = on_terminal("--json").await;
+    assert!(!json.contains(&progress) && !json.contains('\x1b'), "{json:?}");
+    // without a terminal there is the outcome and nothing else
+    let words = ["plugin", "try", &path("no-interest"), "--request", "case.http"];
+    let piped = cli(folder.path(), &words).await;
+    assert!(piped.code == 0 && piped.out.contains("verdict"), "{piped:?}");
+    for text in [&piped.out, &piped.err] {
+        assert!(!text.contains(&progress) && !text.contains('\x1b'), "{piped:?}");
+    }
 }
 
 #[tokio::test]
