@@ -249,6 +249,30 @@ async fn a_new_project_builds_passes_its_tests_and_can_be_tried() {
             && edits[1].contains("- response server: secret/1.0"),
         "{edits:?}"
     );
+    // the other hooks, with the SDK in a folder that is named
+    for hook in ["authorize", "inspect", "observe"] {
+        let words = [
+            "new",
+            hook,
+            "--hook",
+            hook,
+            "--sdk-path",
+            "edgeward-sdk",
+            "--json",
+        ];
+        let files = run(&words).await.json()["files"].to_string();
+        assert!(!files.contains("edgeward-sdk"), "{files}");
+        fs::copy(
+            workspace().join("Cargo.lock"),
+            project.join(hook).join("Cargo.lock"),
+        )
+        .unwrap();
+        let tested = run(&["test", "--path", hook, "--json"]).await;
+        assert!(tested.err.contains("test result: ok. "), "{tested:?}");
+        let tested = tested.json();
+        assert_eq!(tested["wrong"], 0, "{tested}");
+        assert!(!tested["requests"].as_array().unwrap().is_empty(), "{tested}");
+    }
 }
 
 #[tokio::test]
