@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use bytes::Bytes;
 use edgeward_tests::{
-    Origin, Process, Reply, ask, bytes, chunked, core_module_bytes, empty, eventually, get, guest_bytes,
+    Origin, Process, Reply, ask, bytes, chunked, cli, core_module_bytes, empty, eventually, get, guest_bytes,
 };
 use http::Request;
 use rustix::process::Signal;
@@ -138,6 +138,13 @@ async fn the_file_can_name_an_uploaded_module_by_its_digest() {
     eventually("the changed file to be live", is_live).await;
     let plugin = process.admin_get("/v1/plugins/stamp").await;
     assert!(plugin.to_string().contains(digest.as_str().unwrap()), "{plugin}");
+    // `check` finds it in the data folder, beside the gateway that runs
+    let checked = cli(folder.path(), &["check", "--json"]).await;
+    assert_eq!(
+        (checked.code, &checked.json()["ok"]),
+        (0, &json!(true)),
+        "{checked:?}"
+    );
     process.kill();
     let process = Process::start(folder.path());
     assert_eq!(live(&process).await, "by digest", "after a restart");

@@ -76,7 +76,12 @@ async fn push_publish_rollback_and_status_work_against_a_gateway() {
         .await;
     assert_eq!(pushed.code, 0, "{pushed:?}");
     assert_eq!(live(&process).await, "two", "one command from file to live");
-    assert_eq!(shell.run(&["rollback", "stamp"]).await.code, 0);
+    let back = shell.run(&["rollback", "stamp"]).await;
+    assert_eq!(
+        (back.code, back.json()["version"].as_u64()),
+        (0, Some(1)),
+        "{back:?}"
+    );
     assert_eq!(live(&process).await, "one");
     let status = shell.run(&["status"]).await;
     assert!(

@@ -110,6 +110,19 @@ async fn continue_is_sent_when_the_body_is_wanted_and_not_when_the_head_is_refus
         .await;
     let head = connection.until("\r\n\r\n").await;
     assert!(head.starts_with("HTTP/1.1 413 "), "{head}");
+    // a plugin that refuses does so before the body is asked for
+    let gateway = Gateway::with_plugin(&origin.endpoint(), json!({"module": "kitchen-sink"})).await;
+    for phase in ["authorize", "inspect"] {
+        let mut connection = Raw::connect(gateway.address()).await;
+        connection
+            .send(format!(
+                "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nexpect: 100-continue\r\nconnection: close\r\n\
+                x-sink-phase: {phase}\r\nx-sink: deny 403 no\r\n\r\n"
+            ))
+            .await;
+        let head = connection.until("\r\n\r\n").await;
+        assert!(head.starts_with("HTTP/1.1 403 "), "{phase}: {head}");
+    }
 }
 
 #[tokio::test]

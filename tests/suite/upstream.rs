@@ -75,6 +75,20 @@ async fn an_endpoint_that_is_down_costs_no_request_and_is_left_out() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_not_made_in_time_is_an_error_of_its_own() {
+    // the kernel takes the connection, and nobody answers to the TLS handshake on it
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = silent.local_addr().unwrap().to_string();
+    let settings = json!({"tls": {}, "connect-timeout": "200ms", "retry": {"attempts": 0}});
+    let gateway = gateway(vec![endpoint], settings).await;
+    let reply = gateway.get("/echo").await;
+    assert_eq!(
+        (reply.status, reply.response_type().as_str()),
+        (504, "UPSTREAM_CONNECT_TIMEOUT")
+    );
+}
+
+#[tokio::test]
 async fn an_endpoint_that_comes_back_is_used_again() {
     let address = nobody();
     let gateway = gateway(
