@@ -88,25 +88,29 @@ async fn the_log_says_which_plugin_version_and_route_went_over_which_budget() {
     record_logs();
     let origin = Origin::start();
     let url = format!("http://{}/hold/slow", origin.endpoint());
-    let gateway = Gateway::start(json!({
-        "upstreams": {"origin": {"endpoints": [origin.endpoint()]}},
-        "plugins": {"clumsy": {
-            "module": "misbehave",
-            "breaker": {"failures": 0},
-            "config": {"url": url},
-            "limits": {"cpu-time": "500ms", "wall-time": "2s", "memory": "8MiB", "host-buffers": "256KiB", "host-calls": 1_000_000},
-            "grants": {"metrics": true, "http": {"hosts": [origin.endpoint()], "private-addresses": true}},
-        }},
-        "routes": [{"name": "front", "path": "/{path+}", "upstream": "origin", "pipeline": ["clumsy"]}],
-    }))
-    .await;
-    let plugin = gateway.plugin("clumsy");
-    for (mode, kind) in [
-        ("spin", "cpu-time"),
-        ("slow-http", "wall-time"),
-        ("eat-memory", "memory"),
-        ("flood-context", "host-buffer"),
+    for (mode, kind, tight) in [
+        ("spin", "cpu-time", json!({"cpu-time": "50ms"})),
+        ("slow-http", "wall-time", json!({"wall-time": "300ms"})),
+        ("eat-memory", "memory", json!({"memory": "8MiB"})),
+        ("flood-context", "host-buffer", json!({"host-buffers": "256KiB"})),
     ] {
+        let mut limits = json!({"cpu-time": "10s", "wall-time": "25s", "host-calls": 1_000_000});
+        limits
+            .as_object_mut()
+            .unwrap()
+            .extend(tight.as_object().unwrap().clone());
+        let gateway = Gateway::start(json!({
+            "upstreams": {"origin": {"endpoints": [origin.endpoint()]}},
+            "plugins": {"clumsy": {
+                "module": "misbehave",
+                "config": {"url": url},
+                "limits": limits,
+                "grants": {"metrics": true, "http": {"hosts": [origin.endpoint()], "private-addresses": true}},
+            }},
+            "routes": [{"name": "front", "path": "/{path+}", "upstream": "origin", "pipeline": ["clumsy"]}],
+        }))
+        .await;
+        let plugin = gateway.plugin("clumsy");
         let reply = misbehave(&gateway, mode).await;
         assert_eq!(reply.status / 100, 5, "{mode}: {}", reply.text());
         assert_eq!(
@@ -117,7 +121,6 @@ async fn the_log_says_which_plugin_version_and_route_went_over_which_budget() {
         );
         let line = wait_for_log(&["plugin failed", reply.header("x-request-id")]).await;
         let line: Value = serde_json::from_str(&line).unwrap();
-        let fields = &line["fields"];
         for (name, expected) in [
             ("plugin", json!("clumsy")),
             ("plugin_version", json!(plugin.version())),
@@ -126,7 +129,7 @@ async fn the_log_says_which_plugin_version_and_route_went_over_which_budget() {
             ("phase", json!("request-head")),
             ("kind", json!(kind)),
         ] {
-            assert_eq!(fields[name], expected, "{mode}, {name}: {line}");
+            assert_eq!(line["fields"][name], expected, "{mode}, {name}: {line}");
         }
         assert_eq!(line["target"], "plugin", "{line}");
     }
