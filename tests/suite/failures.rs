@@ -78,7 +78,8 @@ async fn others_are_served_while_guests_misbehave() {
             "flood-http" => assert_eq!(stats.denied_calls, 12 * 1000, "{stats:?}"),
             _ => assert_eq!(gateway.failures(kind), 12, "{mode}: {stats:?}"),
         }
-        assert_eq!(stats.live_instances, 0, "{mode}");
+        // three at once and one of the others: whose instances rest for the next request
+        assert!(stats.live_instances <= 4, "{mode}: {stats:?}");
         others_are_served(&gateway).await;
     }
 }
@@ -169,7 +170,8 @@ async fn traps_are_reported_with_file_and_line() {
         others_are_served(&gateway).await;
     }
     assert!(logs().contains("misbehave was told to trap"));
-    assert_eq!(gateway.stats().live_instances, 0);
+    let idle = gateway.proxy.status().workers as u64;
+    assert!(gateway.stats().live_instances <= idle, "what failed is gone");
 }
 
 #[tokio::test]
