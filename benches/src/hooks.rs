@@ -1,4 +1,5 @@
-//! What entering a plugin costs: a fresh instance with a call, a reused one, by number of request headers.
+//! What entering a plugin costs: a call in a fresh instance (put back to the snapshot), in one made anew and in a reused one, by number of request
+//! headers; and what making an instance costs.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -86,6 +87,13 @@ pub(crate) fn run() -> Result<()> {
             ..RuntimeOptions::default()
         })?;
         let fresh = load(&runtime, "read-headers", "fresh", serde_json::json!({})).await?;
+        let anew = load(
+            &runtime,
+            "read-headers",
+            "anew",
+            serde_json::json!({"isolation": {"reuse": {"requests": 1}}}),
+        )
+        .await?;
         let reused = load(
             &runtime,
             "read-headers",
@@ -102,7 +110,13 @@ pub(crate) fn run() -> Result<()> {
             report_of.compile_ms,
             report_of.total_ms
         );
-        for (label, version) in [("fresh instance", &fresh), ("reused instance", &reused)] {
+        println!("instances of isolation `request`: {}", report_of.instances);
+        let mut empty = Vec::new();
+        for (label, version) in [
+            ("fresh instance", &fresh),
+            ("instance made anew", &anew),
+            ("reused instance", &reused),
+        ] {
             for headers in [0, 12, 60] {
                 let mut rounds = Vec::new();
                 for _ in 0..7 {
@@ -113,12 +127,24 @@ pub(crate) fn run() -> Result<()> {
                     }
                     rounds.push((thread_cpu() - start) as f64 / CALLS as f64 / 1000.0);
                 }
+                if headers == 0 {
+                    empty.push(rounds.clone());
+                }
                 report(
                     &format!("hook: {label}, bulk read of {headers} headers, one set"),
                     &rounds,
                     "us",
                 );
             }
+        }
+        // what making an instance and dropping it costs: the same call without it is taken off
+        if let [_, anew, reused] = empty.as_slice() {
+            let made: Vec<_> = anew
+                .iter()
+                .zip(reused)
+                .map(|(anew, reused)| anew - reused)
+                .collect();
+            report("instantiate: an instance from the pool, made and dropped", &made, "us");
         }
         Ok(())
     })

@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: every check of a change, cheap ones first, the test summary last. `.ci/run` calls this.
+//! `cargo xtask ci`: every check of a change, cheap ones first. `.ci/run` calls this.
 
 use std::io::IsTerminal as _;
 use std::time::Instant;
@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use crate::command::{self, cargo};
 use crate::workspace::Workspace;
-use crate::{Check, docs, guests, test, wit};
+use crate::{Check, demo, docs, guests, test, wit};
 
 type Step = (&'static str, fn(&Workspace) -> anyhow::Result<()>);
 
@@ -22,6 +22,9 @@ const STEPS: &[Step] = &[
     }),
     ("docs", |workspace| docs::run(workspace, Check { check: true })),
     ("test", |_| test::tests(&[], Some("ci"))),
+    ("demo", |workspace| {
+        demo::run(workspace, &demo::Options { once: true })
+    }),
 ];
 
 fn fmt() -> anyhow::Result<()> {

@@ -9,7 +9,7 @@ use crate::workspace::Workspace;
 pub(crate) struct Options {
     /// Run once without waiting for a key; any deviation exits non-zero in both cases.
     #[arg(long)]
-    once: bool,
+    pub(crate) once: bool,
 }
 
 /// Builds and runs the demonstration.
