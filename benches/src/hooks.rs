@@ -144,7 +144,11 @@ pub(crate) fn run() -> Result<()> {
                 .zip(reused)
                 .map(|(anew, reused)| anew - reused)
                 .collect();
-            report("instantiate: an instance from the pool, made and dropped", &made, "us");
+            report(
+                "instantiate: an instance from the pool, made and dropped",
+                &made,
+                "us",
+            );
         }
         Ok(())
     })

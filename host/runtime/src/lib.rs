@@ -137,9 +137,9 @@ pub(crate) struct Rewound {
 }
 
 impl Rewound {
-    fn new() -> wasmtime::Result<Self> {
+    fn new(functions: &Arc<engine::Functions>) -> wasmtime::Result<Self> {
         let live = Arc::default();
-        let engine = Engine::new(&engine::rewound(memory::Creator::new(&live)))?;
+        let engine = Engine::new(&engine::rewound(memory::Creator::new(&live), functions)?)?;
         let linker = linker(&engine)?;
         Ok(Self { engine, linker, live })
     }
@@ -207,10 +207,12 @@ impl Runtime {
             instances: options.instances,
             message: format!("{error:#}"),
         };
-        let engine = Engine::new(&engine::config(options.instances)).map_err(failed)?;
+        let functions = Arc::default();
+        let config = engine::config(options.instances, &functions).map_err(failed)?;
+        let engine = Engine::new(&config).map_err(failed)?;
         let linker = linker(&engine).map_err(failed)?;
         let rewound = match memory::pagemap() {
-            Ok(_) => Some(Rewound::new().map_err(failed)?),
+            Ok(_) => Some(Rewound::new(&functions).map_err(failed)?),
             Err(error) => {
                 tracing::warn!(%error, "/proc/self/pagemap cannot be read: every request gets an instance from the pool, which costs more");
                 None
