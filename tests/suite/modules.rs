@@ -100,4 +100,5 @@ async fn the_report_of_a_module_says_what_it_is() {
         );
     }
     assert!(info.wit_version.starts_with("0.1."), "{info:?}");
+    assert_eq!(info.wit_served, "0.1", "the host says what it serves");
 }

@@ -146,3 +146,29 @@ async fn own_rules_match_count_and_label() {
         "the starter set is off"
     );
 }
+
+#[tokio::test]
+async fn labels_reach_later_plugins_and_the_log() {
+    record_logs();
+    let origin = Origin::start();
+    let rules = json!({"rules": [
+        {"id": "labelled", "field": "query.q", "match": {"size": {"over": 10}}, "action": "count", "labels": ["long", "odd"]},
+    ]});
+    let gateway = Gateway::start(json!({
+        "upstreams": {"origin": {"endpoints": [origin.endpoint()]}},
+        "plugins": {
+            "guard": {"module": "waf-rules", "config": rules},
+            "sink": {"module": "kitchen-sink", "config": {"phases": ["request-head"]}},
+        },
+        "routes": [{"name": "labels", "path": "/{path+}", "upstream": "origin", "pipeline": ["guard", "sink"]}],
+    }))
+    .await;
+    let reply = gateway
+        .call("GET", "/echo?q=longer-than-ten", &[("x-sink", "context")])
+        .await;
+    let entries = reply.json()["ok"].clone();
+    let label = json!(["guard", "labels", ["json", "[\"long\",\"odd\"]"]]);
+    assert!(entries.as_array().unwrap().contains(&label), "{entries}");
+    let line = wait_for_log(&["rules matched", "labelled"]).await;
+    assert!(line.contains("\"labels\":\"long,odd\""), "{line}");
+}

@@ -195,3 +195,26 @@ fn ours(name: &str) -> Result<Option<(&str, &str)>, Wrong> {
         )))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Wrong, component, read};
+    use edgeward_core::ids::Digest;
+
+    #[test]
+    fn a_component_of_another_line_is_refused_with_both_versions() {
+        for version in ["0.2.0", "1.0.0", "0.10.0"] {
+            let text = format!(
+                "(component (instance $hooks) (export \"edgeward:plugin/lifecycle@{version}\" (instance $hooks)))"
+            );
+            let wasm = wat::parse_str(text).unwrap();
+            let (bytes, kind) = component(&wasm).unwrap();
+            match read(&bytes, kind, Digest([0; 32]), 0) {
+                Err(Wrong::World(text)) => {
+                    assert!(text.contains(version) && text.contains("0.1.x"), "{text}")
+                }
+                other => panic!("{version}: {other:?}"),
+            }
+        }
+    }
+}
