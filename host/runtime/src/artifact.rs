@@ -16,7 +16,7 @@ use wasmtime::{Engine, component::Component};
 use crate::{capabilities::matcher::Source, interest::Interest};
 
 /// Changes whenever the layout of an entry or the meaning of its parts does.
-const FORMAT: &[u8] = b"edgeward-artifact-5";
+const FORMAT: &[u8] = b"edgeward-artifact-6";
 const MAC_LEN: usize = 32;
 /// Extension of a file with compiled code alone, so that it can be mapped.
 const CODE: &str = "cwasm";

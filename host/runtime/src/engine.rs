@@ -5,7 +5,7 @@ use std::{
     borrow::Cow,
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
@@ -126,6 +126,7 @@ impl Ticker {
         let thread = std::thread::Builder::new()
             .name("epoch".to_owned())
             .spawn(move || {
+                let mut sweeper: Option<JoinHandle<()>> = None;
                 for tick in 1_u32.. {
                     std::thread::sleep(TICK);
                     if stopped.load(Ordering::Relaxed) {
@@ -135,10 +136,18 @@ impl Ticker {
                         let Some(engine) = engine.upgrade() else { return };
                         engine.increment_epoch();
                     }
-                    if tick.is_multiple_of(SWEEP)
-                        && let Some(runtime) = runtime.upgrade()
-                    {
-                        runtime.sweep(IDLE_MAX);
+                    // on a thread of its own: giving memory back takes time, and epochs must not wait
+                    if tick.is_multiple_of(SWEEP) && sweeper.as_ref().is_none_or(JoinHandle::is_finished) {
+                        let runtime = Weak::clone(&runtime);
+                        let sweep = move || {
+                            if let Some(runtime) = runtime.upgrade() {
+                                runtime.sweep(IDLE_MAX);
+                            }
+                        };
+                        sweeper = std::thread::Builder::new()
+                            .name("sweep".to_owned())
+                            .spawn(sweep)
+                            .ok();
                     }
                 }
             })?;
@@ -153,11 +162,8 @@ impl Drop for Ticker {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // it may be the ticker that lets go of the runtime last
-            if thread.thread().id() != std::thread::current().id() {
-                // the ticker has no way to panic that matters here
-                let _ignored = thread.join();
-            }
+            // the ticker has no way to panic that matters here
+            let _ignored = thread.join();
         }
     }
 }

@@ -34,6 +34,10 @@ pub(crate) struct Instance {
     rested: Instant,
     /// How its memory is put back, where it can be.
     rewind: Option<Rewind>,
+    /// The thread that took it.
+    pub(crate) home: u64,
+    /// Bytes of memory when it was made.
+    memory: usize,
     /// It ran on another thread than the one that took it.
     pub(crate) moved: bool,
 }
@@ -92,7 +96,11 @@ impl PluginVersion {
                     .is_none_or(|reuse| instance.born.elapsed() < reuse.ttl.0)
                 {
                     instance.uses += 1;
+                    instance.home = memory::thread();
                     instance.moved = false;
+                    if instance.rewind.is_some() {
+                        instance.store.data_mut().memory_used = instance.memory;
+                    }
                     instance.store.data_mut().budget = Budget::of(&self.capabilities.limits);
                     if let Some(rewind) = &mut instance.rewind {
                         rewind.start();
@@ -139,11 +147,11 @@ impl PluginVersion {
             .data_mut()
             .begin_call(Mode::Init, self.capabilities.limits.init_time.0);
         let made = if self.rewinds {
+            memory::begin();
             if self.runtime.is_full() {
                 let message = "as many instances as there may be are in use".to_owned();
                 return Err((FailureKind::Capacity, message));
             }
-            memory::begin();
             // without waiting, so that nothing else is made on this thread meanwhile: no code of the plugin's runs here (`crate::rewind`), the compiler's
             // own that fills the memory must not yield to the epoch
             store.set_epoch_deadline(u64::from(u32::MAX));
@@ -162,14 +170,19 @@ impl PluginVersion {
         if !self.snapshotted {
             self.init(&mut store, &instance).await?;
         }
-        let rewind = self.rewinds.then(|| Rewind::new(&self.image));
-        let rewind = rewind.and_then(|rewind| {
-            rewind
-                .inspect_err(
-                    |error| tracing::warn!(plugin = self.name(), %error, "an instance cannot be rewound"),
+        let rewind = if self.rewinds {
+            let rewind = Rewind::new(&self.image);
+            let failed = |error| {
+                (
+                    FailureKind::Capacity,
+                    format!("an instance could not be made: {error}"),
                 )
-                .ok()
-        });
+            };
+            Some(rewind.map_err(failed)?)
+        } else {
+            None
+        };
+        let memory = store.data().memory_used;
         let limits = &self.capabilities.limits;
         let largest = limits.host_buffers.max(limits.body).max(limits.egress);
         store.set_hostcall_fuel(usize::try_from(largest.0).unwrap_or(usize::MAX));
@@ -182,6 +195,8 @@ impl PluginVersion {
             born: Instant::now(),
             rested: Instant::now(),
             rewind,
+            home: memory::thread(),
+            memory,
             moved: false,
         })
     }

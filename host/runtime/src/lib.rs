@@ -211,10 +211,10 @@ impl Runtime {
         let config = engine::config(options.instances, &functions).map_err(failed)?;
         let engine = Engine::new(&config).map_err(failed)?;
         let linker = linker(&engine).map_err(failed)?;
-        let rewound = match memory::pagemap() {
-            Ok(_) => Some(Rewound::new(&functions).map_err(failed)?),
+        let rewound = match memory::usable() {
+            Ok(()) => Some(Rewound::new(&functions).map_err(failed)?),
             Err(error) => {
-                tracing::warn!(%error, "/proc/self/pagemap cannot be read: every request gets an instance from the pool, which costs more");
+                tracing::warn!(%error, "instances cannot be rewound on this system: every request gets an instance from the pool, which costs more");
                 None
             }
         };

@@ -38,7 +38,12 @@ const FILE: u64 = 1 << 61;
 /// Address space of one memory.
 struct Region {
     base: NonNull<u8>,
+    /// Most bytes that it can grow to.
     reserved: usize,
+    /// With the guard behind them.
+    mapped: usize,
+    /// The mapping is in doubt and left alone.
+    lost: AtomicBool,
     size: AtomicUsize,
     grown: AtomicBool,
     live: Arc<AtomicUsize>,
@@ -50,12 +55,13 @@ unsafe impl Send for Region {}
 unsafe impl Sync for Region {}
 
 impl Region {
-    fn map(minimum: usize, reserved: usize, live: &Arc<AtomicUsize>) -> io::Result<Self> {
+    fn map(minimum: usize, reserved: usize, guard: usize, live: &Arc<AtomicUsize>) -> io::Result<Self> {
+        let mapped = reserved + guard;
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory that anybody has.
         let base = unsafe {
             mmap_anonymous(
                 std::ptr::null_mut(),
-                reserved,
+                mapped,
                 ProtFlags::empty(),
                 MapFlags::PRIVATE | MapFlags::NORESERVE,
             )
@@ -63,6 +69,8 @@ impl Region {
         let region = Self {
             base: NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?,
             reserved,
+            mapped,
+            lost: AtomicBool::new(false),
             size: AtomicUsize::new(0),
             grown: AtomicBool::new(false),
             live: Arc::clone(live),
@@ -95,8 +103,11 @@ impl Region {
 impl Drop for Region {
     fn drop(&mut self) {
         self.live.fetch_sub(1, Relaxed);
+        if self.lost.load(Relaxed) {
+            return;
+        }
         // SAFETY: the mapping is ours, and the last owner is gone.
-        if let Err(error) = unsafe { munmap(self.base.as_ptr().cast(), self.reserved) } {
+        if let Err(error) = unsafe { munmap(self.base.as_ptr().cast(), self.mapped) } {
             tracing::error!(%error, "the memory of an instance could not be unmapped");
         }
     }
@@ -131,7 +142,7 @@ thread_local! {
     /// The memories that this thread has made for the instance in the making.
     static MADE: RefCell<Vec<Arc<Region>>> = const { RefCell::new(Vec::new()) };
     /// Page faults of this thread when it was last asked.
-    static FAULTS: Cell<i64> = const { Cell::new(-1) };
+    static FAULTS: Cell<Option<i64>> = const { Cell::new(None) };
     /// Number of this thread, never given twice.
     static THREAD: u64 = {
         static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -164,7 +175,7 @@ unsafe impl MemoryCreator for Creator {
         guard: usize,
     ) -> Result<Box<dyn LinearMemory>, String> {
         let reserved = reserved.or(maximum).unwrap_or(minimum).max(minimum);
-        let region = Region::map(minimum, reserved + guard, &self.0).map_err(|error| error.to_string())?;
+        let region = Region::map(minimum, reserved, guard, &self.0).map_err(|error| error.to_string())?;
         let region = Arc::new(region);
         MADE.with_borrow_mut(|made| made.push(Arc::clone(&region)));
         Ok(Box::new(Linear(region)))
@@ -239,7 +250,7 @@ pub(crate) struct Rewind {
     /// Pages that were ever written, in order.
     written: Vec<u32>,
     /// Page faults of the thread when `written` was last complete.
-    faults: i64,
+    faults: Option<i64>,
     thread: u64,
 }
 
@@ -272,7 +283,7 @@ impl Rewind {
             ));
         }
         // SAFETY: the range is inside our own mapping, the store that uses it is ours and rests, and the new content is the same as the old.
-        unsafe {
+        let mapped = unsafe {
             mmap(
                 region.base.as_ptr().cast(),
                 size,
@@ -281,7 +292,12 @@ impl Rewind {
                 &image.file,
                 0,
             )
-        }?;
+        };
+        if let Err(error) = mapped {
+            // the old mapping may be gone already, and others may have the addresses by now
+            region.lost.store(true, Relaxed);
+            return Err(error.into());
+        }
         Ok(Self {
             region,
             image,
@@ -307,7 +323,7 @@ impl Rewind {
         let faults = faults();
         FAULTS.set(faults);
         // a page that is written for the first time is a page fault of the thread that writes (mm_account_fault in the kernel)
-        let complete = !moved && faults == self.faults && self.thread == thread();
+        let complete = !moved && faults.is_some() && faults == self.faults && self.thread == thread();
         if !complete && (self.scan().is_err() || self.written.len() > PAGES_MAX) {
             return false;
         }
@@ -322,6 +338,10 @@ impl Rewind {
                     target.copy_from_nonoverlapping(self.image.map.as_ptr().add(at), PAGE);
                 }
             }
+        }
+        if !complete {
+            // looking and copying may have faulted, which tells nothing of the guest
+            FAULTS.set(self::faults());
         }
         true
     }
@@ -347,22 +367,40 @@ impl Rewind {
 ///
 /// # Errors
 /// It is not there: another system, or a container without `/proc`.
-pub(crate) fn pagemap() -> io::Result<&'static File> {
+fn pagemap() -> io::Result<&'static File> {
     static FILE: OnceLock<Option<File>> = OnceLock::new();
     FILE.get_or_init(|| File::open("/proc/self/pagemap").ok())
         .as_ref()
         .ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
-/// Page faults of this thread so far.
-fn faults() -> i64 {
+/// Whether this system tells what rewinding needs: which pages were written, and that one was.
+///
+/// # Errors
+/// What is missing.
+pub(crate) fn usable() -> io::Result<()> {
+    if rustix::param::page_size() != PAGE {
+        return Err(io::Error::other("pages are not of 4 KiB"));
+    }
+    pagemap()?;
+    let region = Region::map(PAGE, PAGE, 0, &Arc::default())?;
+    let before = faults();
+    // SAFETY: the page is ours, readable and writable.
+    unsafe { region.base.as_ptr().write_volatile(1) };
+    if before.is_none() || before == faults() {
+        return Err(io::Error::other("page faults are not counted"));
+    }
+    Ok(())
+}
+
+/// Page faults of this thread so far, where the system counts them.
+fn faults() -> Option<i64> {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: `usage` is large enough, and all zeros is a valid value of it should the call fail.
-    let usage = unsafe {
-        libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr());
-        usage.assume_init()
-    };
-    usage.ru_minflt + usage.ru_majflt
+    // SAFETY: `usage` is large enough.
+    let status = unsafe { libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr()) };
+    // SAFETY: all zeros is a valid value of it.
+    let usage = unsafe { usage.assume_init() };
+    (status == 0).then_some(usage.ru_minflt + usage.ru_majflt)
 }
 
 #[cfg(test)]

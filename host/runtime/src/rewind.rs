@@ -9,16 +9,25 @@ use wasm_encoder::{
     CodeSection, Encode as _, ExportKind, ExportSection, Function, Instruction, Module, RawSection, SectionId,
 };
 use wasmparser::{
-    BinaryReader, ExternalKind, FunctionBody, KnownCustom, Name, Operator, Parser, Payload, TypeRef, ValType,
-    Validator, WasmFeatures,
+    BinaryReader, CanonicalFunction, ComponentCanonicalSectionReader, ComponentType,
+    ComponentTypeSectionReader, ExternalKind, FunctionBody, KnownCustom, Name, Operator, Parser, Payload,
+    TypeRef, ValType, Validator, WasmFeatures,
 };
 
 /// What wasm-ld calls the pointer to the shadow stack.
 const STACK_POINTER: &str = "__stack_pointer";
 /// Section ids of a component.
+const CUSTOM: u8 = 0;
 const CORE_MODULE: u8 = 1;
+const CORE_INSTANCE: u8 = 2;
+const CORE_TYPE: u8 = 3;
 const COMPONENT: u8 = 4;
-const START: u8 = 9;
+const INSTANCE: u8 = 5;
+const ALIAS: u8 = 6;
+const TYPE: u8 = 7;
+const CANONICAL: u8 = 8;
+const IMPORT: u8 = 10;
+const EXPORT: u8 = 11;
 
 /// Proposals whose state the check knows.
 const FEATURES: WasmFeatures = WasmFeatures::WASM2
@@ -51,14 +60,56 @@ pub(crate) fn prepare(component: &[u8]) -> Result<Vec<u8>, String> {
                 stateless(content)?;
                 RawSection { id, data: content }.append_to(&mut out);
             }
-            START => return Err("it has a start function".to_owned()),
-            _ => RawSection { id, data: content }.append_to(&mut out),
+            TYPE | CANONICAL | CUSTOM | CORE_INSTANCE | CORE_TYPE | INSTANCE | ALIAS | IMPORT | EXPORT => {
+                match id {
+                    TYPE => no_resources(content)?,
+                    CANONICAL => plain_functions(content)?,
+                    _ => {}
+                }
+                RawSection { id, data: content }.append_to(&mut out);
+            }
+            _ => {
+                return Err(
+                    "it has a start function or another section that the check does not know".to_owned(),
+                );
+            }
         }
     }
     match memories {
         1 => Ok(out),
         count => Err(format!("it has {count} memories, not one")),
     }
+}
+
+/// Resources of the plugin's own would live in the component's table of handles.
+fn no_resources(content: &[u8]) -> Result<(), String> {
+    let types =
+        ComponentTypeSectionReader::new(BinaryReader::new(content, 0)).map_err(|error| error.to_string())?;
+    for kind in types {
+        if let ComponentType::Resource { .. } = kind.map_err(|error| error.to_string())? {
+            return Err("it defines a resource of its own".to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// Functions in and out, and borrowed handles given back; nothing else of the component model keeps no state.
+fn plain_functions(content: &[u8]) -> Result<(), String> {
+    let functions = ComponentCanonicalSectionReader::new(BinaryReader::new(content, 0))
+        .map_err(|error| error.to_string())?;
+    for function in functions {
+        match function.map_err(|error| error.to_string())? {
+            CanonicalFunction::Lift { .. }
+            | CanonicalFunction::Lower { .. }
+            | CanonicalFunction::ResourceDrop { .. } => {}
+            other => {
+                return Err(format!(
+                    "it uses a built-in function that may keep state: {other:?}"
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Checks that an inner component only gives exports their types and names, as every exported interface needs one.
@@ -148,7 +199,10 @@ impl<'a> Parts<'a> {
                                 parts.functions.push(kind);
                                 parts.imported += 1;
                             }
-                            TypeRef::Global(global) => globals.push(global.mutable.then_some(false)),
+                            TypeRef::Global(global) => {
+                                no_reference(global.content_type)?;
+                                globals.push(global.mutable.then_some(false));
+                            }
                             TypeRef::Table(_) => outer_table = true,
                             TypeRef::Memory(_) | TypeRef::Tag(_) => {}
                         }
@@ -162,8 +216,8 @@ impl<'a> Parts<'a> {
                 Payload::MemorySection(memories) => {
                     for memory in memories {
                         let memory = memory.map_err(malformed)?;
-                        if memory.shared || memory.memory64 {
-                            return Err("its memory is shared or of 64 bits".to_owned());
+                        if memory.shared || memory.memory64 || memory.initial == 0 {
+                            return Err("its memory is shared, of 64 bits or empty".to_owned());
                         }
                         parts.memories += 1;
                     }
@@ -171,6 +225,7 @@ impl<'a> Parts<'a> {
                 Payload::GlobalSection(section) => {
                     for global in section {
                         let kind = global.map_err(malformed)?.ty;
+                        no_reference(kind.content_type)?;
                         globals.push(kind.mutable.then_some(kind.content_type == ValType::I32));
                     }
                 }
@@ -230,6 +285,9 @@ impl<'a> Parts<'a> {
         let Some(global) = self.changing else {
             return Ok(self.bytes.to_vec());
         };
+        if self.bodies.is_empty() {
+            return Err("a module has a stack pointer and no functions".to_owned());
+        }
         let mut kinds = Vec::new();
         let mut wrappers = Vec::new();
         let mut exports = ExportSection::new();
@@ -309,6 +367,14 @@ impl<'a> Parts<'a> {
         }
         Ok(code)
     }
+}
+
+/// A global that holds a function would hand it out past the exports.
+fn no_reference(kind: ValType) -> Result<(), String> {
+    if matches!(kind, ValType::Ref(_)) {
+        return Err("a module has a global that holds a reference".to_owned());
+    }
+    Ok(())
 }
 
 /// Number of entries and the entries.
@@ -457,11 +523,28 @@ mod tests {
                     .to_owned(),
                 "ref.func",
             ),
+            (
+                "(memory 1) (global $__stack_pointer (mut i32) (i32.const 0)) (func $f) (global (export \"g\") funcref (ref.func $f))".to_owned(),
+                "reference",
+            ),
+            ("(import \"a\" \"g\" (global funcref)) (memory 1)".to_owned(), "reference"),
+            ("(memory 0)".to_owned(), "empty"),
             ("(memory 1) (type $s (struct (field (mut i32))))".to_owned(), "does not know"),
         ];
         for (module, reason) in cases {
             let refused = component(&module).unwrap_err();
             assert!(refused.contains(reason), "{module}: {refused}");
+        }
+        for (own, reason) in [
+            ("(type $r (resource (rep i32)))", "resource"),
+            (
+                "(import \"r\" (type $r (sub resource))) (core func (canon resource.rep $r))",
+                "state",
+            ),
+        ] {
+            let component = wat::parse_str(format!("(component {own} (core module (memory 1)))")).unwrap();
+            let refused = prepare(&component).unwrap_err();
+            assert!(refused.contains(reason), "{own}: {refused}");
         }
         let nested = wat::parse_str("(component (component (core module)))").unwrap();
         assert!(prepare(&nested).unwrap_err().contains("another component"));

@@ -158,7 +158,7 @@ macro_rules! enter {
         let result = match &instance.guests.$hook {
             Some(guest) => {
                 let call = guest.$function(&mut instance.store, $($argument),*);
-                bounded(wall, staying(&mut instance.moved, call)).await
+                bounded(wall, staying(instance.home, &mut instance.moved, call)).await
             }
             None => Err(exceeded(FailureKind::Trap, concat!("the module does not export `", stringify!($hook), "`"))),
         };
@@ -596,12 +596,11 @@ impl Drop for Session {
     }
 }
 
-/// Notes when a call goes on on another thread than it began on.
-async fn staying<T>(moved: &mut bool, call: impl Future<Output = T>) -> T {
-    let thread = memory::thread();
+/// Notes when a call runs on another thread than the one that took the instance.
+async fn staying<T>(home: u64, moved: &mut bool, call: impl Future<Output = T>) -> T {
     let mut call = std::pin::pin!(call);
     std::future::poll_fn(|context| {
-        *moved |= memory::thread() != thread;
+        *moved |= memory::thread() != home;
         call.as_mut().poll(context)
     })
     .await

@@ -240,8 +240,12 @@ impl ResourceLimiter for HostState {
         &mut self,
         current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            // the module itself does not allow it, and it is not counted
+            return Ok(false);
+        }
         let total = self.memory_used + desired.saturating_sub(current);
         if total as u64 > self.capabilities.limits.memory.0 {
             self.memory_refused = true;

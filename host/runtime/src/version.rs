@@ -415,7 +415,7 @@ impl Loading {
         } else if matches!(self.spec.settings.isolation, Isolation::Reuse(_)) {
             Err("isolation is `reuse`".to_owned())
         } else if self.runtime.rewound.is_none() {
-            Err("/proc/self/pagemap cannot be read".to_owned())
+            Err("this system does not tell which pages were written".to_owned())
         } else {
             Ok(())
         }
