@@ -86,21 +86,11 @@ pub(crate) fn run() -> Result<()> {
             instances: 100,
             ..RuntimeOptions::default()
         })?;
-        let fresh = load(&runtime, "read-headers", "fresh", serde_json::json!({})).await?;
-        let anew = load(
-            &runtime,
-            "read-headers",
-            "anew",
-            serde_json::json!({"isolation": {"reuse": {"requests": 1}}}),
-        )
-        .await?;
-        let reused = load(
-            &runtime,
-            "read-headers",
-            "reused",
-            serde_json::json!({"isolation": {"reuse": {"requests": 1_000_000}}}),
-        )
-        .await?;
+        let read_headers = |name, binding| load(&runtime, "read-headers", name, binding);
+        let reuse = |requests: u64| serde_json::json!({"isolation": {"reuse": {"requests": requests}}});
+        let fresh = read_headers("fresh", serde_json::json!({})).await?;
+        let anew = read_headers("anew", reuse(1)).await?;
+        let reused = read_headers("reused", reuse(1_000_000)).await?;
         let report_of = fresh.report();
         println!(
             "load: {} KB component, init {:.1} ms, snapshot {:.1} ms, compile {:.1} ms, total {:.1} ms",

@@ -306,20 +306,33 @@ impl Deployer {
     /// All problems; what ran before still runs, and status and metrics say why.
     pub async fn reload(&self) -> Result<(), ControlError> {
         let this = self.clone();
-        let outcome = tokio::spawn(async move { this.reload_locked().await }).await;
-        let outcome = outcome.unwrap_or(Err(ControlError::Panicked));
-        // a gateway that stops does not report it as a bad file
-        if !matches!(outcome, Err(ControlError::Unavailable(_))) {
-            self.shared
-                .reload
-                .lock()
-                .finish(now_ms(), outcome.as_ref().err(), &self.shared.path);
-        }
-        outcome
+        let attempt = tokio::spawn(async move {
+            // held until the outcome is recorded: what status says is the outcome of the last attempt
+            let _guard = this.shared.change.lock().await;
+            let outcome = this.reload_locked().await;
+            this.record(&outcome);
+            outcome
+        });
+        attempt.await.unwrap_or_else(|_panicked| {
+            let outcome = Err(ControlError::Panicked);
+            self.record(&outcome);
+            outcome
+        })
     }
 
+    /// Notes how loading the file went.
+    fn record(&self, outcome: &Result<(), ControlError>) {
+        // a gateway that stops does not report it as a bad file
+        if matches!(outcome, Err(ControlError::Unavailable(_))) {
+            return;
+        }
+        let shared = &self.shared;
+        let mut status = shared.reload.lock();
+        status.finish(now_ms(), outcome.as_ref().err(), &shared.path);
+    }
+
+    /// Needs the `change` lock held.
     async fn reload_locked(&self) -> Result<(), ControlError> {
-        let _guard = self.shared.change.lock().await;
         let proxy = self.ready()?;
         let file = ConfigFile::read(&self.shared.path)?;
         *self.shared.named.lock() = file::references(&file.config, &file.base_dir);

@@ -206,28 +206,21 @@ impl PluginVersion {
         store: &mut Store<HostState>,
         instance: &wasmtime::component::Instance,
     ) -> wasmtime::Result<Guests> {
-        let indices = &self.indices;
+        // each hook has indices of its own type
+        macro_rules! load {
+            ($hook:ident) => {
+                self.indices
+                    .$hook
+                    .as_ref()
+                    .map(|indices| indices.load(&mut *store, instance))
+                    .transpose()?
+            };
+        }
         Ok(Guests {
-            authorize: indices
-                .authorize
-                .as_ref()
-                .map(|indices| indices.load(&mut *store, instance))
-                .transpose()?,
-            transform: indices
-                .transform
-                .as_ref()
-                .map(|indices| indices.load(&mut *store, instance))
-                .transpose()?,
-            inspect: indices
-                .inspect
-                .as_ref()
-                .map(|indices| indices.load(&mut *store, instance))
-                .transpose()?,
-            observe: indices
-                .observe
-                .as_ref()
-                .map(|indices| indices.load(&mut *store, instance))
-                .transpose()?,
+            authorize: load!(authorize),
+            transform: load!(transform),
+            inspect: load!(inspect),
+            observe: load!(observe),
         })
     }
 
