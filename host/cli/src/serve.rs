@@ -80,7 +80,7 @@ async fn serve(args: &Args, output: Output) -> anyhow::Result<()> {
     let runtime = Runtime::new(RuntimeOptions {
         cache_dir: Some(store.compiled_dir()),
         cache_key: store.cache_key()?,
-        ..RuntimeOptions::default()
+        instances: file.config.limits.plugin_instances,
     })?;
     let (deployer, snapshot) = tokio::select! {
         booted = Deployer::boot(runtime.clone(), Arc::clone(&store), file) => match booted {

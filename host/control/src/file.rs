@@ -216,6 +216,10 @@ pub fn needs_restart(started_with: &Config, now: &Config) -> Vec<String> {
         ("admin", started_with.admin != now.admin),
         ("data-dir", started_with.data_dir != now.data_dir),
         ("workers", started_with.workers != now.workers),
+        (
+            "limits.plugin-instances",
+            started_with.limits.plugin_instances != now.limits.plugin_instances,
+        ),
     ];
     differs
         .into_iter()
@@ -321,12 +325,17 @@ plugins:
     fn settings_that_need_a_restart_are_named() {
         let before = config::read(TEXT).unwrap();
         let after = config::read(&format!(
-            "{TEXT}\nworkers: 3\nadmin: {{address: '127.0.0.1:1'}}\n"
+            "{TEXT}\nworkers: 3\nadmin: {{address: '127.0.0.1:1'}}\nlimits: {{plugin-instances: 9}}\n"
         ))
         .unwrap();
         let warnings = needs_restart(&before, &after);
-        assert_eq!(warnings.len(), 2, "{warnings:?}");
-        assert!(warnings[0].contains("`admin`") && warnings[1].contains("`workers`"));
+        assert_eq!(warnings.len(), 3, "{warnings:?}");
+        for (warning, name) in warnings
+            .iter()
+            .zip(["admin", "workers", "limits.plugin-instances"])
+        {
+            assert!(warning.contains(&format!("`{name}`")), "{warning}");
+        }
         assert!(needs_restart(&before, &before).is_empty());
     }
 }

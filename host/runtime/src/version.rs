@@ -32,6 +32,7 @@ use crate::{
     manifest::{self, ModuleInfo, Wrong},
     memory::Image,
     rewind,
+    session::bounded,
     state::{Budget, CpuMeter, HostState, Mode},
     stats::{Stats, StatsView},
     wasi::{self, Frozen},
@@ -543,13 +544,7 @@ impl Loading {
         {
             Ok(guest) => {
                 let wall = self.capabilities.limits.init_time.0.saturating_mul(4);
-                match tokio::time::timeout(wall, guest.call_init(&mut *store, &self.config)).await {
-                    Ok(answer) => answer,
-                    Err(_elapsed) => Err(crate::failure::exceeded(
-                        FailureKind::WallTime,
-                        format!("init took longer than {} ms", wall.as_millis()),
-                    )),
-                }
+                bounded(Some(wall), guest.call_init(&mut *store, &self.config)).await
             }
             Err(error) => Err(error),
         };

@@ -8,6 +8,9 @@ use crate::route::{HostPattern, PathPattern};
 /// Most memory that one plugin instance may be given: the size of a slot of the instance pool.
 pub(crate) const MEMORY_MAX: u64 = 256 << 20;
 
+/// Most plugin instances: their address space, 4 GiB each, is half of what a process has.
+const PLUGIN_INSTANCES_MAX: u32 = 16_384;
+
 /// Finds every problem that the types do not exclude.
 #[must_use]
 pub fn check(config: &Config) -> Vec<Problem> {
@@ -50,6 +53,15 @@ pub fn check(config: &Config) -> Vec<Problem> {
             format!(
                 "{} is less than the 8KiB that RFC 9112 asks for",
                 config.limits.head
+            ),
+        ));
+    }
+    if !(1..=PLUGIN_INSTANCES_MAX).contains(&config.limits.plugin_instances) {
+        problems.push(Problem::new(
+            "limits.plugin-instances",
+            format!(
+                "{} is not from 1 to {PLUGIN_INSTANCES_MAX}",
+                config.limits.plugin_instances
             ),
         ));
     }
@@ -254,6 +266,7 @@ mod tests {
             "
 listeners: [{address: '127.0.0.1:0'}]
 upstreams: {pets: {endpoints: ['http://10.0.0.1'], retry: {budget: 7}}}
+limits: {plugin-instances: 0}
 plugins: {auth: {module: a.wasm, limits: {memory: 1GiB, cpu-time: 0}}}
 routes:
   - {path: 'pets', upstream: pest}
@@ -271,6 +284,7 @@ routes:
         for expected in [
             "upstreams.pets.endpoints[0]: `http://10.0.0.1` is not `host:port`",
             "upstreams.pets.retry.budget: 7 is not between 0 and 1",
+            "limits.plugin-instances: 0 is not from 1 to 16384",
             "plugins.auth.limits.memory: 1GiB is not between 64KiB and 256MiB",
             "plugins.auth.limits.cpu-time: ",
             "routes[0].path: ",

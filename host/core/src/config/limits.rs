@@ -29,6 +29,8 @@ pub struct Limits {
     pub handshake_timeout: Time,
     /// Concurrent streams of one HTTP/2 connection. Default 128.
     pub h2_streams: u32,
+    /// Plugin instances at once, over all plugins and workers; each reserves about 4 GiB of address space, not of memory. Default 2000. Above: 503.
+    pub plugin_instances: u32,
     /// Time that running exchanges get to end after SIGTERM. Default `30s`.
     pub drain_timeout: Time,
 }
@@ -46,6 +48,7 @@ impl Default for Limits {
             idle_timeout: Time::secs(75),
             handshake_timeout: Time::secs(10),
             h2_streams: 128,
+            plugin_instances: 2000,
             drain_timeout: Time::secs(30),
         }
     }
