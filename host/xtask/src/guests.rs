@@ -97,6 +97,14 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
     }
     toolchain::ensure(&targets.keys().copied().collect::<Vec<_>>())?;
     for (target, guests) in &targets {
+        let compiled = [
+            build_dir(workspace),
+            workspace.target_dir.join("suite-cache/new-project"),
+        ];
+        forget_other_std(
+            &compiled.map(|dir| dir.join(target)),
+            &toolchain::std_identity(target)?,
+        )?;
         build(workspace, target, guests, options.check)?;
     }
     if options.check {
@@ -193,6 +201,27 @@ fn check_names<'a>(names: impl Iterator<Item = &'a str>) -> anyhow::Result<()> {
         if !seen.insert(name) {
             bail!("two guests would both be {name}.wasm: rename one");
         }
+    }
+    Ok(())
+}
+
+/// Empties folders of what was compiled against another standard library. Cargo knows a compiler by its version only, and what was compiled
+/// before the library was installed or built anew does not go with what is compiled after it.
+fn forget_other_std(compiled: &[PathBuf], identity: &str) -> anyhow::Result<()> {
+    for dir in compiled {
+        let stamp = dir.join("std");
+        if std::fs::read_to_string(&stamp).is_ok_and(|known| known == identity) {
+            continue;
+        }
+        match std::fs::remove_dir_all(dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", dir.display()));
+            }
+            _ => {}
+        }
+        std::fs::create_dir_all(dir)
+            .and_then(|()| std::fs::write(&stamp, identity))
+            .with_context(|| format!("cannot write {}", stamp.display()))?;
     }
     Ok(())
 }
@@ -335,6 +364,19 @@ mod tests {
             r#"{{"name": "{name}", "manifest_path": "/w/{dir}/Cargo.toml", "metadata": {metadata},
                 "targets": [{{"name": "{name}", "crate_types": ["cdylib"]}}]}}"#
         )
+    }
+
+    #[test]
+    fn what_another_std_compiled_is_forgotten_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let compiled = [folder.path().join("a"), folder.path().join("b")];
+        forget_other_std(&compiled, "first").unwrap();
+        let object = compiled[1].join("object");
+        std::fs::write(&object, "").unwrap();
+        forget_other_std(&compiled, "first").unwrap();
+        assert!(object.exists());
+        forget_other_std(&compiled, "second").unwrap();
+        assert!(!object.exists());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Makes sure that the active Rust toolchain can build guests. The work is in `wasm-std.sh`; here is only the
 //! quick look that finds nothing to do.
 
+use std::fs::DirEntry;
 use std::path::Path;
 use std::process::Command;
 
@@ -22,7 +23,7 @@ pub(crate) fn ensure(targets: &[&str]) -> anyhow::Result<()> {
     let missing: Vec<&str> = targets
         .iter()
         .copied()
-        .filter(|target| !has_std(Path::new(sysroot.trim()), target))
+        .filter(|target| std_library(Path::new(sysroot.trim()), target).is_none())
         .collect();
     if missing.is_empty() {
         return Ok(());
@@ -36,11 +37,27 @@ pub(crate) fn ensure(targets: &[&str]) -> anyhow::Result<()> {
     .context("guests cannot be built")
 }
 
-fn has_std(sysroot: &Path, target: &str) -> bool {
-    let Ok(entries) = std::fs::read_dir(sysroot.join("lib/rustlib").join(target).join("lib")) else {
-        return false;
-    };
-    entries.flatten().any(|entry| {
+/// Tells the standard library of a target from one that was installed or built at another time; empty if there is none.
+///
+/// # Errors
+/// There is no `rustc`.
+pub(crate) fn std_identity(target: &str) -> anyhow::Result<String> {
+    let sysroot = command::output(Command::new("rustc").args(["--print", "sysroot"]))?;
+    let library = std_library(Path::new(sysroot.trim()), target);
+    let identity = library.and_then(|library| {
+        let data = library.metadata().ok()?;
+        Some(format!(
+            "{} {:?}",
+            library.path().display(),
+            data.modified().ok()?
+        ))
+    });
+    Ok(identity.unwrap_or_default())
+}
+
+fn std_library(sysroot: &Path, target: &str) -> Option<DirEntry> {
+    let entries = std::fs::read_dir(sysroot.join("lib/rustlib").join(target).join("lib")).ok()?;
+    entries.flatten().find(|entry| {
         let name = entry.file_name();
         name.to_str()
             .is_some_and(|name| name.starts_with("libstd-") && name.ends_with(".rlib"))
@@ -55,13 +72,13 @@ mod tests {
     fn std_is_there_only_with_its_library() {
         let sysroot = tempfile::tempdir().unwrap();
         let lib = sysroot.path().join("lib/rustlib/wasm32-wasip2/lib");
-        assert!(!has_std(sysroot.path(), "wasm32-wasip2"));
+        assert!(std_library(sysroot.path(), "wasm32-wasip2").is_none());
         std::fs::create_dir_all(&lib).unwrap();
         std::fs::write(lib.join("libcore-1.rlib"), "").unwrap();
-        assert!(!has_std(sysroot.path(), "wasm32-wasip2"));
+        assert!(std_library(sysroot.path(), "wasm32-wasip2").is_none());
         std::fs::write(lib.join("libstd-1.rlib"), "").unwrap();
-        assert!(has_std(sysroot.path(), "wasm32-wasip2"));
-        assert!(!has_std(sysroot.path(), "wasm32-unknown-unknown"));
+        assert!(std_library(sysroot.path(), "wasm32-wasip2").is_some());
+        assert!(std_library(sysroot.path(), "wasm32-unknown-unknown").is_none());
     }
 
     const RUSTUP_WORKS: &str =
@@ -147,7 +164,7 @@ mod tests {
         fn all_there(&self) -> bool {
             TARGETS
                 .iter()
-                .all(|target| has_std(&self.path("sysroot"), target))
+                .all(|target| std_library(&self.path("sysroot"), target).is_some())
         }
     }
 
