@@ -12,6 +12,7 @@
 //! [`MAX_HOPS`] entries are read and sent on, the rightmost ones.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
 
 use http::header::{FORWARDED, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
@@ -52,10 +53,48 @@ pub struct ForwardInfo<'a> {
     pub scheme: &'a str,
     /// The authority of the request, with the port if one was given.
     pub host: Option<&'a str>,
-    /// The pseudonym of the gateway in `Via`: a token, such as the name of the listener.
-    pub listener: &'a str,
     /// The version the request was received with.
     pub version: Version,
+}
+
+/// The fields that the last request of a connection was given, for the next one: most ask for the same host.
+#[derive(Debug, Default)]
+pub struct LastFields(Mutex<Option<Fields>>);
+
+#[derive(Debug)]
+struct Fields {
+    peer: IpAddr,
+    scheme: Box<str>,
+    host: Option<Box<str>>,
+    fields: HeaderMap,
+}
+
+impl LastFields {
+    /// Sets the fields of a request whose peer's word does not count.
+    fn write(&self, headers: &mut HeaderMap, info: &ForwardInfo<'_>, peer: IpAddr) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |last: &Fields| {
+            (last.peer, &*last.scheme, last.host.as_deref()) == (peer, info.scheme, info.host)
+        };
+        let last = match &mut *last {
+            Some(last) if same(last) => last,
+            last => {
+                let mut fields = HeaderMap::new();
+                Update::default().write(&mut fields, info, peer);
+                last.insert(Fields {
+                    peer,
+                    scheme: info.scheme.into(),
+                    host: info.host.map(Box::from),
+                    fields,
+                })
+            }
+        };
+        // with `Via`: grow at most once
+        headers.reserve(last.fields.len() + 1);
+        for (name, value) in &last.fields {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
 }
 
 /// One entry of a forwarding list.
@@ -100,8 +139,8 @@ pub fn client_address(peer: IpAddr, trusted: &[IpNet], headers: &HeaderMap) -> I
 /// its `Forwarded` or else from `info`. If it maintains only one of the lists, the other one is made
 /// to say the same. `Via` is always appended to: it is for finding loops, not for trust.
 ///
-/// Without a port: lists carry addresses only.
-pub fn apply(headers: &mut HeaderMap, info: &ForwardInfo<'_>, trusted: &[IpNet]) {
+/// Without a port: lists carry addresses only. `last` is any, best one of the connection.
+pub fn apply(headers: &mut HeaderMap, info: &ForwardInfo<'_>, trusted: &[IpNet], last: &LastFields) {
     let peer = info.peer.to_canonical();
     if is_trusted(peer, trusted) {
         let update = Update::after_trusted_peer(peer, trusted, headers);
@@ -113,29 +152,28 @@ pub fn apply(headers: &mut HeaderMap, info: &ForwardInfo<'_>, trusted: &[IpNet])
                 headers.remove(name);
             }
         }
-        Update::default().write(headers, info, peer);
+        last.write(headers, info, peer);
     }
-    append_via(headers, info.version, info.listener);
+    append_via(headers, info.version);
 }
 
-/// Appends the gateway to `Via`; `received` is the version of the message the gateway got. For
+/// Appends the gateway to `Via` (RFC 9110 section 7.6.3) as `edgeward`; `received` is the version of the message the gateway got. For
 /// requests [`apply`] does it, responses need it too.
-pub fn append_via(headers: &mut HeaderMap, received: Version, pseudonym: &str) {
-    let version = match received {
-        Version::HTTP_09 => "0.9",
-        Version::HTTP_10 => "1.0",
-        Version::HTTP_2 => "2.0",
-        Version::HTTP_3 => "3.0",
-        _ => "1.1",
-    };
-    let pseudonym = if is_token(pseudonym) { pseudonym } else { "gateway" };
-    let mut value = String::with_capacity(version.len() + 1 + pseudonym.len());
-    value.push_str(version);
-    value.push(' ');
-    value.push_str(pseudonym);
-    if let Ok(value) = HeaderValue::try_from(value) {
-        headers.append(VIA, value);
+pub fn append_via(headers: &mut HeaderMap, received: Version) {
+    macro_rules! via {
+        ($version:literal) => {{
+            const VALUE: HeaderValue = HeaderValue::from_static(concat!($version, " edgeward"));
+            VALUE
+        }};
     }
+    let value = match received {
+        Version::HTTP_09 => via!("0.9"),
+        Version::HTTP_10 => via!("1.0"),
+        Version::HTTP_2 => via!("2.0"),
+        Version::HTTP_3 => via!("3.0"),
+        _ => via!("1.1"),
+    };
+    headers.append(VIA, value);
 }
 
 /// What is left of the received headers, in front of what the gateway adds.
@@ -196,8 +234,6 @@ impl Update {
     }
 
     fn write(self, headers: &mut HeaderMap, info: &ForwardInfo<'_>, peer: IpAddr) {
-        // With `Via`: grow at most once.
-        headers.reserve(5);
         let address = peer.to_string();
         let mut element = self.forwarded;
         element.reserve(64 + info.host.map_or(0, str::len));
@@ -486,10 +522,9 @@ mod tests {
             peer: peer.parse().unwrap(),
             scheme: "https",
             host: Some("api.example.com:8443"),
-            listener: "edge-1",
             version: Version::HTTP_2,
         };
-        apply(&mut headers, &info, &trusted());
+        apply(&mut headers, &info, &trusted(), &LastFields::default());
         let text = |name: HeaderName| {
             let values: Vec<_> = headers
                 .get_all(name)
@@ -626,19 +661,43 @@ mod tests {
             forwarded,
             "for=203.0.113.7;host=\"api.example.com:8443\";proto=https"
         );
-        assert_eq!(via, "1.0 fred | 2.0 edge-1");
+        assert_eq!(via, "1.0 fred | 2.0 edgeward");
         let mut headers = headers(&[("x-real-ip", "10.0.0.9"), ("x-forwarded-prefix", "/a")]);
         let info = ForwardInfo {
             peer: "2001:db8::1".parse().unwrap(),
             scheme: "http",
             host: None,
-            listener: "no token",
             version: Version::HTTP_11,
         };
-        apply(&mut headers, &info, &trusted());
+        apply(&mut headers, &info, &trusted(), &LastFields::default());
         assert_eq!(headers.len(), 4, "{headers:?}");
         assert_eq!(headers[FORWARDED], "for=\"[2001:db8::1]\";proto=http");
-        assert_eq!(headers[VIA], "1.1 gateway");
+        assert_eq!(headers[VIA], "1.1 edgeward");
+    }
+
+    #[test]
+    fn fields_of_the_last_request_serve_only_one_like_it() {
+        let last = LastFields::default();
+        for (peer, scheme, host) in [
+            (OUTSIDE, "https", Some("a.example")),
+            (OUTSIDE, "https", Some("a.example")),
+            (OUTSIDE, "https", Some("b.example")),
+            (OUTSIDE, "https", None),
+            (OUTSIDE, "http", None),
+            ("203.0.113.8", "http", None),
+            (OUTSIDE, "https", Some("a.example")),
+        ] {
+            let info = ForwardInfo {
+                peer: peer.parse().unwrap(),
+                scheme,
+                host,
+                version: Version::HTTP_11,
+            };
+            let (mut first, mut later) = (HeaderMap::new(), HeaderMap::new());
+            apply(&mut first, &info, &[], &LastFields::default());
+            apply(&mut later, &info, &[], &last);
+            assert_eq!(later, first);
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use edgeward_core::{
 };
 use edgeward_runtime::{Exchange, RequestHead};
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts,
+    HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts,
     uri::PathAndQuery,
 };
 
@@ -32,8 +32,7 @@ use crate::{
     worker::Worker,
 };
 
-/// Name of this gateway in `Via` (RFC 9110 section 7.6.3).
-const PSEUDONYM: &str = "edgeward";
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Serves one request from its head to the response head. Logs, counts and observes when the response body ends.
 pub(crate) async fn handle(
@@ -250,16 +249,15 @@ fn hops(conn: &ConnInfo, head: &mut Parts, authority: &str) -> std::net::IpAddr 
         peer,
         scheme: if conn.https { "https" } else { "http" },
         host: (!authority.is_empty()).then_some(authority),
-        listener: PSEUDONYM,
         version: head.version,
     };
-    forwarded::apply(&mut head.headers, &info, trusted);
+    forwarded::apply(&mut head.headers, &info, trusted, &conn.forwarded);
     client
 }
 
 fn set_request_id(head: &mut Parts, id: &str) {
     if let Ok(value) = HeaderValue::from_str(id) {
-        head.headers.insert("x-request-id", value);
+        head.headers.insert(X_REQUEST_ID, value);
     }
 }
 
@@ -308,7 +306,7 @@ async fn target(
             let mut response = sent.response;
             let version = response.version();
             forwarded::hop_by_hop::strip(response.headers_mut());
-            forwarded::append_via(response.headers_mut(), version, PSEUDONYM);
+            forwarded::append_via(response.headers_mut(), version);
             // the client's connection decides the version
             *response.version_mut() = Version::default();
             Ok(response)

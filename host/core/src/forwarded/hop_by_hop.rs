@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 /// Those of RFC 9110 section 7.6.1, and the two of authentication at a proxy (section 11.7): the
 /// gateway is where they end. `Trailer` is not among them, trailers are passed on.
-const STANDARD: [HeaderName; 8] = [
+static STANDARD: [HeaderName; 8] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -40,11 +40,16 @@ const END_TO_END: [HeaderName; 8] = [
 ///
 /// An upgrade has to be looked for before. Does not allocate without a `Connection` header.
 pub fn strip(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
+    // most messages have none or one of them, and comparing is cheaper than looking up in vain
+    let present: SmallVec<[&HeaderName; 4]> = STANDARD
+        .iter()
+        .filter(|name| headers.keys().any(|key| key == *name))
+        .collect();
+    if present.contains(&&CONNECTION) {
         strip_named(headers);
     }
-    let trailers = accepts_trailers(headers);
-    for name in &STANDARD {
+    let trailers = present.contains(&&TE) && accepts_trailers(headers);
+    for name in present {
         headers.remove(name);
     }
     if trailers {

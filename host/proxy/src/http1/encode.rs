@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::{BufMut as _, BytesMut};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 
 use super::head::digits;
@@ -45,12 +45,12 @@ pub(super) fn response_head<B: Body>(
     let (status, headers, body) = (response.status(), response.headers(), response.body());
     let bodiless =
         status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let declared = declared(headers);
+    let declared = || declared(headers);
     let framing = if bodiless || *about.method == Method::HEAD {
         Framing::None
     } else if body.is_end_stream() {
         Framing::Length(0)
-    } else if let Some(length) = body.size_hint().exact().or(declared) {
+    } else if let Some(length) = body.size_hint().exact().or_else(declared) {
         Framing::Length(length)
     } else if about.version == Version::HTTP_11 {
         Framing::Chunked
@@ -60,12 +60,12 @@ pub(super) fn response_head<B: Body>(
     about.keep_alive &= framing != Framing::Close;
     output.reserve(256 + headers.len() * 48);
     status_line(output, status);
-    fields(output, headers);
+    let dated = fields(output, headers, &header::DATE);
     match framing {
         Framing::Length(length) => length_field(output, length),
         Framing::Chunked => output.put_slice(b"transfer-encoding: chunked\r\n"),
         Framing::None if status != StatusCode::NO_CONTENT => {
-            if let Some(length) = declared {
+            if let Some(length) = declared() {
                 length_field(output, length);
             }
         }
@@ -76,7 +76,7 @@ pub(super) fn response_head<B: Body>(
         (true, Version::HTTP_10) => output.put_slice(b"connection: keep-alive\r\n"),
         (true, _) => {}
     }
-    if !headers.contains_key(header::DATE) {
+    if !dated {
         date_field(output);
     }
     output.put_slice(b"\r\n");
@@ -105,7 +105,7 @@ pub(super) fn request_head(output: &mut BytesMut, request: &Request<()>, body: &
     }
     output.put_slice(target.as_bytes());
     output.put_slice(b" HTTP/1.1\r\n");
-    fields(output, headers);
+    let te = fields(output, headers, &header::TE);
     match framing {
         Framing::Length(length) => length_field(output, length),
         Framing::Chunked => output.put_slice(b"transfer-encoding: chunked\r\n"),
@@ -116,15 +116,16 @@ pub(super) fn request_head(output: &mut BytesMut, request: &Request<()>, body: &
         _ => {}
     }
     // RFC 9110 section 10.1.4
-    if headers.contains_key(header::TE) {
+    if te {
         output.put_slice(b"connection: te\r\n");
     }
     output.put_slice(b"\r\n");
     framing
 }
 
-/// All fields but those that the framing and the connection decide.
-fn fields(output: &mut BytesMut, headers: &HeaderMap) {
+/// All fields but those that the framing and the connection decide. Tells whether `sought` is among them.
+fn fields(output: &mut BytesMut, headers: &HeaderMap, sought: &HeaderName) -> bool {
+    let mut found = false;
     for (name, value) in headers {
         if *name == header::CONTENT_LENGTH
             || *name == header::TRANSFER_ENCODING
@@ -132,8 +133,10 @@ fn fields(output: &mut BytesMut, headers: &HeaderMap) {
         {
             continue;
         }
+        found |= name == sought;
         field(output, name.as_str().as_bytes(), value.as_bytes());
     }
+    found
 }
 
 fn declared(headers: &HeaderMap) -> Option<u64> {

@@ -46,7 +46,7 @@ pub(super) fn parse(
         *seen = 0;
     }
     let from = seen.saturating_sub(3);
-    let Some(end) = memchr::memmem::find(&buffer[from..], b"\r\n\r\n").map(|at| from + at + 4) else {
+    let Some(end) = head_end(buffer, from)? else {
         *seen = buffer.len();
         return incomplete(buffer, limits);
     };
@@ -55,10 +55,28 @@ pub(super) fn parse(
     if text.len() > raw_max(limits) {
         return Err(too_large(&text, limits));
     }
-    if has_bare_line_end(&text) {
-        return Err(bad("request head has a bare CR or LF"));
-    }
     read(text, limits).map(Some)
+}
+
+/// Where the empty line behind a head ends, if it is there. `from` is not above where it can begin.
+///
+/// # Errors
+/// A line before ends without CR.
+fn head_end(buffer: &[u8], from: usize) -> Result<Option<usize>, Reject> {
+    for at in memchr::memchr_iter(b'\n', &buffer[from..]).map(|at| from + at) {
+        let line = &buffer[..at];
+        if !line.ends_with(b"\r") {
+            return Err(bare_line_end());
+        }
+        if line.ends_with(b"\r\n\r") {
+            return Ok(Some(at + 1));
+        }
+    }
+    Ok(None)
+}
+
+fn bare_line_end() -> Reject {
+    bad("request head has a bare CR or LF")
 }
 
 /// Looks at what there is of a head: whether it can still become one.
@@ -73,7 +91,7 @@ fn incomplete(buffer: &[u8], limits: &Limits) -> Result<Option<Head>, Reject> {
         return Err(bad("not an HTTP request"));
     }
     if has_bare_line_end(buffer.strip_suffix(b"\r").unwrap_or(buffer)) {
-        return Err(bad("request head has a bare CR or LF"));
+        return Err(bare_line_end());
     }
     Ok(None)
 }
@@ -139,6 +157,8 @@ fn read(text: BytesMut, limits: &Limits) -> Result<Head, Reject> {
                 format!("{count} header fields exceed {allowed}"),
             ));
         }
+        // LF without CR was looked for before, CR without LF is in no part of a head
+        Err(_) if has_bare_line_end(&text) => return Err(bare_line_end()),
         Err(error) => {
             return Err(bad(match error {
                 httparse::Error::HeaderName => {
@@ -170,18 +190,26 @@ fn read(text: BytesMut, limits: &Limits) -> Result<Head, Reject> {
     let uri = Uri::from_maybe_shared(slice(target.as_bytes()))
         .map_err(|error| bad("request target is no URI").because(error))?;
     let mut headers = HeaderMap::with_capacity(parsed.headers.len() + 8); // with room for what the gateway adds
+    let (mut framed, mut connected, mut te) = (false, false, false);
     for field in parsed.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes())
             .map_err(|error| bad("a field name is no token").because(error))?;
+        framed |= name == header::CONTENT_LENGTH || name == header::TRANSFER_ENCODING;
+        connected |= name == header::CONNECTION;
+        te |= name == header::TE;
         let value = HeaderValue::from_maybe_shared(slice(field.value))
             .map_err(|error| bad("a field value has control characters").because(error))?;
         headers
             .try_append(name, value)
             .map_err(|_ignored| Reject::new(RejectCode::HeadTooLarge, "too many header fields"))?;
     }
-    let body = framing(&headers, version)?;
+    let body = if framed {
+        framing(&headers, version)?
+    } else {
+        Decoder::Done
+    };
     let mut connection = Tokens::default();
-    if headers.contains_key(header::CONNECTION) {
+    if connected {
         connection.read(&headers);
     }
     let keep_alive = !connection.close && (version == Version::HTTP_11 || connection.keep_alive);
@@ -191,7 +219,7 @@ fn read(text: BytesMut, limits: &Limits) -> Result<Head, Reject> {
         && headers
             .get(header::EXPECT)
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let trailers = headers.contains_key(header::TE)
+    let trailers = te
         && headers
             .get_all(header::TE)
             .iter()

@@ -15,7 +15,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::BytesMut;
-use edgeward_core::config::Limits;
+use edgeward_core::{config::Limits, forwarded::LastFields};
 use edgeward_runtime::Peer;
 use hyper::{Request, body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -55,6 +55,8 @@ pub(crate) struct ConnInfo {
     pub(crate) peer: Arc<Peer>,
     pub(crate) listener: Arc<ListenerSpec>,
     pub(crate) https: bool,
+    /// Forwarding fields of its last request.
+    pub(crate) forwarded: LastFields,
     activity: Activity,
 }
 
@@ -268,6 +270,7 @@ fn connection(peer: Peer, listener: Arc<ListenerSpec>, https: bool) -> Arc<ConnI
         peer: Arc::new(peer),
         listener,
         https,
+        forwarded: LastFields::default(),
         activity,
     })
 }
