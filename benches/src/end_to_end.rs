@@ -1,6 +1,6 @@
 //! A whole request over loopback: CPU time of the gateway's worker thread per request, with 0, 1 and 5 plugins.
 
-use std::{collections::BTreeMap, convert::Infallible, net::SocketAddr, path::Path, sync::Arc};
+use std::{collections::BTreeMap, convert::Infallible, net::SocketAddr, path::Path};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -20,6 +20,76 @@ use crate::{
 const CLIENTS: usize = 16;
 const REQUESTS: usize = 500;
 
+/// A pipeline to measure: the path of its route, its plugins, what to call it.
+pub(crate) type Case = (&'static str, &'static [&'static str], &'static str);
+
+/// The plugin that asks for no phase.
+const IDLE: &str = "idle";
+const CASES: [Case; 4] = [
+    ("/0", &[], "no plugin"),
+    ("/none", &[IDLE], "1 plugin without interest"),
+    ("/1", &["a"], "1 plugin, fresh"),
+    ("/5", &["a", "b", "c", "d", "e"], "5 plugins, fresh"),
+];
+
+/// A gateway with one worker and an origin for it, which runs on the calling runtime.
+pub(crate) struct Gateway {
+    _proxy: Proxy,
+    address: SocketAddr,
+}
+
+impl Gateway {
+    /// With a route for each case.
+    pub(crate) async fn start(runtime: Runtime, cases: &[Case]) -> Result<Self> {
+        let origin = origin().await?;
+        let (mut plugins, mut bindings) = (BTreeMap::new(), serde_json::Map::new());
+        for name in cases.iter().flat_map(|(_, pipeline, _)| *pipeline) {
+            if !plugins.contains_key(*name) {
+                let guest = if *name == IDLE {
+                    "no-interest"
+                } else {
+                    "read-headers"
+                };
+                let version = load(&runtime, guest, name, serde_json::json!({})).await?;
+                plugins.insert((*name).to_owned(), version);
+                bindings.insert((*name).to_owned(), serde_json::json!({"module": "x.wasm"}));
+            }
+        }
+        let route = |(path, pipeline, _): &Case| serde_json::json!({"path": path, "upstream": "origin", "pipeline": pipeline});
+        let config = config::from_value(serde_json::json!({
+            "listeners": [{"address": "127.0.0.1:0"}],
+            "workers": 1,
+            "log": {"access": false},
+            "upstreams": {"origin": {"endpoints": [origin.to_string()]}},
+            "plugins": bindings,
+            "routes": cases.iter().map(route).collect::<Vec<_>>(),
+        }))?;
+        let snapshot = Snapshot::build(SnapshotInput {
+            config: &config,
+            base_dir: Path::new("."),
+            plugins: &plugins,
+            previous: None,
+        })?;
+        let proxy = Proxy::start(runtime, snapshot)?;
+        let address = proxy.addresses().first().context("no listener")?.1;
+        Ok(Self {
+            _proxy: proxy,
+            address,
+        })
+    }
+
+    /// Sends that many requests over each of `clients` connections.
+    pub(crate) async fn drive(&self, path: &str, clients: usize, requests: usize) -> Result<()> {
+        let all: Vec<_> = (0..clients)
+            .map(|_| tokio::spawn(client(self.address, path.to_owned(), requests)))
+            .collect();
+        for client in all {
+            client.await??;
+        }
+        Ok(())
+    }
+}
+
 pub(crate) fn run() -> Result<()> {
     let tokio = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -27,78 +97,47 @@ pub(crate) fn run() -> Result<()> {
         .enable_all()
         .build()?;
     tokio.block_on(async {
-        let origin = origin().await?;
-        let runtime = Runtime::new(RuntimeOptions { instances: 1000, ..RuntimeOptions::default() })?;
-        let mut plugins = BTreeMap::new();
-        for index in 0..5 {
-            let name = format!("plugin{index}");
-            let version = load(&runtime, "read-headers", &name, serde_json::json!({})).await?;
-            plugins.insert(name, version);
-        }
-        plugins.insert("idle".to_owned(), load(&runtime, "no-interest", "idle", serde_json::json!({})).await?);
-        let names: Vec<_> = (0..5).map(|index| format!("plugin{index}")).collect();
-        let config = config::from_value(serde_json::json!({
-            "listeners": [{"address": "127.0.0.1:0"}],
-            "workers": 1,
-            "log": {"access": false},
-            "upstreams": {"origin": {"endpoints": [origin.to_string()]}},
-            "plugins": plugins.keys().map(|name| (name.clone(), serde_json::json!({"module": "x.wasm"}))).collect::<serde_json::Map<_, _>>(),
-            "routes": [
-                {"path": "/0", "upstream": "origin"},
-                {"path": "/none", "upstream": "origin", "pipeline": ["idle"]},
-                {"path": "/1", "upstream": "origin", "pipeline": &names[..1]},
-                {"path": "/5", "upstream": "origin", "pipeline": &names},
-            ],
-        }))?;
-        let snapshot = Snapshot::build(SnapshotInput { config: &config, base_dir: Path::new("."), plugins: &plugins, previous: None })?;
-        let proxy = Proxy::start(runtime, snapshot)?;
-        let address = proxy.addresses().first().context("no listener")?.1;
-        let cases = [("/0", "no plugin"), ("/none", "1 plugin without interest"), ("/1", "1 plugin, fresh"), ("/5", "5 plugins, fresh")];
-        let mut rounds = vec![Vec::new(); cases.len()];
+        let runtime = Runtime::new(RuntimeOptions {
+            instances: 1000,
+            ..RuntimeOptions::default()
+        })?;
+        let gateway = Gateway::start(runtime, &CASES).await?;
+        let mut rounds = vec![Vec::new(); CASES.len()];
         // interleaved, so that a disturbance hits all cases alike
         for round in 0..8 {
-            for (case, (path, _)) in cases.iter().enumerate() {
+            for (case, (path, ..)) in CASES.iter().enumerate() {
                 let start = threads_cpu("worker-")?;
-                drive(address, path).await?;
+                gateway.drive(path, CLIENTS, REQUESTS).await?;
                 let used = threads_cpu("worker-")? - start;
                 if round > 0 {
                     rounds[case].push(used as f64 / (CLIENTS * REQUESTS) as f64 / 1000.0);
                 }
             }
         }
-        for ((_, label), rounds) in cases.iter().zip(&rounds) {
-            report(&format!("end to end: h1, 1 KiB, {label}, CPU per request"), rounds, "us");
+        for ((.., label), rounds) in CASES.iter().zip(&rounds) {
+            report(
+                &format!("end to end: h1, 1 KiB, {label}, CPU per request"),
+                rounds,
+                "us",
+            );
         }
         Ok(())
     })
 }
 
-async fn drive(address: SocketAddr, path: &str) -> Result<()> {
-    let uri: Arc<str> = Arc::from(path);
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|_| {
-            let uri = Arc::clone(&uri);
-            tokio::spawn(async move {
-                let stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
-                let (mut sender, connection) =
-                    hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-                tokio::spawn(connection);
-                for _ in 0..REQUESTS {
-                    let mut request = Request::get(&*uri).header("host", "bench.example.com");
-                    for index in 0..10 {
-                        request = request.header(format!("x-header-{index}"), "some usual value");
-                    }
-                    let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
-                    anyhow::ensure!(response.status() == 200, "status {}", response.status());
-                    response.into_body().collect().await?;
-                }
-                Ok(())
-            })
-        })
-        .collect();
-    for client in clients {
-        client.await??;
+async fn client(address: SocketAddr, path: String, requests: usize) -> Result<()> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    for _ in 0..requests {
+        let mut request = Request::get(&path).header("host", "bench.example.com");
+        for index in 0..10 {
+            request = request.header(format!("x-header-{index}"), "some usual value");
+        }
+        let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+        anyhow::ensure!(response.status() == 200, "status {}", response.status());
+        response.into_body().collect().await?;
     }
     Ok(())
 }

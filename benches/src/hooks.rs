@@ -41,6 +41,7 @@ pub(crate) async fn load(
     Ok(runtime.load(&guest(guest_name)?, spec).await?)
 }
 
+/// A GET with that many header fields.
 fn exchange(headers: usize) -> Result<Exchange> {
     let mut map = HeaderMap::new();
     for index in 0..headers {
@@ -77,6 +78,20 @@ fn exchange(headers: usize) -> Result<Exchange> {
     ))
 }
 
+/// Settings with which each instance serves that many requests.
+pub(crate) fn reuse(requests: u64) -> serde_json::Value {
+    serde_json::json!({"isolation": {"reuse": {"requests": requests}}})
+}
+
+/// That many exchanges with a head of `headers` fields, each in a session of its own.
+pub(crate) async fn call(version: &Arc<PluginVersion>, headers: usize, times: u64) -> Result<()> {
+    let mut slot = Some(Box::new(exchange(headers)?));
+    for _ in 0..times {
+        Session::new(version).request_head(&mut slot).await?;
+    }
+    Ok(())
+}
+
 pub(crate) fn run() -> Result<()> {
     let tokio = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -87,7 +102,6 @@ pub(crate) fn run() -> Result<()> {
             ..RuntimeOptions::default()
         })?;
         let read_headers = |name, binding| load(&runtime, "read-headers", name, binding);
-        let reuse = |requests: u64| serde_json::json!({"isolation": {"reuse": {"requests": requests}}});
         let fresh = read_headers("fresh", serde_json::json!({})).await?;
         let anew = read_headers("anew", reuse(1)).await?;
         let reused = read_headers("reused", reuse(1_000_000)).await?;
@@ -110,11 +124,8 @@ pub(crate) fn run() -> Result<()> {
             for headers in [0, 12, 60] {
                 let mut rounds = Vec::new();
                 for _ in 0..7 {
-                    let mut slot = Some(Box::new(exchange(headers)?));
                     let start = thread_cpu();
-                    for _ in 0..CALLS {
-                        Session::new(version).request_head(&mut slot).await?;
-                    }
+                    call(version, headers, CALLS).await?;
                     rounds.push((thread_cpu() - start) as f64 / CALLS as f64 / 1000.0);
                 }
                 if headers == 0 {

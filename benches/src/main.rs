@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its result")]
 
 mod compare;
+mod count;
 mod end_to_end;
 mod hooks;
 mod measure;
@@ -25,6 +26,9 @@ struct Cli {
 enum Command {
     /// The gateway beside nginx, HAProxy and Envoy, each on one core.
     Compare(compare::Options),
+    /// What `cargo xtask bench count` runs under callgrind.
+    #[command(hide = true)]
+    Count,
     /// The origin of the comparison.
     #[command(hide = true)]
     Origin {
@@ -35,10 +39,11 @@ enum Command {
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
-    if cfg!(debug_assertions) {
+    if cfg!(debug_assertions) && !matches!(cli.command, Some(Command::Count)) {
         println!("note: a debug build; figures are of no use");
     }
     match cli.command {
+        Some(Command::Count) => return count::run(),
         Some(Command::Compare(options)) => return compare::run(&options),
         Some(Command::Origin { port }) => return compare::origin(port),
         None => {}

@@ -8,10 +8,20 @@ use http::{HeaderMap, Method};
 
 use crate::measure::{report, thread_cpu};
 
-const LOOKUPS: u64 = 200_000;
+const LOOKUPS: usize = 200_000;
 
-pub(crate) fn run() -> Result<()> {
-    for count in [10, 1_000, 100_000] {
+/// Requests that take turns: a handful, as in real traffic, so that the table's size shows and not only the cache's.
+const TARGETS: usize = 64;
+
+/// A table of routes over 50 hosts, and requests for it.
+pub(crate) struct Table {
+    router: Router,
+    /// Host and path.
+    targets: Vec<(String, String)>,
+}
+
+impl Table {
+    pub(crate) fn new(count: usize) -> Result<Self> {
         let specs = (0..count)
             .map(|index| {
                 Ok(RouteSpec {
@@ -22,28 +32,35 @@ pub(crate) fn run() -> Result<()> {
                 })
             })
             .collect::<Result<Vec<_>>>()?;
-        let router = Router::build(&specs)?;
+        let targets = (0..TARGETS).map(|step| {
+            let index = step * (count / TARGETS).max(1) % count;
+            (
+                format!("api{}.example.com", index % 50),
+                format!("/v1/things{index}/42/parts"),
+            )
+        });
+        Ok(Self {
+            router: Router::build(&specs)?,
+            targets: targets.collect(),
+        })
+    }
+
+    /// Finds that many routes.
+    pub(crate) fn look_up(&self, times: usize) {
         let headers = HeaderMap::new();
-        // a handful of requests, as in real traffic, so that the table's size shows and not only the cache's
-        let targets: Vec<_> = (0..64)
-            .map(|step| {
-                let index = step * (count / 64).max(1) % count;
-                (
-                    format!("api{}.example.com", index % 50),
-                    format!("/v1/things{index}/42/parts"),
-                )
-            })
-            .collect();
+        for (host, path) in self.targets.iter().cycle().take(times) {
+            black_box(self.router.find(Some(host), path, &Method::GET, &headers));
+        }
+    }
+}
+
+pub(crate) fn run() -> Result<()> {
+    for count in [10, 1_000, 100_000] {
+        let table = Table::new(count)?;
         let rounds: Vec<_> = (0..7)
             .map(|_| {
                 let start = thread_cpu();
-                for (host, path) in targets
-                    .iter()
-                    .cycle()
-                    .take(usize::try_from(LOOKUPS).unwrap_or(usize::MAX))
-                {
-                    black_box(router.find(Some(host), path, &Method::GET, &headers));
-                }
+                table.look_up(LOOKUPS);
                 (thread_cpu() - start) as f64 / LOOKUPS as f64
             })
             .collect();

@@ -85,6 +85,7 @@ async fn code_of_another_process_is_not_run() {
         cache_dir: Some(folder.path().to_path_buf()),
         cache_key: [key; 32],
         instances: 8,
+        ..RuntimeOptions::default()
     };
     assert!(!from_cache(&Runtime::new(options(1)).unwrap(), "1").await);
     assert!(!from_cache(&Runtime::new(options(2)).unwrap(), "1").await);

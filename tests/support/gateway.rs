@@ -34,6 +34,7 @@ pub fn runtime_with(cache: PathBuf, instances: u32) -> Runtime {
         cache_dir: Some(cache),
         cache_key: CACHE_KEY,
         instances,
+        ..RuntimeOptions::default()
     })
     .unwrap()
 }

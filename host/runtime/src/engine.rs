@@ -1,5 +1,5 @@
 //! The wasmtime engines: one whose instances come from a pool with copy-on-write images, one whose instances are rewound (`crate::memory`); and
-//! the thread that advances their epochs every millisecond.
+//! the thread that advances their epochs.
 
 use std::{
     borrow::Cow,
@@ -18,9 +18,6 @@ use wasmtime::{
     CacheStore, Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
     WasmBacktraceDetails,
 };
-
-/// Length of an epoch: the granularity of CPU budgets.
-pub(crate) const TICK: Duration = Duration::from_millis(1);
 
 /// Most memory one instance can have (the size of a slot); `limits.memory` is at most this.
 const MEMORY_MAX: usize = 256 << 20;
@@ -108,17 +105,17 @@ fn common(functions: &Arc<Functions>) -> wasmtime::Result<Config> {
     Ok(config)
 }
 
-/// How often idle instances are looked through.
+/// Ticks after which idle instances are looked through.
 const SWEEP: u32 = 1000;
 
-/// Advances the epochs of the engines until dropped.
+/// Advances the epochs of the engines with each tick, until dropped.
 pub(crate) struct Ticker {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Ticker {
-    pub(crate) fn start(runtime: &Arc<RuntimeInner>) -> std::io::Result<Self> {
+    pub(crate) fn start(runtime: &Arc<RuntimeInner>, tick: Duration) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let engines: Vec<_> = runtime.engines().map(Engine::weak).collect();
@@ -127,8 +124,8 @@ impl Ticker {
             .name("epoch".to_owned())
             .spawn(move || {
                 let mut sweeper: Option<JoinHandle<()>> = None;
-                for tick in 1_u32.. {
-                    std::thread::sleep(TICK);
+                for number in 1_u32.. {
+                    std::thread::park_timeout(tick);
                     if stopped.load(Ordering::Relaxed) {
                         return;
                     }
@@ -137,7 +134,7 @@ impl Ticker {
                         engine.increment_epoch();
                     }
                     // on a thread of its own: giving memory back takes time, and epochs must not wait
-                    if tick.is_multiple_of(SWEEP) && sweeper.as_ref().is_none_or(JoinHandle::is_finished) {
+                    if number.is_multiple_of(SWEEP) && sweeper.as_ref().is_none_or(JoinHandle::is_finished) {
                         let runtime = Weak::clone(&runtime);
                         let sweep = move || {
                             if let Some(runtime) = runtime.upgrade() {
@@ -162,6 +159,7 @@ impl Drop for Ticker {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
             // the ticker has no way to panic that matters here
             let _ignored = thread.join();
         }

@@ -72,6 +72,8 @@ pub struct RuntimeOptions {
     pub cache_key: [u8; 32],
     /// Instances that can exist at once, over all plugins and workers. Each reserves 4 GiB of address space, not of memory. Default 2000.
     pub instances: u32,
+    /// Length of an epoch: the granularity of CPU budgets. Default 1 ms; longer ones are for measurements.
+    pub tick: Duration,
 }
 
 impl Default for RuntimeOptions {
@@ -80,6 +82,7 @@ impl Default for RuntimeOptions {
             cache_dir: None,
             cache_key: rand::random(),
             instances: 2000,
+            tick: Duration::from_millis(1),
         }
     }
 }
@@ -240,7 +243,7 @@ impl Runtime {
             instances: options.instances,
             ticker: OnceLock::new(),
         });
-        let ticker = engine::Ticker::start(&inner).map_err(RuntimeError::Thread)?;
+        let ticker = engine::Ticker::start(&inner, options.tick).map_err(RuntimeError::Thread)?;
         inner.ticker.get_or_init(|| ticker);
         Ok(Self(inner))
     }

@@ -1,8 +1,9 @@
 //! `cargo xtask bench`: the benchmark program of `benches/`, in a release build, with fresh guests; for its `compare`, the gateway's program too.
+//! `count` is in `count.rs`.
 
 use crate::command::{self, cargo};
-use crate::guests;
 use crate::workspace::Workspace;
+use crate::{count, guests};
 
 /// Builds the guests and runs the benchmarks with `args`.
 ///
@@ -10,6 +11,11 @@ use crate::workspace::Workspace;
 /// A build or the benchmark program fails.
 pub(crate) fn run(workspace: &Workspace, args: &[String]) -> anyhow::Result<()> {
     guests::run(workspace, &guests::Options::default())?;
+    if let Some((part, args)) = args.split_first()
+        && part == "count"
+    {
+        return count::run(workspace, args);
+    }
     let mut bench = cargo();
     bench
         .args(["run", "--release", "--package", "edgeward-benches", "--"])

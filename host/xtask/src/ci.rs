@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use crate::command::{self, cargo};
 use crate::workspace::Workspace;
-use crate::{Check, demo, docs, guests, test, wit};
+use crate::{Check, count, demo, docs, guests, test, wit};
 
 type Step = (&'static str, fn(&Workspace) -> anyhow::Result<()>);
 
@@ -22,6 +22,7 @@ const STEPS: &[Step] = &[
     }),
     ("docs", |workspace| docs::run(workspace, Check { check: true })),
     ("test", |_| test::tests(&[], Some("ci"))),
+    ("count", count::ci),
     ("demo", |workspace| {
         demo::run(workspace, &demo::Options { once: true })
     }),

@@ -9,6 +9,7 @@
 mod bench;
 mod ci;
 mod command;
+mod count;
 mod demo;
 mod docs;
 mod foreign;
@@ -43,7 +44,7 @@ enum Task {
     Toolchain,
     /// Build the guests, then run every test of the workspace.
     Test(PassThrough),
-    /// Everything CI checks: format, WIT, guests, clippy, generated files, tests. Stops at the first failure.
+    /// Everything CI checks: format, WIT, guests, clippy, generated files, tests, instructions, the demonstration. Stops at the first failure.
     Ci,
     /// Check wit/ and copy it into the SDK crate.
     Wit(Check),
@@ -53,6 +54,7 @@ enum Task {
     ///
     /// `bench [router] [hooks] [end-to-end]` measures parts of Edgeward. `bench compare [--case NAME]... [--contender NAME]... [--rounds N]
     /// [--seconds S] [--json FILE] [--gateway PATH]` measures the gateway beside nginx, HAProxy and Envoy, as far as they are installed.
+    /// `bench count [--update --reason TEXT]` counts instructions and compares them with the figures kept in benches/instructions.json.
     Bench(PassThrough),
     /// Show the gateway at work: requests through plugins, and a swap under load.
     Demo(demo::Options),

@@ -33,6 +33,7 @@ async fn server() -> Server {
         cache_dir: None,
         cache_key: [1; 32],
         instances: 4,
+        ..RuntimeOptions::default()
     };
     let runtime = Runtime::new(options).unwrap();
     let file = ConfigFile::read(Path::new(&path)).unwrap();
