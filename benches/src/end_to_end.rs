@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::{
     hooks::load,
-    measure::{report, threads_cpu},
+    measure::{Report, threads_cpu},
 };
 
 const CLIENTS: usize = 16;
@@ -90,7 +90,7 @@ impl Gateway {
     }
 }
 
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(report: &mut Report) -> Result<()> {
     let tokio = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("load")
@@ -115,8 +115,8 @@ pub(crate) fn run() -> Result<()> {
             }
         }
         for ((.., label), rounds) in CASES.iter().zip(&rounds) {
-            report(
-                &format!("end to end: h1, 1 KiB, {label}, CPU per request"),
+            report.case(
+                format!("end to end: h1, 1 KiB, {label}, CPU per request"),
                 rounds,
                 "us",
             );

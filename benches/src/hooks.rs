@@ -10,7 +10,7 @@ use edgeward_runtime::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
-use crate::measure::{report, thread_cpu};
+use crate::measure::{Report, thread_cpu};
 
 const CALLS: u64 = 5_000;
 
@@ -92,7 +92,7 @@ pub(crate) async fn call(version: &Arc<PluginVersion>, headers: usize, times: u6
     Ok(())
 }
 
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(report: &mut Report) -> Result<()> {
     let tokio = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -105,16 +105,16 @@ pub(crate) fn run() -> Result<()> {
         let fresh = read_headers("fresh", serde_json::json!({})).await?;
         let anew = read_headers("anew", reuse(1)).await?;
         let reused = read_headers("reused", reuse(1_000_000)).await?;
-        let report_of = fresh.report();
-        println!(
+        let loaded = fresh.report();
+        report.note(format!(
             "load: {} KB component, init {:.1} ms, snapshot {:.1} ms, compile {:.1} ms, total {:.1} ms",
-            report_of.component_bytes / 1000,
-            report_of.init_ms,
-            report_of.snapshot_ms,
-            report_of.compile_ms,
-            report_of.total_ms
-        );
-        println!("instances of isolation `request`: {}", report_of.instances);
+            loaded.component_bytes / 1000,
+            loaded.init_ms,
+            loaded.snapshot_ms,
+            loaded.compile_ms,
+            loaded.total_ms
+        ));
+        report.note(format!("instances of isolation `request`: {}", loaded.instances));
         let mut empty = Vec::new();
         for (label, version) in [
             ("fresh instance", &fresh),
@@ -131,8 +131,8 @@ pub(crate) fn run() -> Result<()> {
                 if headers == 0 {
                     empty.push(rounds.clone());
                 }
-                report(
-                    &format!("hook: {label}, bulk read of {headers} headers, one set"),
+                report.case(
+                    format!("hook: {label}, bulk read of {headers} headers, one set"),
                     &rounds,
                     "us",
                 );
@@ -145,8 +145,8 @@ pub(crate) fn run() -> Result<()> {
                 .zip(reused)
                 .map(|(anew, reused)| anew - reused)
                 .collect();
-            report(
-                "instantiate: an instance from the pool, made and dropped",
+            report.case(
+                "instantiate: an instance from the pool, made and dropped".to_owned(),
                 &made,
                 "us",
             );

@@ -9,8 +9,12 @@ mod hooks;
 mod measure;
 mod router;
 
-use anyhow::Result;
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
+
+use crate::measure::Report;
 
 /// Benchmarks of Edgeward.
 #[derive(Parser)]
@@ -20,6 +24,9 @@ struct Cli {
     command: Option<Command>,
     /// Parts to run, by the first word of their lines: router, hooks, end-to-end. Default: all.
     parts: Vec<String>,
+    /// Writes the figures into this file, too.
+    #[arg(long)]
+    json: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -48,15 +55,20 @@ fn main() -> Result<()> {
         Some(Command::Origin { port }) => return compare::origin(port),
         None => {}
     }
+    let mut report = Report::default();
     let runs = |name: &str| cli.parts.is_empty() || cli.parts.iter().any(|given| name.starts_with(given));
     if runs("router") {
-        router::run()?;
+        router::run(&mut report)?;
     }
     if runs("hooks") {
-        hooks::run()?;
+        hooks::run(&mut report)?;
     }
     if runs("end-to-end") {
-        end_to_end::run()?;
+        end_to_end::run(&mut report)?;
+    }
+    if let Some(file) = cli.json {
+        let text = serde_json::to_string_pretty(&report)? + "\n";
+        fs::write(&file, text).with_context(|| format!("{}", file.display()))?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Timing: CPU time of a thread, medians over rounds.
 
 use anyhow::{Context as _, Result};
+use serde::Serialize;
 
 /// CPU time of the calling thread in nanoseconds.
 pub(crate) fn thread_cpu() -> u64 {
@@ -35,12 +36,42 @@ pub(crate) fn median(mut rounds: Vec<f64>) -> f64 {
     rounds.get(rounds.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Prints a line: name, figure, unit and spread.
-pub(crate) fn report(name: &str, rounds: &[f64], unit: &str) {
-    let low = rounds.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = rounds.iter().copied().fold(0.0, f64::max);
-    println!(
-        "{name:<58} {:>10.2} {unit:<3} ({low:.2} to {high:.2})",
-        median(rounds.to_vec())
-    );
+/// What a run says: printed at once, and kept for `--json`.
+#[derive(Default, Serialize)]
+pub(crate) struct Report {
+    /// Sentences about the run.
+    notes: Vec<String>,
+    cases: Vec<Case>,
+}
+
+/// A figure over rounds.
+#[derive(Serialize)]
+struct Case {
+    name: String,
+    unit: &'static str,
+    median: f64,
+    low: f64,
+    high: f64,
+}
+
+impl Report {
+    pub(crate) fn note(&mut self, note: String) {
+        println!("{note}");
+        self.notes.push(note);
+    }
+
+    /// Prints a line: name, figure, unit and spread.
+    pub(crate) fn case(&mut self, name: String, rounds: &[f64], unit: &'static str) {
+        let low = rounds.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = rounds.iter().copied().fold(0.0, f64::max);
+        let median = median(rounds.to_vec());
+        println!("{name:<58} {median:>10.2} {unit:<3} ({low:.2} to {high:.2})");
+        self.cases.push(Case {
+            name,
+            unit,
+            median,
+            low,
+            high,
+        });
+    }
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use edgeward_core::route::{HostPattern, PathPattern, RouteSpec, Router};
 use http::{HeaderMap, Method};
 
-use crate::measure::{report, thread_cpu};
+use crate::measure::{Report, thread_cpu};
 
 const LOOKUPS: usize = 200_000;
 
@@ -54,7 +54,7 @@ impl Table {
     }
 }
 
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(report: &mut Report) -> Result<()> {
     for count in [10, 1_000, 100_000] {
         let table = Table::new(count)?;
         let rounds: Vec<_> = (0..7)
@@ -64,7 +64,7 @@ pub(crate) fn run() -> Result<()> {
                 (thread_cpu() - start) as f64 / LOOKUPS as f64
             })
             .collect();
-        report(&format!("router: look-up among {count} routes"), &rounds, "ns");
+        report.case(format!("router: look-up among {count} routes"), &rounds, "ns");
     }
     Ok(())
 }

@@ -96,7 +96,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         report.cases.push(outcome);
         // what was measured is kept when a later case is interrupted
         if let Some(file) = &options.json {
-            fs::write(file, serde_json::to_vec_pretty(&report)?)
+            fs::write(file, serde_json::to_string_pretty(&report)? + "\n")
                 .with_context(|| format!("{}", file.display()))?;
         }
     }
@@ -147,7 +147,9 @@ fn programs(site: &mut Site, options: &Options) -> Result<IndexMap<&'static str,
         };
         let told = Command::new(&file).arg(program.version()).output()?;
         let told = [told.stdout, told.stderr].concat();
-        let told = String::from_utf8_lossy(&told).trim().to_owned();
+        // Envoy begins with its own path
+        let told = String::from_utf8_lossy(&told).replace(&*file.to_string_lossy(), program.name());
+        let told = told.trim();
         versions.insert(program.name(), told.lines().next().unwrap_or_default().to_owned());
         site.programs.push((program, file));
     }
@@ -219,7 +221,7 @@ fn take(site: &Site, case: &Case, options: &Options) -> Result<Outcome> {
                 Err(error) if interrupted() => return Err(error),
                 Err(error) => {
                     println!("  round {number} {:<24} error: {error:#}", contender.name);
-                    row.error = Some(format!("error: {error:#}"));
+                    row.error = Some(format!("error: {error:#}").replace(&*own.to_string_lossy(), "."));
                 }
             }
         }

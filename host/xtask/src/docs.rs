@@ -1,12 +1,12 @@
-//! `cargo xtask docs`: the pages that the gateway itself writes, so that they cannot differ from the code.
+//! `cargo xtask docs`: the pages that the gateway itself writes, so that they cannot differ from the code, and the figures of the last benchmarks.
 
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
-use crate::Check;
 use crate::command::{self, cargo};
 use crate::workspace::Workspace;
+use crate::{Check, figures};
 
 /// File below docs/, and the arguments of `edgeward` that print it.
 const PAGES: [(&str, &[&str]); 3] = [
@@ -15,23 +15,21 @@ const PAGES: [(&str, &[&str]); 3] = [
     ("errors.md", &["schema", "--errors"]),
 ];
 
+/// The page with figures, and the plot of one of its tables.
+const FIGURES: &str = "performance.md";
+const PLOT: &str = "comparison.svg";
+
 /// Writes every generated page, or compares all of them and reports each difference.
 ///
 /// # Errors
-/// The gateway does not build or print a page; with `check`, a page is out of date.
+/// The gateway does not build or print a page, or results of benchmarks cannot be read; with `check`, a page is out of date.
 pub(crate) fn run(workspace: &Workspace, check: Check) -> anyhow::Result<()> {
     // the whole workspace: the one set of features that tests are built with too
     command::run(cargo().args(["build", "--workspace", "--bins"]))?;
-    let edgeward = workspace.target_dir.join("debug").join("edgeward");
+    let mut pages = printed(workspace)?;
+    pages.extend(figures_of(workspace)?);
     let mut stale = Vec::new();
-    for (name, args) in PAGES {
-        let mut text = command::output(std::process::Command::new(&edgeward).args(args))?;
-        if text.trim().is_empty() {
-            bail!("`edgeward {}` printed nothing for docs/{name}", args.join(" "));
-        }
-        if !text.ends_with('\n') {
-            text.push('\n');
-        }
+    for (name, text) in pages {
         let path = workspace.root.join("docs").join(name);
         let old = read(&path)?;
         if old.as_deref() == Some(text.as_str()) {
@@ -51,6 +49,39 @@ pub(crate) fn run(workspace: &Workspace, check: Check) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// The pages that the gateway prints.
+fn printed(workspace: &Workspace) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let edgeward = workspace.target_dir.join("debug").join("edgeward");
+    let mut pages = Vec::new();
+    for (name, args) in PAGES {
+        let mut text = command::output(std::process::Command::new(&edgeward).args(args))?;
+        if text.trim().is_empty() {
+            bail!("`edgeward {}` printed nothing for docs/{name}", args.join(" "));
+        }
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        pages.push((name, text));
+    }
+    Ok(pages)
+}
+
+/// The page with figures as it is, with its tables as `benches/results/` has them; and the plot.
+fn figures_of(workspace: &Workspace) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let text = |path: &str| {
+        let path = workspace.root.join(path);
+        std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let bench =
+        serde_json::from_str(&text("benches/results/bench.json")?).context("benches/results/bench.json")?;
+    let compared = serde_json::from_str(&text("benches/results/compare.json")?)
+        .context("benches/results/compare.json")?;
+    let page = text(&format!("docs/{FIGURES}"))?;
+    let page = figures::filled(&page, "comparison", &figures::comparison(&compared)).context(FIGURES)?;
+    let page = figures::filled(&page, "bench", &figures::bench(&bench)).context(FIGURES)?;
+    Ok(vec![(FIGURES, page), (PLOT, figures::plot(&compared))])
 }
 
 fn read(path: &Path) -> anyhow::Result<Option<String>> {

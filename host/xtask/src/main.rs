@@ -12,6 +12,7 @@ mod command;
 mod count;
 mod demo;
 mod docs;
+mod figures;
 mod foreign;
 mod guests;
 mod test;
