@@ -273,7 +273,7 @@ pub(crate) fn plot(run: &Comparison) -> String {
                 NAMES - 8.0,
                 y + 2.0,
                 ROW - 4.0,
-                NAMES + width + 6.0,
+                NAMES + width.max(scale) + 6.0, // never on the mark at 1
             );
             y += ROW;
         }
