@@ -81,6 +81,7 @@ async fn serve(args: &Args, output: Output) -> anyhow::Result<()> {
         cache_dir: Some(store.compiled_dir()),
         cache_key: store.cache_key()?,
         instances: file.config.limits.plugin_instances,
+        ..RuntimeOptions::default()
     })?;
     let (deployer, snapshot) = tokio::select! {
         booted = Deployer::boot(runtime.clone(), Arc::clone(&store), file) => match booted {
