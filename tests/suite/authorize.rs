@@ -394,3 +394,108 @@ async fn an_authorizer_can_allow_deny_and_answer() {
     );
     assert_eq!(gateway.failures("invalid-answer"), 1);
 }
+
+#[tokio::test]
+async fn a_decision_is_used_again_for_the_same_token() {
+    let (origin, keys) = (Origin::start(), Keys::new());
+    let gateway = gateway(
+        &origin,
+        json!({
+            "module": "jwt-authorizer",
+            "decision-cache": {"headers": ["Authorization"]},
+            "config": {"issuer": "https://id.example", "audience": "pets", "forward": "strip", "decision-ttl-seconds": 60,
+                "keys": [{"jwks": {"inline": keys.jwks()}}]},
+        }),
+    )
+    .await;
+    let calls = || {
+        let stats = gateway.plugin("login").stats();
+        (
+            stats.calls.get("authorize").copied().unwrap_or(0),
+            stats.decisions_reused,
+        )
+    };
+    let alice = keys.ed(&claims(json!({"team": "red"})));
+    for _ in 0..3 {
+        let reply = bearer(&gateway, &alice).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        // what the plugin said and did is said and done again
+        assert_eq!(
+            (reply.echoed("x-user").as_str(), reply.echoed("x-team").as_str()),
+            ("alice", "red")
+        );
+        assert_eq!(reply.echoed("authorization"), "");
+    }
+    assert_eq!(calls(), (1, 2));
+    let bob = keys.ed(&claims(json!({"sub": "bob", "team": "blue"})));
+    let reply = bearer(&gateway, &bob).await;
+    assert_eq!(
+        (reply.echoed("x-user").as_str(), reply.echoed("x-team").as_str()),
+        ("bob", "blue")
+    );
+    assert_eq!(calls(), (2, 2));
+    // a second value of the field, another method, no credentials: nothing that was decided before
+    let authorization = format!("Bearer {alice}");
+    let twice = [
+        ("authorization", authorization.as_str()),
+        ("authorization", "Bearer x"),
+    ];
+    assert_eq!(gateway.call("GET", "/echo", &twice).await.status, 400);
+    assert_eq!(gateway.call("PUT", "/echo", &twice[..1]).await.status, 200);
+    for refusals in 1..=2 {
+        assert_eq!(gateway.call("GET", "/echo", &[]).await.status, 401);
+        assert_eq!(calls(), (4 + refusals, 2));
+    }
+    assert_eq!(bearer(&gateway, &bob).await.status, 200);
+    assert_eq!(calls(), (6, 3));
+}
+
+#[tokio::test]
+async fn a_decision_is_not_used_for_longer_than_plugin_and_operator_say() {
+    let origin = Origin::start();
+    let sink = |max_ttl: &str| {
+        json!({
+            "module": "kitchen-sink",
+            "config": {"phases": ["authorize"]},
+            "decision-cache": {"headers": ["x-sink"], "max-ttl": max_ttl},
+        })
+    };
+    let ask = async |gateway: &Gateway, operation: &str| {
+        let fields = [("x-sink-phase", "authorize"), ("x-sink", operation)];
+        let status = gateway.call("GET", "/echo", &fields).await.status;
+        (status, gateway.stats().calls["authorize"])
+    };
+    let gateway = Gateway::with_plugin(&origin.endpoint(), sink("1h")).await;
+    assert_eq!(ask(&gateway, "allow bob 60").await, (200, 1));
+    assert_eq!(ask(&gateway, "allow bob 60").await, (200, 1));
+    // the plugin says: not at all; and refusals are never kept
+    for call in [2, 3] {
+        assert_eq!(ask(&gateway, "allow bob 0").await, (200, call));
+    }
+    for call in [4, 5] {
+        assert_eq!(ask(&gateway, "deny 403 no").await, (403, call));
+    }
+    let gateway = Gateway::with_plugin(&origin.endpoint(), sink("1ms")).await;
+    assert_eq!(ask(&gateway, "allow bob 60").await, (200, 1));
+    eventually("the decision runs out", async || {
+        (ask(&gateway, "allow bob 60").await.1 > 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn only_decisions_of_authorizers_can_be_kept() {
+    let plugin = json!({"module": "kitchen-sink", "config": {"phases": ["inspect"]}, "decision-cache": {"headers": ["a"]}});
+    let config = json!({
+        "plugins": {"sink": plugin},
+        "routes": [{"path": "/", "respond": {"status": 200}, "pipeline": ["sink"]}],
+    });
+    let problem = Gateway::try_start(tempfile::tempdir().unwrap(), config)
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        problem.contains("`decision-cache` is for plugins that ask for the phase `authorize`"),
+        "{problem}"
+    );
+}

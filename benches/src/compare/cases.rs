@@ -16,6 +16,8 @@ pub(crate) enum Kind {
     Load,
     /// Changes under paced load.
     Swap,
+    /// A plugin that never returns, beside paced load that does not pass through it.
+    Spin,
     /// Ten thousand publications under paced load.
     Publications,
     /// Starts with many versions, with and without compiled code kept from before.
@@ -155,13 +157,16 @@ pub(crate) fn all() -> Vec<Case> {
             "edgeward-no-interest",
             Work::NoInterest,
         ),
-        beside(
+        case(
             "jwt",
-            "a token verified with each request, ES256",
+            "a token, ES256: verified with each request, and with the decision kept",
             wrk(false, &[&token], ""),
             "/1k",
-            "edgeward-jwt",
-            Work::Jwt,
+            &[
+                PLAIN[0],
+                ("edgeward-jwt", Edgeward, Work::Jwt),
+                ("edgeward-jwt-kept", Edgeward, Work::JwtKept),
+            ],
         ),
         beside(
             "waf",
@@ -190,6 +195,16 @@ pub(crate) fn all() -> Vec<Case> {
                 Load::Own,
                 "/1k",
                 &marked,
+            )
+        },
+        Case {
+            kind: Kind::Spin,
+            ..case(
+                "spin",
+                "1 600 requests per second, beside 20 per second to a plugin that never returns",
+                Load::Own,
+                "/1k",
+                &[("edgeward", Edgeward, Work::Spin)],
             )
         },
         Case {

@@ -79,12 +79,16 @@ pub(crate) enum Work {
     NoInterest,
     /// A token is verified with each request.
     Jwt,
+    /// The decision about a token is kept.
+    JwtKept,
     /// The starter set of rules.
     Waf,
     /// [`ROUTES`] routes by the first segment.
     Routes,
     /// Writes `x-cfg: vN` into responses, and can be told another N.
     Marked(u32),
+    /// A plugin that never returns, under `/spin`.
+    Spin,
     /// So many versions of one module, each on a route of its own.
     Versions(usize),
 }
@@ -230,8 +234,19 @@ impl Site {
             }
             Work::NoInterest => vec![plugin("no-interest", json!({}))],
             Work::Jwt => vec![plugin("jwt-authorizer", jwt())],
+            Work::JwtKept => {
+                let mut kept = plugin("jwt-authorizer", jwt());
+                kept["config"]["decision-ttl-seconds"] = json!(300);
+                kept["decision-cache"] = json!({"headers": ["authorization"]});
+                vec![kept]
+            }
             Work::Waf => vec![plugin("waf-rules", json!({}))],
             Work::Marked(number) => vec![plugin("headers", marking(number))],
+            Work::Spin => {
+                let mut spin = plugin("misbehave", json!({"mode": "spin"}));
+                spin["grants"] = json!({"http": {}});
+                vec![spin]
+            }
             Work::Versions(count) => (0..count)
                 .map(|index| plugin("headers", marking(u32::try_from(index).unwrap_or(0))))
                 .collect(),
@@ -248,6 +263,10 @@ impl Site {
                 let any = route("/{rest+}".to_owned(), &[]);
                 names.iter().enumerate().map(own).chain([any]).collect()
             }
+            Work::Spin => vec![
+                route("/spin".to_owned(), &names),
+                route("/{rest+}".to_owned(), &[]),
+            ],
             _ => vec![route("/{rest+}".to_owned(), &names)],
         };
         let certificate = json!({"cert": self.pem("cert.pem"), "key": self.pem("key.pem")});
@@ -522,7 +541,7 @@ impl Running {
                     "check: {seen:?} fields were added and not {count} to request and response"
                 );
             }
-            Work::Jwt => drop(expect(path, &[], 401)?),
+            Work::Jwt | Work::JwtKept => drop(expect(path, &[], 401)?),
             Work::Waf => drop(expect(
                 "/1k/item?id=1%27%20UNION%20SELECT%20username,password%20FROM%20users--%20-",
                 fields,
@@ -532,6 +551,7 @@ impl Running {
                 get("/elsewhere/1k", fields)?.status != 200,
                 "check: a path without a route was served"
             ),
+            Work::Spin => drop(expect("/spin", &[], 500)?),
             Work::Marked(number) => {
                 let reply = get(path, fields)?;
                 ensure!(
@@ -574,7 +594,7 @@ fn release(component: &Path, number: u32) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Settings of the `jwt-authorizer` plugin: those of the example.
+/// Settings of the `jwt-authorizer` plugin: those of the example, but the token is passed on.
 fn jwt() -> Value {
     let coordinate = |name: &str| {
         let find = |line: &'static str| line.trim().strip_prefix(name);
@@ -585,7 +605,7 @@ fn jwt() -> Value {
         "x": coordinate("x: "), "y": coordinate("y: "),
     });
     json!({
-        "issuer": "https://id.example.com", "audience": "pets-api", "realm": "pets", "scopes": ["pets.read"], "forward": "strip",
+        "issuer": "https://id.example.com", "audience": "pets-api", "realm": "pets", "scopes": ["pets.read"],
         "keys": [{"jwks": {"inline": {"keys": [key]}}}],
     })
 }

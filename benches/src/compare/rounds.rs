@@ -31,6 +31,9 @@ const CHANGES: u32 = 5;
 const PERIOD: f64 = 2.0;
 /// Seconds after the command of a change that are, with the command, looked at by themselves.
 const AFTER: f64 = 0.5;
+/// Seconds with and without a plugin that never returns, and the CPU time that its binding gives it by default.
+const SPINNING: f64 = 10.0;
+const BUDGET_MS: f64 = 10.0;
 /// Publications of the case `swaps-10k`.
 const PUBLICATIONS: u32 = 10_000;
 
@@ -53,6 +56,7 @@ pub(crate) fn round(
     match case.kind {
         Kind::Load => load(case, &running, seconds),
         Kind::Swap => swap(site, contender, &running),
+        Kind::Spin => spin(&running),
         Kind::Publications => publications(site, &running),
         Kind::Versions => unreachable!("done above"),
     }
@@ -153,6 +157,38 @@ fn swap(site: &Site, contender: &Contender, running: &Running) -> Result<Figures
         ("first_new_ms", percentile(&mut first, 0.5)),
         ("last_old_ms", percentile(&mut last, 0.5)),
         ("rss_mb", rss),
+        (FOREIGN, window.foreign()),
+    ]))
+}
+
+/// Once the breaker of the plugin is open, requests to it are refused at once: they are not among those that were stopped.
+fn spin(running: &Running) -> Result<Figures> {
+    let window = Window::open();
+    let others = || Paced::start(running.h1, "/1k", 32, 50.0);
+    let before = others();
+    pause(Duration::from_secs_f64(SPINNING))?;
+    let before = before.finish()?;
+    let beside = others();
+    let spinning = Paced::start(running.h1, "/spin", 1, 20.0);
+    pause(Duration::from_secs_f64(SPINNING))?;
+    let (spinning, beside) = (spinning.finish()?, beside.finish()?);
+    ensure!(
+        spinning.iter().all(|sample| sample.outcome.is_err()),
+        "a plugin that never returns let a request pass"
+    );
+    let mut stopped: Vec<f64> = spinning
+        .iter()
+        .map(|sample| (sample.done - sample.sent) * 1e3)
+        .filter(|ms| *ms > BUDGET_MS / 2.0)
+        .collect();
+    ensure!(!stopped.is_empty(), "no call took as long as its budget");
+    Ok(Figures::from([
+        ("p99_ms", latency(before.iter())),
+        ("p99_beside_ms", latency(beside.iter())),
+        ("failed", failures(&before) + failures(&beside)),
+        ("stopped", stopped.len() as f64),
+        ("stopped_p50_ms", percentile(&mut stopped, 0.5)),
+        ("stopped_p99_ms", percentile(&mut stopped, 0.99)),
         (FOREIGN, window.foreign()),
     ]))
 }

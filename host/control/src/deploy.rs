@@ -373,15 +373,10 @@ impl Deployer {
             return Err(unknown(effective, name));
         };
         let current = self.applied().plugins.get(name).cloned();
-        load::Loader {
-            runtime,
-            store,
-            recent,
-            base_dir,
-        }
-        .load(name, version, plugin, current.as_ref())
-        .await
-        .map_err(|problem| ControlError::Invalid(Problems(vec![problem])))
+        load::Loader::new(runtime, store, recent, base_dir)
+            .load(name, version, plugin, current.as_ref())
+            .await
+            .map_err(|problem| ControlError::Invalid(Problems(vec![problem])))
     }
 
     fn ready(&self) -> Result<&Arc<Proxy>, ControlError> {
@@ -447,12 +442,7 @@ async fn plan(
     current: &BTreeMap<String, Loaded>,
 ) -> Result<Applied, ControlError> {
     let effective = file::effective(&file.config, &live).map_err(ControlError::Invalid)?;
-    let loader = load::Loader {
-        runtime,
-        store,
-        recent,
-        base_dir: &file.base_dir,
-    };
+    let loader = load::Loader::new(runtime, store, recent, &file.base_dir);
     let mut plugins = BTreeMap::new();
     let mut problems: Vec<Problem> = Vec::new();
     for (name, plugin) in &effective.plugins {

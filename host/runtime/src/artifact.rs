@@ -9,15 +9,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aws_lc_rs::{constant_time, digest, hmac};
+use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 use wasmtime::{Engine, component::Component};
 
 use crate::{capabilities::matcher::Source, interest::Interest};
 
 /// Changes whenever the layout of an entry or the meaning of its parts does.
-const FORMAT: &[u8] = b"edgeward-artifact-6";
-const MAC_LEN: usize = 32;
+const FORMAT: &[u8] = b"edgeward-artifact-7";
+const MAC_LEN: usize = blake3::OUT_LEN;
 /// Extension of a file with compiled code alone, so that it can be mapped.
 const CODE: &str = "cwasm";
 /// Extension of the file with MAC and [`Meta`].
@@ -37,16 +37,13 @@ pub(crate) struct Meta {
 /// The cache.
 pub(crate) struct Cache {
     dir: PathBuf,
-    key: hmac::Key,
+    key: [u8; blake3::KEY_LEN],
 }
 
 impl Cache {
     pub(crate) fn new(dir: PathBuf, key: &[u8; 32]) -> std::io::Result<Self> {
         fs::create_dir_all(&dir)?;
-        Ok(Self {
-            dir,
-            key: hmac::Key::new(hmac::HMAC_SHA256, key),
-        })
+        Ok(Self { dir, key: *key })
     }
 
     fn path(&self, key: &str, extension: &str) -> PathBuf {
@@ -87,11 +84,15 @@ impl Cache {
         loop {
             match code.read(&mut buffer).map_err(|error| error.to_string())? {
                 0 => break,
-                count => context.update(buffer.get(..count).unwrap_or_default()),
+                count => drop(context.update(buffer.get(..count).unwrap_or_default())),
             }
         }
         let wrong = "its MAC is wrong: it was changed or made with another key";
-        constant_time::verify_slices_are_equal(context.sign().as_ref(), mac).map_err(|_ignored| wrong)?;
+        let mac = blake3::Hash::from_slice(mac).map_err(|error| error.to_string())?;
+        // takes the same time whatever the difference is
+        if context.finalize() != mac {
+            return Err(wrong.to_owned());
+        }
         let meta: Meta = serde_json::from_slice(meta).map_err(|error| error.to_string())?;
         // by its descriptor: the very file that was read above, whatever its name stands for by now
         let path = format!("/proc/self/fd/{}", code.as_raw_fd());
@@ -104,8 +105,8 @@ impl Cache {
     }
 
     /// MAC over everything in front of the code.
-    fn context(&self, key: &str, meta: &[u8]) -> Result<hmac::Context, std::num::TryFromIntError> {
-        let mut context = hmac::Context::with_key(&self.key);
+    fn context(&self, key: &str, meta: &[u8]) -> Result<blake3::Hasher, std::num::TryFromIntError> {
+        let mut context = blake3::Hasher::new_keyed(&self.key);
         context.update(key.as_bytes());
         context.update(&u32::try_from(meta.len())?.to_le_bytes());
         context.update(meta);
@@ -130,7 +131,7 @@ impl Cache {
         let mut context = self.context(key, &meta)?;
         context.update(&code);
         self.write(key, CODE, &[&code])?;
-        self.write(key, META, &[context.sign().as_ref(), &meta])?;
+        self.write(key, META, &[context.finalize().as_bytes(), &meta])?;
         Ok(())
     }
 
@@ -170,6 +171,28 @@ impl Cache {
         sha.write(&[u8::from(rewind)]);
         sha.write(config.as_bytes());
         edgeward_core::ids::Digest(sha.0.finish().as_ref().try_into().unwrap_or_default()).hex()
+    }
+}
+
+/// Gives back the memory of code that [`Cache::load`] mapped. What is used again comes from the page cache.
+#[expect(unsafe_code, reason = "wasmtime has no function for it")]
+pub(crate) fn rest(mapped: &Component) {
+    #[cfg(target_os = "linux")]
+    {
+        let range = mapped.image_range();
+        let length = range.end.addr() - range.start.addr();
+        // SAFETY: the range is one private mapping of a file, by `deserialize_file`. Nothing is lost with its pages: it is read-only, and wasmtime
+        // does not write to it before either, since it takes no code with relocations.
+        let rested = unsafe {
+            rustix::mm::madvise(
+                range.start.cast_mut().cast(),
+                length,
+                rustix::mm::Advice::LinuxDontNeed,
+            )
+        };
+        if let Err(error) = rested {
+            tracing::debug!(%error, "pages of an idle plugin version could not be given back");
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod bindings;
 mod artifact;
 mod breaker;
 mod capabilities;
+mod decisions;
 mod engine;
 mod exchange;
 mod failure;
@@ -61,7 +62,7 @@ pub use session::{
     Answer, BodyAction, BodyState, Decision, ExchangeSlot, HeadAction, Outcome, Session, Verdict,
 };
 pub use stats::StatsView;
-pub use version::{LoadReport, PluginVersion, VersionSpec};
+pub use version::{LoadReport, Module, PluginVersion, VersionSpec};
 
 /// Settings of the runtime.
 #[derive(Clone, Debug)]
@@ -253,7 +254,7 @@ impl Runtime {
     /// # Errors
     /// When the bytes are no Edgeward plugin.
     pub fn inspect(&self, wasm: &[u8]) -> Result<ModuleInfo, LoadError> {
-        version::inspect(wasm)
+        Module::read("", wasm).map(|module| module.info().clone())
     }
 
     /// Makes a version of a module: validate, check imports against grants, `init`, snapshot, compile. CPU heavy: not for a data plane thread.
@@ -264,7 +265,22 @@ impl Runtime {
     /// # Cancel safety
     /// Dropping the future leaves nothing behind but a possible temporary file in the cache folder, removed at the next start.
     pub async fn load(&self, wasm: &[u8], spec: VersionSpec) -> Result<Arc<PluginVersion>, LoadError> {
-        version::load(&self.0, wasm, spec).await
+        self.load_module(&Module::read(&spec.name, wasm)?, spec).await
+    }
+
+    /// As [`Runtime::load`], for a module that was read before.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancel safety
+    /// As there.
+    pub async fn load_module(
+        &self,
+        module: &Module<'_>,
+        spec: VersionSpec,
+    ) -> Result<Arc<PluginVersion>, LoadError> {
+        version::load(&self.0, module, spec).await
     }
 
     /// Modules compiled since the start (cache misses).
@@ -338,6 +354,12 @@ impl Runtime {
                     Counter,
                     "Host calls that were not granted.",
                     view.denied_calls,
+                ),
+                (
+                    "edgeward_plugin_decisions_reused_total",
+                    Counter,
+                    "Requests that were let pass by a decision kept from an earlier one.",
+                    view.decisions_reused,
                 ),
                 (
                     "edgeward_plugin_metrics_dropped_total",

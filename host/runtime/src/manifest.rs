@@ -1,6 +1,9 @@
 //! What a module is: component or core module, which hooks it exports, which capabilities it imports. Parses only, compiles nothing.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    borrow::Cow,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use edgeward_core::{config::Grants, ids::Digest};
 use serde::Serialize;
@@ -72,14 +75,14 @@ fn guarded<T>(parse: impl FnOnce() -> Result<T, String>) -> Result<T, Wrong> {
 }
 
 /// The bytes as a component; core modules with an embedded component type are wrapped.
-pub(crate) fn component(wasm: &[u8]) -> Result<(std::borrow::Cow<'_, [u8]>, &'static str), Wrong> {
+pub(crate) fn component(wasm: Cow<'_, [u8]>) -> Result<(Cow<'_, [u8]>, &'static str), Wrong> {
     match wasm.get(..8) {
-        Some([0, b'a', b's', b'm', 0x0d, 0, 1, 0]) => Ok((wasm.into(), "component")),
+        Some([0, b'a', b's', b'm', 0x0d, 0, 1, 0]) => Ok((wasm, "component")),
         Some([0, b'a', b's', b'm', 1, 0, 0, 0]) => {
             let wrapped = guarded(|| {
                 let mut encoder = ComponentEncoder::default().validate(true);
                 encoder = encoder
-                    .module(wasm)
+                    .module(&wasm)
                     .map_err(|error| format!("core module: {error:#}"))?;
                 encoder
                     .encode()
@@ -208,7 +211,7 @@ mod tests {
                 "(component (instance $hooks) (export \"edgeward:plugin/lifecycle@{version}\" (instance $hooks)))"
             );
             let wasm = wat::parse_str(text).unwrap();
-            let (bytes, kind) = component(&wasm).unwrap();
+            let (bytes, kind) = component(wasm.as_slice().into()).unwrap();
             match read(&bytes, kind, Digest([0; 32]), 0) {
                 Err(Wrong::World(text)) => {
                     assert!(text.contains(version) && text.contains("0.1.x"), "{text}")

@@ -2,7 +2,7 @@
 //! phases of the same exchange, and throws it away after any failure.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -195,7 +195,8 @@ impl Session {
         self.memory
     }
 
-    /// Hook `authorize`. On `Allow` principal, usage key and context are in the exchange.
+    /// Hook `authorize`, or what it said before of the same credentials, where the binding has a `decision-cache`. On `Allow` principal, usage key and
+    /// context are in the exchange.
     ///
     /// # Errors
     /// The failure; the exchange is as it was before.
@@ -203,6 +204,23 @@ impl Session {
     /// # Cancel safety
     /// Dropping the future drops instance and exchange.
     pub async fn authorize(&mut self, slot: &mut ExchangeSlot) -> Result<Decision, PluginFailure> {
+        let key = match (&self.version.decisions, slot.as_deref_mut()) {
+            (Some(decisions), Some(exchange)) => {
+                let key = decisions.key(exchange);
+                if let Some(kept) = key.and_then(|key| decisions.get(&key)) {
+                    kept.apply(exchange);
+                    self.version
+                        .stats
+                        .decisions_reused
+                        .fetch_add(1, Ordering::Relaxed);
+                    return Ok(Decision::Allow {
+                        ttl_seconds: kept.ttl_seconds(),
+                    });
+                }
+                key
+            }
+            _ => None,
+        };
         let decision = enter!(
             self,
             Phase::Authorize,
@@ -210,6 +228,11 @@ impl Session {
             authorize.call_authorize(request(), exchange_handle())
         );
         let checked = self.decide(slot, decision);
+        if let (Ok(Decision::Allow { ttl_seconds }), Some(decisions), Some(key), Some(exchange)) =
+            (&checked, &self.version.decisions, key, slot.as_deref())
+        {
+            decisions.keep(key, *ttl_seconds, exchange);
+        }
         self.checked(Phase::Authorize, slot, checked)
     }
 

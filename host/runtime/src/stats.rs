@@ -26,6 +26,7 @@ pub(crate) struct Stats {
     memory_peak: AtomicU64,
     pub(crate) log_dropped: AtomicU64,
     pub(crate) denied: AtomicU64,
+    pub(crate) decisions_reused: AtomicU64,
     pub(crate) custom_dropped: AtomicU64,
     custom: Mutex<BTreeMap<String, Custom>>,
 }
@@ -58,6 +59,8 @@ pub struct StatsView {
     pub log_lines_dropped: u64,
     /// Host calls that a missing grant refused.
     pub denied_calls: u64,
+    /// Requests that were let pass by a decision kept from an earlier one.
+    pub decisions_reused: u64,
     /// Changes of the plugin's own metrics dropped because of their name or number.
     pub metrics_dropped: u64,
 }
@@ -133,6 +136,7 @@ impl Stats {
             memory_peak: self.memory_peak.load(Relaxed),
             log_lines_dropped: self.log_dropped.load(Relaxed),
             denied_calls: self.denied.load(Relaxed),
+            decisions_reused: self.decisions_reused.load(Relaxed),
             metrics_dropped: self.custom_dropped.load(Relaxed),
         }
     }

@@ -2,6 +2,7 @@
 //! validate -> grants -> init -> snapshot -> compile -> `InstancePre`, or all of it from the cache.
 
 use std::{
+    borrow::Cow,
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
@@ -26,6 +27,7 @@ use crate::{
     bindings::exports::edgeward::plugin as hooks,
     breaker::Breaker,
     capabilities::{Capabilities, matcher::Matcher},
+    decisions::Decisions,
     failure::{Exceeded, FailureKind, LoadError},
     instance::Instance,
     interest::Interest,
@@ -98,6 +100,7 @@ pub struct PluginVersion {
     /// Idle instances for reuse; one list per worker thread, so that the locks are not contended.
     pub(crate) idle: [Mutex<Vec<Instance>>; IDLE_LISTS],
     pub(crate) breaker: Breaker,
+    pub(crate) decisions: Option<Decisions>,
     pub(crate) uses_wasi: bool,
     /// True when a call may wait for something outside, so that wall time has to be watched.
     pub(crate) may_wait: bool,
@@ -273,6 +276,8 @@ struct Loading {
 /// What came out of compiling.
 struct Compiled {
     component: Component,
+    /// The component's code is mapped from a file of the cache.
+    mapped: bool,
     interest: Interest,
     matchers: Vec<Matcher>,
     no_snapshot: Option<String>,
@@ -284,11 +289,34 @@ struct Compiled {
     component_bytes: u64,
 }
 
-pub(crate) fn inspect(wasm: &[u8]) -> Result<ModuleInfo, LoadError> {
-    let digest = artifact::digest(wasm);
-    manifest::component(wasm)
-        .and_then(|(component, kind)| manifest::read(&component, kind, digest, wasm.len() as u64))
-        .map_err(|wrong| wrong_module("", digest, wrong))
+/// A module that was read: its bytes as a component, and what they say of themselves. Serves any number of versions.
+pub struct Module<'a> {
+    component: Cow<'a, [u8]>,
+    info: ModuleInfo,
+}
+
+impl<'a> Module<'a> {
+    /// Parses, compiles nothing. `plugin` is for the error.
+    ///
+    /// # Errors
+    /// When the bytes are no Edgeward plugin.
+    pub fn read(plugin: &str, wasm: impl Into<Cow<'a, [u8]>>) -> Result<Self, LoadError> {
+        let wasm = wasm.into();
+        let digest = artifact::digest(&wasm);
+        let size = wasm.len() as u64;
+        let read = || {
+            let (component, kind) = manifest::component(wasm)?;
+            let info = manifest::read(&component, kind, digest, size)?;
+            Ok(Self { component, info })
+        };
+        read().map_err(|wrong| wrong_module(plugin, digest, wrong))
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn info(&self) -> &ModuleInfo {
+        &self.info
+    }
 }
 
 fn wrong_module(plugin: &str, digest: Digest, wrong: Wrong) -> LoadError {
@@ -316,14 +344,12 @@ fn host(plugin: &str, message: impl std::fmt::Display) -> LoadError {
 
 pub(crate) async fn load(
     runtime: &Arc<RuntimeInner>,
-    wasm: &[u8],
+    module: &Module<'_>,
     spec: VersionSpec,
 ) -> Result<Arc<PluginVersion>, LoadError> {
     let started = Instant::now();
-    let digest = artifact::digest(wasm);
-    let wrong = |wrong| wrong_module(&spec.name, digest, wrong);
-    let (component, kind) = manifest::component(wasm).map_err(wrong)?;
-    let info = manifest::read(&component, kind, digest, wasm.len() as u64).map_err(wrong)?;
+    let info = module.info.clone();
+    let digest = info.digest;
     let ungranted: Vec<String> = info
         .capabilities
         .iter()
@@ -358,7 +384,7 @@ pub(crate) async fn load(
         info,
         spec,
     };
-    let compiled = loading.compile(&component).await?;
+    let compiled = loading.compile(&module.component).await?;
     loading.finish(compiled, started)
 }
 
@@ -380,6 +406,7 @@ impl Loading {
                 .collect::<Result<Vec<_>, _>>();
             return Ok(Compiled {
                 component,
+                mapped: true,
                 interest: self.checked(meta.interest)?,
                 matchers: matchers.map_err(|error| host(&self.spec.name, error))?,
                 no_snapshot: meta.no_snapshot,
@@ -391,7 +418,7 @@ impl Loading {
                 component_bytes: 0,
             });
         }
-        let compiled = self.compile_anew(component).await?;
+        let mut compiled = self.compile_anew(component).await?;
         self.runtime.compiled.fetch_add(1, Ordering::Relaxed);
         if let Some(cache) = &self.runtime.cache {
             let meta = Meta {
@@ -405,6 +432,11 @@ impl Loading {
                 no_rewind: compiled.no_rewind.clone(),
             };
             cache.store(&key, &compiled.component, &meta);
+            // code in a file takes no memory while it is not used
+            if let Some((component, _)) = cache.load(engine, &key) {
+                compiled.component = component;
+                compiled.mapped = true;
+            }
         }
         Ok(compiled)
     }
@@ -495,6 +527,7 @@ impl Loading {
         };
         Ok(Compiled {
             component,
+            mapped: false,
             interest,
             matchers,
             no_snapshot,
@@ -581,6 +614,12 @@ impl Loading {
                 message: missing.join(", "),
             });
         }
+        if settings.decision_cache.is_some() && !interest.phases.has(Phase::Authorize) {
+            return Err(LoadError::Interest {
+                plugin: self.spec.name.clone(),
+                message: "`decision-cache` is for plugins that ask for the phase `authorize`".to_owned(),
+            });
+        }
         match interest.check(&self.info.hooks, &settings.limits) {
             Ok(()) => Ok(interest),
             Err(message) => Err(LoadError::Interest {
@@ -650,6 +689,7 @@ impl Loading {
             image: Mutex::default(),
             idle: Default::default(),
             breaker: Breaker::new(self.spec.settings.breaker.clone()),
+            decisions: self.spec.settings.decision_cache.as_ref().map(Decisions::new),
             uses_wasi: self.uses_wasi,
             on_error: self.spec.settings.on_error,
             info: self.info,
@@ -659,6 +699,9 @@ impl Loading {
         versions.retain(|known| known.strong_count() > 0);
         versions.push(Arc::downgrade(&version));
         drop(versions);
+        if compiled.mapped {
+            artifact::rest(&compiled.component);
+        }
         Ok(version)
     }
 }

@@ -25,8 +25,8 @@ pub(super) struct NewVersion {
     /// Digest of an uploaded module.
     #[schema(value_type = String)]
     module: Digest,
-    /// Any of `config`, `grants`, `limits`, `isolation`, `on-error`, `breaker`, as in the configuration file. `config` replaces
-    /// the file's, the others are merged into it (RFC 7396).
+    /// Any of `config`, `grants`, `limits`, `isolation`, `on-error`, `breaker`, `decision-cache`, as in the configuration file.
+    /// `config` replaces the file's, the others are merged into it (RFC 7396).
     #[serde(flatten)]
     #[schema(value_type = std::collections::HashMap<String, Value>)]
     settings: Map<String, Value>,

@@ -12,7 +12,7 @@ use edgeward_core::{
     config::{ModuleRef, Plugin, Problem, SecretSource},
     ids::Digest,
 };
-use edgeward_runtime::{PluginVersion, Runtime, VersionSpec};
+use edgeward_runtime::{Module, PluginVersion, Runtime, VersionSpec};
 use parking_lot::Mutex;
 
 use crate::{file::grant_files, store::Store};
@@ -21,6 +21,8 @@ use crate::{file::grant_files, store::Store};
 const MODULE_MAX: u64 = 256 << 20;
 /// Loaded versions that are kept besides those in use.
 const RECENT: usize = 8;
+/// Modules that are kept in memory while a configuration is loaded.
+const MODULES: usize = 4;
 
 /// A plugin that was loaded, and what it was loaded from.
 #[derive(Clone)]
@@ -52,13 +54,31 @@ impl Recent {
 }
 
 pub(super) struct Loader<'a> {
-    pub(super) runtime: &'a Runtime,
-    pub(super) store: &'a Store,
-    pub(super) recent: &'a Recent,
-    pub(super) base_dir: &'a Path,
+    runtime: &'a Runtime,
+    store: &'a Store,
+    recent: &'a Recent,
+    base_dir: &'a Path,
+    /// The newest few modules that were read.
+    read: Mutex<VecDeque<(ModuleRef, Arc<Module<'static>>)>>,
 }
 
-impl Loader<'_> {
+impl<'a> Loader<'a> {
+    /// For one change of the configuration: files are taken not to change meanwhile.
+    pub(super) fn new(
+        runtime: &'a Runtime,
+        store: &'a Store,
+        recent: &'a Recent,
+        base_dir: &'a Path,
+    ) -> Self {
+        Self {
+            runtime,
+            store,
+            recent,
+            base_dir,
+            read: Mutex::default(),
+        }
+    }
+
     /// Loads a plugin or finds it loaded.
     ///
     /// # Errors
@@ -70,15 +90,12 @@ impl Loader<'_> {
         plugin: &Plugin,
         current: Option<&Loaded>,
     ) -> Result<Loaded, Problem> {
-        let wrong = |message: String| Problem::new(format!("plugins.{name}.module"), message);
         // the bytes of an uploaded module follow from its digest: read them only if they are needed
-        let (digest, bytes) = match &plugin.module {
+        let (digest, module) = match &plugin.module {
             ModuleRef::Digest(digest) => (*digest, None),
-            ModuleRef::File(path) => {
-                let path = self.base_dir.join(path);
-                let bytes = read_module(&path)
-                    .map_err(|error| wrong(format!("cannot read {}: {error}", path.display())))?;
-                (edgeward_runtime::digest(&bytes), Some(bytes))
+            ModuleRef::File(_) => {
+                let module = self.module(name, &plugin.module)?;
+                (module.info().digest, Some(module))
             }
         };
         let fingerprint = self.fingerprint(name, version, digest, plugin);
@@ -89,13 +106,9 @@ impl Loader<'_> {
             self.recent.add(loaded.clone());
             return Ok(loaded);
         }
-        let bytes = match bytes {
-            Some(bytes) => bytes,
-            None => self
-                .store
-                .blobs
-                .read(digest)
-                .map_err(|error| wrong(error.to_string()))?,
+        let module = match module {
+            Some(module) => module,
+            None => self.module(name, &plugin.module)?,
         };
         let spec = VersionSpec {
             name: name.to_owned(),
@@ -105,12 +118,38 @@ impl Loader<'_> {
         };
         let version = self
             .runtime
-            .load(&bytes, spec)
+            .load_module(&module, spec)
             .await
             .map_err(|error| Problem::new(format!("plugins.{name}"), error.to_string()))?;
         let loaded = Loaded { fingerprint, version };
         self.recent.add(loaded.clone());
         Ok(loaded)
+    }
+
+    /// A module, read once for plugins that follow one another with it: many versions of one module are usual.
+    fn module(&self, name: &str, which: &ModuleRef) -> Result<Arc<Module<'static>>, Problem> {
+        let mut read = self.read.lock();
+        if let Some((_, module)) = read.iter().find(|(known, _)| known == which) {
+            return Ok(Arc::clone(module));
+        }
+        let wrong = |message: String| Problem::new(format!("plugins.{name}.module"), message);
+        let bytes = match which {
+            ModuleRef::Digest(digest) => {
+                let bytes = self.store.blobs.read(*digest);
+                bytes.map_err(|error| wrong(error.to_string()))?
+            }
+            ModuleRef::File(path) => {
+                let path = self.base_dir.join(path);
+                read_module(&path)
+                    .map_err(|error| wrong(format!("cannot read {}: {error}", path.display())))?
+            }
+        };
+        let module = Module::read(name, bytes)
+            .map_err(|error| Problem::new(format!("plugins.{name}"), error.to_string()))?;
+        let module = Arc::new(module);
+        read.push_front((which.clone(), Arc::clone(&module)));
+        read.truncate(MODULES);
+        Ok(module)
     }
 
     fn fingerprint(&self, name: &str, version: u64, digest: Digest, plugin: &Plugin) -> Digest {

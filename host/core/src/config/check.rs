@@ -1,15 +1,19 @@
 //! What no single section can see: references between sections, names that must be unique, values out of range. Returns every problem.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
-use super::{Config, HeaderCondition, Isolation, OnError, Plugin, Problem, Route, Upstream};
+use super::{Config, DecisionCache, HeaderCondition, Isolation, OnError, Plugin, Problem, Route, Upstream};
 use crate::route::{HostPattern, PathPattern};
 
 /// Most memory that one plugin instance may be given: the size of a slot of the instance pool.
 pub(crate) const MEMORY_MAX: u64 = 256 << 20;
-
 /// Most plugin instances: their address space, 4 GiB each, is half of what a process has.
 const PLUGIN_INSTANCES_MAX: u32 = 16_384;
+/// Longest time that a decision of an authorizer is kept (as in Amazon API Gateway).
+const DECISION_TTL_MAX: Duration = Duration::from_secs(3600);
 
 /// Finds every problem that the types do not exclude.
 #[must_use]
@@ -163,12 +167,41 @@ fn check_plugin(name: &str, plugin: &Plugin, problems: &mut Vec<Problem>) {
                 .hint("write `isolation: request`"),
         );
     }
+    if let Some(cache) = &plugin.decision_cache {
+        check_decision_cache(&format!("{path}.decision-cache"), cache, problems);
+    }
     if let Some(OnError::Respond(answer)) = &plugin.on_error {
         check_status(
             &format!("{path}.on-error.respond.status"),
             answer.status,
             problems,
         );
+    }
+}
+
+fn check_decision_cache(path: &str, cache: &DecisionCache, problems: &mut Vec<Problem>) {
+    if cache.headers.is_empty() && cache.query.is_empty() {
+        problems.push(
+            Problem::new(
+                path,
+                "neither `headers` nor `query` names what a decision depends on",
+            )
+            .hint("e.g. `headers: [authorization]`"),
+        );
+    }
+    for (at, name) in cache.headers.iter().enumerate() {
+        if name.parse::<http::HeaderName>().is_err() {
+            problems.push(Problem::new(
+                format!("{path}.headers[{at}]"),
+                format!("`{name}` is not a field name"),
+            ));
+        }
+    }
+    if cache.max_ttl.0.is_zero() || cache.max_ttl.0 > DECISION_TTL_MAX {
+        problems.push(Problem::new(
+            format!("{path}.max-ttl"),
+            format!("{} is not between 1us and 1h", cache.max_ttl),
+        ));
     }
 }
 
@@ -267,7 +300,9 @@ mod tests {
 listeners: [{address: '127.0.0.1:0'}]
 upstreams: {pets: {endpoints: ['http://10.0.0.1'], retry: {budget: 7}}}
 limits: {plugin-instances: 0}
-plugins: {auth: {module: a.wasm, limits: {memory: 1GiB, cpu-time: 0}}}
+plugins:
+  auth: {module: a.wasm, limits: {memory: 1GiB, cpu-time: 0}, decision-cache: {}}
+  key: {module: a.wasm, decision-cache: {headers: ['x key'], max-ttl: 2h}}
 routes:
   - {path: 'pets', upstream: pest}
   - {path: '/a', upstream: pets, respond: {status: 200}, pipeline: [auth, auth, nobody]}
@@ -287,6 +322,9 @@ routes:
             "limits.plugin-instances: 0 is not from 1 to 16384",
             "plugins.auth.limits.memory: 1GiB is not between 64KiB and 256MiB",
             "plugins.auth.limits.cpu-time: ",
+            "plugins.auth.decision-cache: neither `headers` nor `query`",
+            "plugins.key.decision-cache.headers[0]: `x key` is not a field name",
+            "plugins.key.decision-cache.max-ttl: 2h is not between 1us and 1h",
             "routes[0].path: ",
             "routes[0].upstream: no upstream is called `pest` (there are: pets)",
             "routes[1]: has both",

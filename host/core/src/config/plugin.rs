@@ -32,6 +32,9 @@ pub struct Plugin {
     /// Opens when a version keeps failing.
     #[serde(default)]
     pub breaker: Breaker,
+    /// For plugins that authorize: keeps what they allow for as long as they say (`ttl-seconds`), and does not call them meanwhile. Default: off.
+    #[serde(default)]
+    pub decision_cache: Option<DecisionCache>,
 }
 
 /// A module: file or digest.
@@ -145,6 +148,34 @@ impl Default for PluginLimits {
             egress: Bytes::mib(1),
             http_response: Bytes::mib(1),
             scan: Bytes::mib(32),
+        }
+    }
+}
+
+/// A decision is used again for requests to the same route with the same method and the same values, all of them, of these header fields and query
+/// parameters. Name whatever the plugin looks at before it allows. A request without one of them always goes to the plugin. Only what it allows is
+/// kept, in memory, with principal, usage key and context; what it refuses is not, and neither is what it allows and edits. A new version of the
+/// plugin begins anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct DecisionCache {
+    /// Names of header fields, e.g. `authorization`.
+    pub headers: Vec<String>,
+    /// Names of query parameters.
+    pub query: Vec<String>,
+    /// Longest time a decision is kept, whatever the plugin says. Default `5m`, at most `1h`.
+    pub max_ttl: Time,
+    /// Memory for decisions; those least in use make room. Default `16MiB`.
+    pub size: Bytes,
+}
+
+impl Default for DecisionCache {
+    fn default() -> Self {
+        Self {
+            headers: Vec::new(),
+            query: Vec::new(),
+            max_ttl: Time::secs(300),
+            size: Bytes::mib(16),
         }
     }
 }
