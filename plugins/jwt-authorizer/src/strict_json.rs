@@ -6,7 +6,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, map::Entry};
 
 /// Parses a JSON object. Depth is bounded by the parser (128).
 ///
@@ -92,13 +92,15 @@ impl<'de> Visitor<'de> for StrictVisitor {
         let mut map = Map::new();
         while let Some(name) = members.next_key::<String>()? {
             let Strict(value) = members.next_value()?;
-            if map.contains_key(&name) {
-                return Err(A::Error::custom(format!(
-                    "member {:?} occurs twice",
-                    crate::refusal::excerpt(&name)
-                )));
+            match map.entry(name) {
+                Entry::Vacant(place) => drop(place.insert(value)),
+                Entry::Occupied(first) => {
+                    return Err(A::Error::custom(format!(
+                        "member {:?} occurs twice",
+                        crate::refusal::excerpt(first.key())
+                    )));
+                }
             }
-            map.insert(name, value);
         }
         Ok(Value::Object(map))
     }

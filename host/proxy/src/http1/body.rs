@@ -125,7 +125,7 @@ impl RequestBody {
             if std::mem::take(&mut shared.expects_continue) {
                 shared
                     .io
-                    .output
+                    .output()
                     .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
                 shared.continuing = true;
             }

@@ -18,6 +18,9 @@ const READ_MIN: usize = 8 << 10;
 /// Largest read: what a body that streams holds at once.
 const READ_MAX: usize = 256 << 10;
 
+/// Most that waits to be written and is copied when more comes, so that all of it goes out at once.
+const COPY_MAX: usize = 16 << 10;
+
 /// A connection, with TLS or without.
 pub(crate) enum Stream {
     /// Cleartext.
@@ -84,7 +87,7 @@ pub(crate) struct Io {
     /// The other side has sent its last byte.
     eof: bool,
     /// Written before `chunk`.
-    pub(super) output: BytesMut,
+    output: BytesMut,
     chunk: Bytes,
     /// Written after `chunk`.
     after: &'static [u8],
@@ -145,22 +148,32 @@ impl Io {
         !(self.output.is_empty() && self.chunk.is_empty() && self.after.is_empty())
     }
 
-    /// Puts data behind what waits to be written, and `after` behind it. Not while other data waits: see [`Self::takes_data`].
+    /// What waits to be written, to write more behind it. Not while much waits: see [`Self::takes_data`].
+    pub(super) fn output(&mut self) -> &mut BytesMut {
+        if !(self.chunk.is_empty() && self.after.is_empty()) {
+            // a copy is cheaper than another write
+            self.output.extend_from_slice(&std::mem::take(&mut self.chunk));
+            self.output.extend_from_slice(std::mem::take(&mut self.after));
+        }
+        &mut self.output
+    }
+
+    /// Puts data behind what waits to be written, and `after` behind it. Not while much waits: see [`Self::takes_data`].
     pub(super) fn push(&mut self, data: Bytes, after: &'static [u8]) {
-        debug_assert!(self.chunk.is_empty() && self.after.is_empty());
+        let output = self.output();
         // a copy of a little is cheaper than another entry in the vector
         if data.len() <= 2048 {
-            self.output.extend_from_slice(&data);
-            self.output.extend_from_slice(after);
+            output.extend_from_slice(&data);
+            output.extend_from_slice(after);
         } else {
             self.chunk = data;
             self.after = after;
         }
     }
 
-    /// Whether [`Self::push`] may be called: what waits is small.
+    /// Whether more may be put behind what waits: that is little enough to be copied.
     pub(super) fn takes_data(&self) -> bool {
-        self.chunk.is_empty() && self.after.is_empty() && self.output.len() < 64 << 10
+        self.chunk.len() <= COPY_MAX && self.output.len() < 64 << 10
     }
 
     /// Writes all that waits.
@@ -236,62 +249,5 @@ impl Io {
         if let Err(error) = socket.set_zero_linger() {
             tracing::debug!(%error, "connection closes in order though its body broke off");
         }
-    }
-}
-
-/// A stream of which the first bytes were read already.
-pub(crate) struct Prefixed {
-    first: Bytes,
-    stream: Stream,
-}
-
-impl Prefixed {
-    pub(crate) fn new(first: Bytes, stream: Stream) -> Self {
-        Self { first, stream }
-    }
-}
-
-impl AsyncRead for Prefixed {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.first.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(context, buffer);
-        }
-        let count = self.first.len().min(buffer.remaining());
-        buffer.put_slice(&self.first.split_to(count));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Prefixed {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, data)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        data: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, data)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -14,7 +14,7 @@ pub(crate) use self::{
     body::RequestBody,
     decode::Decoder,
     head::{ResponseHead, parse_response},
-    io::{Io, Prefixed, Stream},
+    io::{Io, Stream},
     send::Outflow,
     server::serve,
 };

@@ -39,7 +39,7 @@ where
 
     /// Writes the head of a request into `io` and takes its body.
     pub(crate) fn of_request(io: &mut Io, head: &Request<()>, body: B) -> Self {
-        let framing = encode::request_head(&mut io.output, head, &body);
+        let framing = encode::request_head(io.output(), head, &body);
         Self::new(body, framing, true)
     }
 
@@ -119,7 +119,7 @@ where
             // an empty chunk would be the last one
             Framing::Chunked if data.is_empty() => {}
             Framing::Chunked => {
-                encode::chunk_size(&mut io.output, data.len());
+                encode::chunk_size(io.output(), data.len());
                 if last {
                     io.push(data, b"\r\n0\r\n\r\n");
                     return Ok(true);
@@ -133,7 +133,7 @@ where
     fn end(&self, io: &mut Io, trailers: Option<&HeaderMap>) -> io::Result<bool> {
         match self.framing {
             Framing::Chunked => {
-                encode::last_chunk(&mut io.output, trailers.filter(|_| self.trailers));
+                encode::last_chunk(io.output(), trailers.filter(|_| self.trailers));
                 Ok(true)
             }
             Framing::Length(left) if left > 0 => {
@@ -141,5 +141,74 @@ where
             }
             Framing::None | Framing::Length(_) | Framing::Close => Ok(true),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, time::Duration};
+
+    use bytes::BytesMut;
+    use futures_util::stream;
+    use http_body_util::StreamBody;
+    use tokio::{
+        io::AsyncReadExt as _,
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+    use crate::http1::{
+        Stream,
+        decode::{Chunked, Decoder},
+    };
+
+    /// Sends frames of these sizes, all there at once, and returns what the other side reads.
+    async fn sent(framing: Framing, sizes: &[usize]) -> BytesMut {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut other, _) = listener.accept().await.unwrap();
+        let frames: Vec<_> = (b'a'..)
+            .zip(sizes)
+            .map(|(letter, size)| vec![letter; *size])
+            .collect();
+        let reading = tokio::spawn(async move {
+            let mut read = BytesMut::new();
+            while other.read_buf(&mut read).await.unwrap() > 0 {}
+            read
+        });
+        let mut io = Io::new(Stream::Tcp(stream), BytesMut::new());
+        let frames = frames
+            .into_iter()
+            .map(|data| Ok::<_, BodyError>(Frame::data(data.into())));
+        let mut outflow = Outflow::new(StreamBody::new(stream::iter(frames)), framing, false);
+        poll_fn(|context| outflow.poll_send(&mut io, context))
+            .await
+            .unwrap();
+        drop(io);
+        tokio::time::timeout(Duration::from_secs(30), reading)
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn frames_of_any_size_go_out_in_order() {
+        let sizes = [
+            1, 3000, 0, 9000, 2048, 2049, 100, 16_384, 16_385, 70_000, 5000, 200_000, 1, 20_000,
+        ];
+        let expected: Vec<u8> = (b'a'..)
+            .zip(sizes)
+            .flat_map(|(letter, size)| vec![letter; size])
+            .collect();
+        let length = sizes.iter().sum::<usize>() as u64;
+        assert_eq!(sent(Framing::Length(length), &sizes).await, expected);
+        let mut chunks = sent(Framing::Chunked, &sizes).await;
+        let mut decoder = Decoder::Chunked(Chunked::Size);
+        let mut decoded = Vec::new();
+        while let Some(frame) = decoder.decode(&mut chunks).unwrap() {
+            decoded.extend_from_slice(&frame.into_data().unwrap());
+        }
+        assert!(decoder.is_done() && chunks.is_empty());
+        assert!(decoded == expected);
     }
 }

@@ -90,9 +90,9 @@ pub(crate) async fn serve(
             keep_alive,
         };
         // not locked: the length of the body may be that of the request's
-        let mut output = std::mem::take(&mut shared.lock().io.output);
+        let mut output = std::mem::take(shared.lock().io.output());
         let framing = encode::response_head(&mut output, &response, &mut about);
-        shared.lock().io.output = output;
+        *shared.lock().io.output() = output;
         let keep_alive = about.keep_alive;
         let outflow = Outflow::new(response.into_body(), framing, trailers);
         if let Err(error) = send(&shared, outflow, &mut timer, limits.idle_timeout.0).await {

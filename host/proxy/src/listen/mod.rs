@@ -1,15 +1,18 @@
 //! Sockets: bind, accept under a limit, TLS, HTTP/1.1 and HTTP/2, drain. Every protocol ends in `handle::handle`; nothing else differs.
 
+mod gathered;
 pub(crate) mod tls;
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     io,
     net::{SocketAddr, TcpListener as StdListener},
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -28,11 +31,12 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::gathered::Gathered;
 use crate::{
     Shared,
     body::Body,
     handle,
-    http1::{self, Prefixed, Stream},
+    http1::{self, Stream},
     snapshot::ListenerSpec,
     worker::Worker,
 };
@@ -296,7 +300,7 @@ async fn run(worker: Arc<Worker>, conn: Arc<ConnInfo>, limits: Limits, mut strea
         Stream::Tcp(_) | Stream::Closed => false,
     };
     if http2 {
-        serve_http2(&worker, &conn, &limits, Prefixed::new(first.freeze(), stream)).await;
+        serve_http2(&worker, &conn, &limits, Gathered::new(first.freeze(), stream)).await;
     } else {
         http1::serve(worker, conn, limits, stream, first).await;
     }
@@ -318,16 +322,17 @@ async fn sniff(stream: &mut Stream, first: &mut BytesMut) -> io::Result<bool> {
     }
 }
 
-async fn serve_http2(worker: &Arc<Worker>, conn: &Arc<ConnInfo>, limits: &Limits, stream: Prefixed) {
+async fn serve_http2(worker: &Arc<Worker>, conn: &Arc<ConnInfo>, limits: &Limits, stream: Gathered) {
     let service = service_fn(|request: Request<Incoming>| {
         let exchange = handle::handle(
             Arc::clone(worker),
             Arc::clone(conn),
             request.map(Body::from_client),
         );
-        async { Ok::<_, Infallible>(exchange.await) }
+        // in a box: hyper moves the future several times before it runs
+        Box::pin(async { Ok::<_, Infallible>(exchange.await) })
     });
-    let connection = http2(limits).serve_connection(TokioIo::new(stream), service);
+    let connection = http2(limits).serve_connection(TokioIo::new(stream.clone()), service);
     tokio::pin!(connection);
     let idle = tokio::time::sleep(limits.idle_timeout.0);
     tokio::pin!(idle);
@@ -336,7 +341,15 @@ async fn serve_http2(worker: &Arc<Worker>, conn: &Arc<ConnInfo>, limits: &Limits
     let mut ending = false;
     loop {
         tokio::select! {
-            ended = connection.as_mut() => {
+            ended = poll_fn(|context| {
+                let polled = connection.as_mut().poll(context);
+                // also what a connection that ends has to say
+                match (polled, stream.poll_send(context)) {
+                    (Poll::Ready(ended), _) => Poll::Ready(ended.map_err(io::Error::other)),
+                    (Poll::Pending, Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
+                    (Poll::Pending, _) => Poll::Pending,
+                }
+            }) => {
                 if let Err(error) = ended {
                     tracing::debug!(%error, peer = %conn.peer.address, "connection ended");
                 }

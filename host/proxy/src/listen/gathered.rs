@@ -1,0 +1,194 @@
+//! The stream of an HTTP/2 connection, whose writes are gathered: h2 writes and flushes each DATA frame by itself, which would be a system call, and
+//! with TLS a record, for each of the responses that are ready at once. What it writes while it is polled goes out when it has been polled.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::http1::Stream;
+
+/// Most that is gathered, besides the one write that goes beyond it.
+const GATHERED_MAX: usize = 64 << 10;
+
+/// The stream as h2 sees it. Whoever polls the connection has another one of the same, to send.
+#[derive(Clone)]
+pub(super) struct Gathered(Arc<Mutex<State>>);
+
+struct State {
+    stream: Stream,
+    /// Read before, to see what is spoken.
+    first: Bytes,
+    output: BytesMut,
+    /// A write waits for `output` to be sent.
+    full: bool,
+    /// The stream may hold written bytes back (TLS does, when the socket is full).
+    unflushed: bool,
+}
+
+impl Gathered {
+    pub(super) fn new(first: Bytes, stream: Stream) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            stream,
+            first,
+            output: BytesMut::new(),
+            full: false,
+            unflushed: false,
+        })))
+    }
+
+    /// Sends all that was gathered.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub(super) fn poll_send(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.0.lock();
+        ready!(state.poll_send(context))?;
+        // it did not go out while h2 was polled, and h2 waits for it
+        if std::mem::take(&mut state.full) {
+            context.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl State {
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.output.is_empty() {
+            let count = ready!(Pin::new(&mut self.stream).poll_write(context, &self.output))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.output.advance(count);
+            self.unflushed = true;
+        }
+        if self.unflushed {
+            ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Gathered {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut state = self.0.lock();
+        if state.first.is_empty() {
+            return Pin::new(&mut state.stream).poll_read(context, buffer);
+        }
+        let count = state.first.len().min(buffer.remaining());
+        buffer.put_slice(&state.first.split_to(count));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Gathered {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[io::IoSlice::new(data)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut state = self.0.lock();
+        if state.output.len() >= GATHERED_MAX {
+            state.full = true;
+            ready!(state.poll_send(context))?;
+            state.full = false;
+        }
+        for part in data {
+            state.output.extend_from_slice(part);
+        }
+        Poll::Ready(Ok(data.iter().map(|part| part.len()).sum()))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// Nothing is done yet: see [`Gathered::poll_send`].
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.0.lock();
+        ready!(state.poll_send(context))?;
+        Pin::new(&mut state.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::{
+        io::AsyncReadExt as _,
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    /// More than the buffers of both sockets hold.
+    const MUCH: usize = 32 << 20;
+
+    #[tokio::test]
+    async fn what_waited_for_room_goes_on_when_there_is() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut other, _) = listener.accept().await.unwrap();
+        let mut gathered = Gathered::new(Bytes::new(), Stream::Tcp(stream));
+        let sender = gathered.clone();
+        let (stuck, wait) = tokio::sync::oneshot::channel();
+        let mut stuck = Some(stuck);
+        let mut left = MUCH;
+        let writing = tokio::spawn(async move {
+            poll_fn(|context| {
+                // as h2 does, and the server after it
+                let polled = loop {
+                    if left == 0 {
+                        break Pin::new(&mut gathered).poll_flush(context);
+                    }
+                    let data = vec![b'x'; left.min(20_000)];
+                    match Pin::new(&mut gathered).poll_write(context, &data) {
+                        Poll::Ready(Ok(count)) => left -= count,
+                        Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                        Poll::Pending => break Poll::Pending,
+                    }
+                };
+                let sent = sender.poll_send(context);
+                assert!(sender.0.lock().output.len() < GATHERED_MAX + 20_000);
+                if polled.is_pending() {
+                    stuck.take().map(|stuck| stuck.send(()));
+                    return Poll::Pending;
+                }
+                sent
+            })
+            .await
+        });
+        wait.await.unwrap();
+        let mut read = 0;
+        let mut buffer = vec![0; 1 << 20];
+        let reading = async {
+            while read < MUCH {
+                read += other.read(&mut buffer).await.unwrap();
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(60), reading)
+            .await
+            .unwrap();
+        writing.await.unwrap().unwrap();
+    }
+}
