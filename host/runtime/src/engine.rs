@@ -105,6 +105,25 @@ fn common(functions: &Arc<Functions>) -> wasmtime::Result<Config> {
     Ok(config)
 }
 
+/// How far compilation gives way to requests (`nice`): where both want a core, it gets a tenth.
+const NICE: i32 = 10;
+
+/// The threads that compile, all of them and nothing else: a new version must not take the time of requests.
+pub(crate) fn compilers() -> std::io::Result<rayon::ThreadPool> {
+    let give_way = |_| {
+        // elsewhere it would be the whole process that gives way
+        #[cfg(target_os = "linux")]
+        if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE) {
+            tracing::debug!(%error, "compilation does not give way to requests");
+        }
+    };
+    rayon::ThreadPoolBuilder::new()
+        .thread_name(|index| format!("compiler-{index}"))
+        .start_handler(give_way)
+        .build()
+        .map_err(std::io::Error::other)
+}
+
 /// Ticks after which idle instances are looked through.
 const SWEEP: u32 = 1000;
 

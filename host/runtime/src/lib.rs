@@ -127,6 +127,7 @@ pub(crate) struct RuntimeInner {
     pub(crate) stores: capabilities::kv::Stores,
     pub(crate) versions: Mutex<Vec<Weak<PluginVersion>>>,
     pub(crate) compiled: AtomicU64,
+    pub(crate) compilers: rayon::ThreadPool,
     /// Most instances at once.
     instances: u32,
     ticker: OnceLock<engine::Ticker>,
@@ -240,6 +241,7 @@ impl Runtime {
             cache,
             stores: capabilities::kv::Stores::default(),
             versions: Mutex::default(),
+            compilers: engine::compilers().map_err(RuntimeError::Thread)?,
             compiled: AtomicU64::new(0),
             instances: options.instances,
             ticker: OnceLock::new(),

@@ -3,6 +3,7 @@
 
 use std::{
     borrow::Cow,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
@@ -540,20 +541,25 @@ impl Loading {
         })
     }
 
-    /// Compiles on a thread that may block.
+    /// Compiles on threads of its own.
     async fn compiled_component(&self, bytes: &[u8], rewound: bool) -> Result<Component, LoadError> {
         let engine = self.runtime.engine_for(rewound).clone();
         let bytes = bytes.to_vec();
-        let compiled = tokio::task::spawn_blocking(move || Component::new(&engine, bytes)).await;
+        let (done, compiled) = tokio::sync::oneshot::channel();
+        self.runtime.compilers.spawn(move || {
+            let compiled = catch_unwind(AssertUnwindSafe(|| Component::new(&engine, bytes)));
+            // nobody waits when the deployment was given up
+            let _ignored = done.send(compiled);
+        });
         let invalid = |message| LoadError::Invalid {
             plugin: self.spec.name.clone(),
             digest: self.info.digest,
             message,
         };
-        match compiled {
-            Ok(Ok(component)) => Ok(component),
-            Ok(Err(error)) => Err(invalid(format!("{error:#}"))),
-            Err(_panic) => Err(invalid("the module makes the compiler fail".to_owned())),
+        match compiled.await {
+            Ok(Ok(Ok(component))) => Ok(component),
+            Ok(Ok(Err(error))) => Err(invalid(format!("{error:#}"))),
+            Ok(Err(_)) | Err(_) => Err(invalid("the module makes the compiler fail".to_owned())),
         }
     }
 
