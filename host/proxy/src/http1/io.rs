@@ -21,6 +21,9 @@ const READ_MAX: usize = 256 << 10;
 /// Most that waits to be written and is copied when more comes, so that all of it goes out at once.
 const COPY_MAX: usize = 16 << 10;
 
+/// Largest buffer of written bytes that an idle connection keeps.
+const KEPT_MAX: usize = 4 << 10;
+
 /// A connection, with TLS or without.
 pub(crate) enum Stream {
     /// Cleartext.
@@ -88,6 +91,8 @@ pub(crate) struct Io {
     eof: bool,
     /// Written before `chunk`.
     output: BytesMut,
+    /// `output` has grown beyond what an idle connection may keep.
+    large: bool,
     chunk: Bytes,
     /// Written after `chunk`.
     after: &'static [u8],
@@ -104,6 +109,7 @@ impl Io {
             window: READ_MIN,
             eof: false,
             output: BytesMut::new(),
+            large: false,
             chunk: Bytes::new(),
             after: b"",
             unflushed: false,
@@ -154,6 +160,7 @@ impl Io {
             // a copy is cheaper than another write
             self.output.extend_from_slice(&std::mem::take(&mut self.chunk));
             self.output.extend_from_slice(std::mem::take(&mut self.after));
+            self.large |= self.output.len() > KEPT_MAX;
         }
         &mut self.output
     }
@@ -208,6 +215,9 @@ impl Io {
         let part = count.min(self.output.len());
         self.output.advance(part);
         count -= part;
+        if self.output.is_empty() && std::mem::take(&mut self.large) {
+            self.output = BytesMut::new();
+        }
         let part = count.min(self.chunk.len());
         self.chunk.advance(part);
         count -= part;

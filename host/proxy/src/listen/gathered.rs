@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -16,6 +16,9 @@ use crate::http1::Stream;
 
 /// Most that is gathered, besides the one write that goes beyond it.
 const GATHERED_MAX: usize = 64 << 10;
+
+/// Largest buffer that an idle connection keeps.
+const KEPT_MAX: usize = 16 << 10;
 
 /// The stream as h2 sees it. Whoever polls the connection has another one of the same, to send.
 #[derive(Clone)]
@@ -25,7 +28,9 @@ struct State {
     stream: Stream,
     /// Read before, to see what is spoken.
     first: Bytes,
-    output: BytesMut,
+    output: Vec<u8>,
+    /// Bytes of `output` that are out.
+    sent: usize,
     /// A write waits for `output` to be sent.
     full: bool,
     /// The stream may hold written bytes back (TLS does, when the socket is full).
@@ -37,7 +42,8 @@ impl Gathered {
         Self(Arc::new(Mutex::new(State {
             stream,
             first,
-            output: BytesMut::new(),
+            output: Vec::new(),
+            sent: 0,
             full: false,
             unflushed: false,
         })))
@@ -60,14 +66,17 @@ impl Gathered {
 
 impl State {
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.output.is_empty() {
-            let count = ready!(Pin::new(&mut self.stream).poll_write(context, &self.output))?;
+        while let Some(rest @ [_, ..]) = self.output.get(self.sent..) {
+            let count = ready!(Pin::new(&mut self.stream).poll_write(context, rest))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.output.advance(count);
+            self.sent += count;
             self.unflushed = true;
         }
+        self.output.clear();
+        self.output.shrink_to(KEPT_MAX);
+        self.sent = 0;
         if self.unflushed {
             ready!(Pin::new(&mut self.stream).poll_flush(context))?;
             self.unflushed = false;
