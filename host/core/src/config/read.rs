@@ -3,6 +3,10 @@
 
 use std::fmt;
 
+use jsonschema::{
+    JsonType,
+    error::{TypeKind, ValidationErrorKind as Kind},
+};
 use serde_json::Value;
 
 use super::{Config, check::check};
@@ -135,8 +139,32 @@ fn against_schema(value: &Value) -> Vec<Problem> {
 }
 
 fn explain(path: &str, error: &jsonschema::ValidationError<'_>, schema: &Value) -> Vec<Problem> {
-    use jsonschema::error::ValidationErrorKind as Kind;
     match error.kind() {
+        Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
+            // an alternative of another kind (the `null` of what may be left out, the names of a choice) is not what was meant
+            let here = error.instance_path().to_string();
+            let other_kind = |nested: &jsonschema::ValidationError<'_>| {
+                let kind = matches!(
+                    nested.kind(),
+                    Kind::Type { .. } | Kind::Constant { .. } | Kind::Enum { .. }
+                );
+                kind && nested.instance_path().to_string() == here
+            };
+            let mut meant = context.iter().filter(|errors| !errors.iter().any(other_kind));
+            if let (Some(errors), None) = (meant.next(), meant.next()) {
+                return errors
+                    .iter()
+                    .flat_map(|nested| explain(&dotted(&nested.instance_path().to_string()), nested, schema))
+                    .collect();
+            }
+            let names: Vec<String> = context.iter().flatten().flat_map(names).collect();
+            let problem = Problem::new(path, "this value is none of those that are possible");
+            vec![if names.is_empty() {
+                problem
+            } else {
+                problem.hint(format!("possible: {}", names.join(", ")))
+            }]
+        }
         Kind::AdditionalProperties { unexpected } => {
             let known = siblings(schema, error.schema_path().as_str());
             unexpected
@@ -156,6 +184,24 @@ fn explain(path: &str, error: &jsonschema::ValidationError<'_>, schema: &Value) 
             vec![Problem::new(join(path, key), "is missing")]
         }
         _ => vec![Problem::new(path, error.masked_with("this value").to_string())],
+    }
+}
+
+/// What a value can be, by an alternative that it is not.
+fn names(error: &jsonschema::ValidationError<'_>) -> Vec<String> {
+    match error.kind() {
+        Kind::Constant { expected_value } => vec![expected_value.to_string()],
+        Kind::Enum { options } => options
+            .as_array()
+            .map(|options| options.iter().map(Value::to_string).collect())
+            .unwrap_or_default(),
+        Kind::Type {
+            kind: TypeKind::Single(JsonType::Null),
+        } => vec![],
+        Kind::Type {
+            kind: TypeKind::Single(kind),
+        } => vec![format!("{kind}")],
+        _ => Vec::new(),
     }
 }
 
@@ -279,6 +325,32 @@ routes: [{path: /, respond: {status: 200}, pipelin: []}]
                 .any(|line| line.starts_with("listeners[0].trusted-hop: ")),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_alternative_is_said_of_the_one_that_was_meant() {
+        let found = problems(
+            "
+listeners: [{address: '127.0.0.1:0'}]
+plugins:
+  a: {module: a.wasm, grants: {http: {hots: []}}, isolation: {reuse: {request: 1}}}
+  b: {module: b.wasm, decision-cache: 5, isolation: reused, on-error: {answer: {}}}
+",
+        );
+        for expected in [
+            "plugins.a.grants.http.hots: unknown key `hots` (did you mean `hosts`?)",
+            "plugins.a.isolation.reuse.request: unknown key `request` (did you mean `requests`?)",
+            "plugins.b.decision-cache: this value is none of those that are possible (possible: object)",
+            "plugins.b.isolation: this value is none of those that are possible (possible: \"request\", object)",
+            "plugins.b.on-error.answer: unknown key `answer` (known keys: respond)",
+            "plugins.b.on-error.respond: is missing",
+        ] {
+            assert!(
+                found.iter().any(|line| line.starts_with(expected)),
+                "{expected} not in {found:#?}"
+            );
+        }
+        assert_eq!(found.len(), 6, "{found:#?}");
     }
 
     #[test]
