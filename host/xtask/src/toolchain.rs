@@ -2,7 +2,7 @@
 //! quick look that finds nothing to do.
 
 use std::fs::DirEntry;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
@@ -19,11 +19,11 @@ const SCRIPT: &str = include_str!("wasm-std.sh");
 /// # Errors
 /// Neither rustup nor Debian's archive could provide it; the script has printed what to do.
 pub(crate) fn ensure(targets: &[&str]) -> anyhow::Result<()> {
-    let sysroot = command::output(Command::new("rustc").args(["--print", "sysroot"]))?;
+    let sysroot = sysroot()?;
     let missing: Vec<&str> = targets
         .iter()
         .copied()
-        .filter(|target| std_library(Path::new(sysroot.trim()), target).is_none())
+        .filter(|target| std_library(&sysroot, target).is_none())
         .collect();
     if missing.is_empty() {
         return Ok(());
@@ -42,8 +42,8 @@ pub(crate) fn ensure(targets: &[&str]) -> anyhow::Result<()> {
 /// # Errors
 /// There is no `rustc`.
 pub(crate) fn std_identity(target: &str) -> anyhow::Result<String> {
-    let sysroot = command::output(Command::new("rustc").args(["--print", "sysroot"]))?;
-    let library = std_library(Path::new(sysroot.trim()), target);
+    let sysroot = sysroot()?;
+    let library = std_library(&sysroot, target);
     let identity = library.and_then(|library| {
         let data = library.metadata().ok()?;
         Some(format!(
@@ -53,6 +53,12 @@ pub(crate) fn std_identity(target: &str) -> anyhow::Result<String> {
         ))
     });
     Ok(identity.unwrap_or_default())
+}
+
+/// Where the active toolchain is.
+fn sysroot() -> anyhow::Result<PathBuf> {
+    let told = command::output(Command::new("rustc").args(["--print", "sysroot"]))?;
+    Ok(told.trim().into())
 }
 
 fn std_library(sysroot: &Path, target: &str) -> Option<DirEntry> {
@@ -129,7 +135,7 @@ mod tests {
             machine
         }
 
-        fn path(&self, name: &str) -> std::path::PathBuf {
+        fn path(&self, name: &str) -> PathBuf {
             self.0.path().join(name)
         }
 

@@ -196,11 +196,8 @@ fn names(error: &jsonschema::ValidationError<'_>) -> Vec<String> {
             .map(|options| options.iter().map(Value::to_string).collect())
             .unwrap_or_default(),
         Kind::Type {
-            kind: TypeKind::Single(JsonType::Null),
-        } => vec![],
-        Kind::Type {
             kind: TypeKind::Single(kind),
-        } => vec![format!("{kind}")],
+        } if *kind != JsonType::Null => vec![kind.to_string()],
         _ => Vec::new(),
     }
 }

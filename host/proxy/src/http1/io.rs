@@ -139,6 +139,20 @@ impl Io {
         Poll::Ready(Ok(count))
     }
 
+    /// Reads into another buffer: what was read ahead, then from the stream.
+    pub(crate) fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.input.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        let count = self.input.len().min(buffer.remaining());
+        buffer.put_slice(&self.input.split_to(count));
+        Poll::Ready(Ok(()))
+    }
+
     /// Small reads again: a head comes next.
     pub(crate) fn calm(&mut self) {
         if self.window > READ_MIN {
@@ -155,12 +169,11 @@ impl Io {
     }
 
     /// What waits to be written, to write more behind it. Not while much waits: see [`Self::takes_data`].
-    pub(super) fn output(&mut self) -> &mut BytesMut {
+    pub(crate) fn output(&mut self) -> &mut BytesMut {
         if !(self.chunk.is_empty() && self.after.is_empty()) {
             // a copy is cheaper than another write
             self.output.extend_from_slice(&std::mem::take(&mut self.chunk));
             self.output.extend_from_slice(std::mem::take(&mut self.after));
-            self.large |= self.output.len() > KEPT_MAX;
         }
         &mut self.output
     }
@@ -185,6 +198,7 @@ impl Io {
 
     /// Writes all that waits.
     pub(crate) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.large |= self.output.len() > KEPT_MAX;
         while self.waits() {
             let stream = Pin::new(&mut self.stream);
             let count = if self.chunk.is_empty() && self.after.is_empty() {

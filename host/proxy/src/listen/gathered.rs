@@ -8,45 +8,27 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::http1::Stream;
+use crate::http1::Io;
 
 /// Most that is gathered, besides the one write that goes beyond it.
 const GATHERED_MAX: usize = 64 << 10;
-
-/// Largest buffer that an idle connection keeps.
-const KEPT_MAX: usize = 16 << 10;
 
 /// The stream as h2 sees it. Whoever polls the connection has another one of the same, to send.
 #[derive(Clone)]
 pub(super) struct Gathered(Arc<Mutex<State>>);
 
 struct State {
-    stream: Stream,
-    /// Read before, to see what is spoken.
-    first: Bytes,
-    output: Vec<u8>,
-    /// Bytes of `output` that are out.
-    sent: usize,
-    /// A write waits for `output` to be sent.
+    io: Io,
+    /// A write waits for what was gathered to be sent.
     full: bool,
-    /// The stream may hold written bytes back (TLS does, when the socket is full).
-    unflushed: bool,
 }
 
 impl Gathered {
-    pub(super) fn new(first: Bytes, stream: Stream) -> Self {
-        Self(Arc::new(Mutex::new(State {
-            stream,
-            first,
-            output: Vec::new(),
-            sent: 0,
-            full: false,
-            unflushed: false,
-        })))
+    pub(super) fn new(io: Io) -> Self {
+        Self(Arc::new(Mutex::new(State { io, full: false })))
     }
 
     /// Sends all that was gathered.
@@ -55,31 +37,10 @@ impl Gathered {
     /// The connection broke.
     pub(super) fn poll_send(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.0.lock();
-        ready!(state.poll_send(context))?;
+        ready!(state.io.poll_flush(context))?;
         // it did not go out while h2 was polled, and h2 waits for it
         if std::mem::take(&mut state.full) {
             context.waker().wake_by_ref();
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl State {
-    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(rest @ [_, ..]) = self.output.get(self.sent..) {
-            let count = ready!(Pin::new(&mut self.stream).poll_write(context, rest))?;
-            if count == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.sent += count;
-            self.unflushed = true;
-        }
-        self.output.clear();
-        self.output.shrink_to(KEPT_MAX);
-        self.sent = 0;
-        if self.unflushed {
-            ready!(Pin::new(&mut self.stream).poll_flush(context))?;
-            self.unflushed = false;
         }
         Poll::Ready(Ok(()))
     }
@@ -91,13 +52,7 @@ impl AsyncRead for Gathered {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut state = self.0.lock();
-        if state.first.is_empty() {
-            return Pin::new(&mut state.stream).poll_read(context, buffer);
-        }
-        let count = state.first.len().min(buffer.remaining());
-        buffer.put_slice(&state.first.split_to(count));
-        Poll::Ready(Ok(()))
+        self.0.lock().io.poll_read(context, buffer)
     }
 }
 
@@ -112,13 +67,14 @@ impl AsyncWrite for Gathered {
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut state = self.0.lock();
-        if state.output.len() >= GATHERED_MAX {
+        if state.io.output().len() >= GATHERED_MAX {
             state.full = true;
-            ready!(state.poll_send(context))?;
+            ready!(state.io.poll_flush(context))?;
             state.full = false;
         }
+        let output = state.io.output();
         for part in data {
-            state.output.extend_from_slice(part);
+            output.extend_from_slice(part);
         }
         Poll::Ready(Ok(data.iter().map(|part| part.len()).sum()))
     }
@@ -133,9 +89,9 @@ impl AsyncWrite for Gathered {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut state = self.0.lock();
-        ready!(state.poll_send(context))?;
-        Pin::new(&mut state.stream).poll_shutdown(context)
+        let io = &mut self.0.lock().io;
+        ready!(io.poll_flush(context))?;
+        io.poll_shutdown(context)
     }
 }
 
@@ -143,12 +99,14 @@ impl AsyncWrite for Gathered {
 mod tests {
     use std::future::poll_fn;
 
+    use bytes::BytesMut;
     use tokio::{
         io::AsyncReadExt as _,
         net::{TcpListener, TcpStream},
     };
 
     use super::*;
+    use crate::http1::Stream;
 
     /// More than the buffers of both sockets hold.
     const MUCH: usize = 32 << 20;
@@ -158,7 +116,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut other, _) = listener.accept().await.unwrap();
-        let mut gathered = Gathered::new(Bytes::new(), Stream::Tcp(stream));
+        let mut gathered = Gathered::new(Io::new(Stream::Tcp(stream), BytesMut::new()));
         let sender = gathered.clone();
         let (stuck, wait) = tokio::sync::oneshot::channel();
         let mut stuck = Some(stuck);
@@ -178,7 +136,7 @@ mod tests {
                     }
                 };
                 let sent = sender.poll_send(context);
-                assert!(sender.0.lock().output.len() < GATHERED_MAX + 20_000);
+                assert!(sender.0.lock().io.output().len() < GATHERED_MAX + 20_000);
                 if polled.is_pending() {
                     stuck.take().map(|stuck| stuck.send(()));
                     return Poll::Pending;

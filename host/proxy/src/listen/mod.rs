@@ -36,7 +36,7 @@ use crate::{
     Shared,
     body::Body,
     handle,
-    http1::{self, Stream},
+    http1::{self, Io, Stream},
     snapshot::ListenerSpec,
     worker::Worker,
 };
@@ -300,7 +300,7 @@ async fn run(worker: Arc<Worker>, conn: Arc<ConnInfo>, limits: Limits, mut strea
         Stream::Tcp(_) | Stream::Closed => false,
     };
     if http2 {
-        serve_http2(&worker, &conn, &limits, Gathered::new(first.freeze(), stream)).await;
+        serve_http2(&worker, &conn, &limits, Gathered::new(Io::new(stream, first))).await;
     } else {
         http1::serve(worker, conn, limits, stream, first).await;
     }
