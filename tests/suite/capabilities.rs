@@ -669,6 +669,47 @@ async fn instances_are_fresh_or_reused_as_the_binding_says() {
 }
 
 #[tokio::test]
+async fn exchanges_that_wait_share_an_instance_and_keep_their_state() {
+    const EXCHANGES: usize = 12;
+    let origin = Origin::start();
+    let phases = ["request-head", "response-head"];
+    let gateway = Gateway::start(json!({
+        "listeners": [{"name": "main", "address": "127.0.0.1:0"}],
+        "upstreams": {"origin": {"endpoints": [origin.endpoint()]}},
+        "plugins": {"sink": {"module": "kitchen-sink", "config": {"phases": phases}}},
+        "routes": [{"path": "/{path+}", "upstream": "origin", "pipeline": ["sink"]}],
+    }))
+    .await;
+    let mut waiting = Vec::new();
+    for index in 0..EXCHANGES {
+        let mut connection = Connection::h1(gateway.address()).await;
+        let request = http::Request::get(format!("/hold/{index}"))
+            .header("x-sink", "calls")
+            .header("x-sink-phase", "response-head");
+        waiting.push(tokio::spawn(async move {
+            connection.send(request, edgeward_tests::empty()).await
+        }));
+        // one call at a time
+        origin.wait_for("/hold/", index + 1).await;
+    }
+    for (index, exchange) in waiting.into_iter().enumerate().rev() {
+        origin.release(&index.to_string());
+        let reply = exchange.await.unwrap();
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert_eq!(
+            reply.header("x-sink-result"),
+            json!({"ok": 2}).to_string(),
+            "the instance was called twice for this exchange"
+        );
+    }
+    let made = gateway.plugin("sink").stats().instances;
+    assert!(
+        made <= 2,
+        "one for each worker, not one for each exchange: {made}"
+    );
+}
+
+#[tokio::test]
 async fn an_instance_is_reused_until_its_time_is_up() {
     let origin = Origin::start();
     let config = json!({"phases": ["request-head"]});

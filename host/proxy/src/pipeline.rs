@@ -227,12 +227,18 @@ impl SharedChain {
             }
         }
         let mut chain = self.lock().await;
+        // plugins see the body go by with the head
+        let needs_later = self.phases.has(Phase::ResponseBody);
         let exchange = chain.exchange()?;
         exchange.response_sent = true;
         let head = exchange.response.as_mut().ok_or_else(lost)?;
         let mut response = Response::new(body);
         *response.status_mut() = head.status;
-        *response.headers_mut() = head.headers.clone();
+        *response.headers_mut() = if needs_later {
+            head.headers.clone()
+        } else {
+            std::mem::take(&mut head.headers)
+        };
         *response.version_mut() = version;
         if changed {
             crate::finish::framing_removed(response.headers_mut());

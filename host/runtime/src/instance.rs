@@ -14,7 +14,7 @@ use wasmtime::Store;
 use crate::{
     bindings::exports::edgeward::plugin::{authorize, inspect, lifecycle, observe, transform},
     failure::{Failed, FailureKind, exceeded},
-    memory::{self, Rewind},
+    memory::{self, Delta, Rewind},
     session::bounded,
     state::{Budget, HostState, Mode},
     version::{IDLE_LISTS, PluginVersion, classify},
@@ -42,6 +42,18 @@ pub(crate) struct Instance {
     pub(crate) moved: bool,
 }
 
+/// What one exchange has of a version between two calls.
+#[derive(Default)]
+pub(crate) enum Held {
+    /// Nothing: it was not called yet, or will not be again.
+    #[default]
+    Nothing,
+    /// An instance of its own.
+    Instance(Box<Instance>),
+    /// What it changed in an instance that serves others meanwhile.
+    Parked(Delta, Budget),
+}
+
 pub(crate) struct Guests {
     pub(crate) authorize: Option<authorize::Guest>,
     pub(crate) transform: Option<transform::Guest>,
@@ -57,7 +69,7 @@ impl Drop for Instance {
 
 impl PluginVersion {
     /// Idle instances of this thread.
-    fn idle_list(&self) -> &parking_lot::Mutex<Vec<Instance>> {
+    fn idle_list(&self) -> &parking_lot::Mutex<Vec<Box<Instance>>> {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         thread_local! {
             static MINE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % IDLE_LISTS;
@@ -69,25 +81,63 @@ impl PluginVersion {
     }
 
     /// Takes back an instance that its exchange needs no more: keeps it where reuse allows it.
-    pub(crate) fn release(&self, mut instance: Instance) {
-        instance.store.data_mut().exchange = None;
-        instance.rested = Instant::now();
+    pub(crate) fn release(&self, mut instance: Box<Instance>) {
         let again = match (&mut instance.rewind, self.reuse) {
             (Some(rewind), _) => rewind.rewind(instance.moved),
             (None, Some(reuse)) => instance.uses < reuse.requests && instance.born.elapsed() < reuse.ttl.0,
             (None, None) => false,
         };
         if again {
-            let mut idle = self.idle_list().lock();
-            // more idle instances than this were a burst
-            if idle.len() < 64 {
-                idle.push(instance);
+            self.rest(instance);
+        }
+    }
+
+    /// Puts an instance among the idle ones.
+    fn rest(&self, mut instance: Box<Instance>) {
+        instance.store.data_mut().exchange = None;
+        instance.rested = Instant::now();
+        let mut idle = self.idle_list().lock();
+        // more idle instances than this were a burst
+        if idle.len() < 64 {
+            idle.push(instance);
+        }
+    }
+
+    /// Parts an instance from the exchange that it served, which will go on with [`PluginVersion::resume`]: its memory and the next exchange's then
+    /// are the same, and in the processor's cache. Instances that cannot be parted from stay with it.
+    pub(crate) fn park(&self, mut instance: Box<Instance>) -> Held {
+        match instance
+            .rewind
+            .as_mut()
+            .and_then(|rewind| rewind.take(instance.moved))
+        {
+            Some(delta) => {
+                let budget = instance.store.data().budget;
+                self.rest(instance);
+                Held::Parked(delta, budget)
+            }
+            None => Held::Instance(instance),
+        }
+    }
+
+    /// An instance that is as the exchange left it.
+    pub(crate) async fn resume(&self, held: Held) -> Result<Box<Instance>, Failed> {
+        match held {
+            Held::Nothing => self.obtain().await,
+            Held::Instance(instance) => Ok(instance),
+            Held::Parked(delta, budget) => {
+                let mut instance = self.obtain().await?;
+                instance.store.data_mut().budget = budget;
+                if let Some(rewind) = &mut instance.rewind {
+                    rewind.give(&delta);
+                }
+                Ok(instance)
             }
         }
     }
 
     /// An instance: an idle one that was rewound, or where reuse allows it, else a new one.
-    pub(crate) async fn obtain(&self) -> Result<Instance, Failed> {
+    async fn obtain(&self) -> Result<Box<Instance>, Failed> {
         if self.rewinds || self.reuse.is_some() {
             let mut idle = self.idle_list().lock();
             while let Some(mut instance) = idle.pop() {
@@ -123,7 +173,7 @@ impl PluginVersion {
     pub(crate) fn sweep(&self, age: Duration) {
         for list in &self.idle {
             let mut idle = list.lock();
-            let kept = |instance: &mut Instance| {
+            let kept = |instance: &mut Box<Instance>| {
                 let young = self
                     .reuse
                     .is_none_or(|reuse| instance.born.elapsed() < reuse.ttl.0);
@@ -141,7 +191,7 @@ impl PluginVersion {
         }
     }
 
-    async fn instantiate(&self) -> Result<Instance, Failed> {
+    async fn instantiate(&self) -> Result<Box<Instance>, Failed> {
         let mut store = self.store(Mode::Init, &Frozen::default());
         store
             .data_mut()
@@ -188,7 +238,7 @@ impl PluginVersion {
         store.set_hostcall_fuel(usize::try_from(largest.0).unwrap_or(usize::MAX));
         self.stats.instances.fetch_add(1, Ordering::Relaxed);
         self.stats.live.fetch_add(1, Ordering::Relaxed);
-        Ok(Instance {
+        Ok(Box::new(Instance {
             store,
             guests,
             uses: 1,
@@ -198,7 +248,7 @@ impl PluginVersion {
             home: memory::thread(),
             memory,
             moved: false,
-        })
+        }))
     }
 
     fn guests(

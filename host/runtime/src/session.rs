@@ -1,5 +1,5 @@
-//! The only way into a guest. A `Session` is one plugin in one exchange: it makes or takes an instance at the first call, keeps it for the later
-//! phases of the same exchange, and throws it away after any failure.
+//! The only way into a guest. A `Session` is one plugin in one exchange: it makes or takes an instance at the first call, keeps it or
+//! what it changed in it for the later phases of the same exchange, and throws it away after any failure.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -22,7 +22,7 @@ use crate::{
         is_framing,
     },
     failure::{Failed, FailureKind, PluginFailure, exceeded},
-    instance::Instance,
+    instance::{Held, Instance},
     interest::Interest,
     memory,
     state::Mode,
@@ -121,7 +121,7 @@ pub struct Outcome {
 /// One plugin in one exchange.
 pub struct Session {
     version: Arc<PluginVersion>,
-    instance: Option<Instance>,
+    held: Held,
     /// Bytes of linear memory after the last call.
     memory: usize,
 }
@@ -172,7 +172,7 @@ impl Session {
     pub fn new(version: &Arc<PluginVersion>) -> Self {
         Self {
             version: Arc::clone(version),
-            instance: None,
+            held: Held::Nothing,
             memory: 0,
         }
     }
@@ -439,7 +439,7 @@ impl Session {
     }
 
     /// Gets an instance ready and moves the exchange into it.
-    async fn begin(&mut self, phase: Phase, slot: &mut ExchangeSlot) -> Result<Instance, PluginFailure> {
+    async fn begin(&mut self, phase: Phase, slot: &mut ExchangeSlot) -> Result<Box<Instance>, PluginFailure> {
         if !self.version.breaker.admits() {
             return Err(self.failure(
                 phase,
@@ -449,13 +449,9 @@ impl Session {
                 ),
             ));
         }
-        let mut instance = match self.instance.take() {
-            Some(instance) => instance,
-            None => match Arc::clone(&self.version).obtain().await {
-                Ok(instance) => instance,
-                Err(failed) => return Err(self.failure(phase, failed)),
-            },
-        };
+        let held = std::mem::take(&mut self.held);
+        let resumed = self.version.resume(held).await;
+        let mut instance = resumed.map_err(|failed| self.failure(phase, failed))?;
         let state = instance.store.data_mut();
         state.exchange = slot.take();
         state.begin_call(Mode::Serve(phase), self.version.capabilities.limits.cpu_time.0);
@@ -468,7 +464,7 @@ impl Session {
         &mut self,
         phase: Phase,
         slot: &mut ExchangeSlot,
-        mut instance: Instance,
+        mut instance: Box<Instance>,
         started: Instant,
         result: wasmtime::Result<T>,
     ) -> Result<T, PluginFailure> {
@@ -480,7 +476,7 @@ impl Session {
         match result {
             Ok(value) => {
                 self.memory = memory;
-                self.instance = Some(instance);
+                self.held = Held::Instance(instance);
                 Ok(value)
             }
             Err(error) => {
@@ -511,13 +507,18 @@ impl Session {
         failure
     }
 
-    /// Lets the instance go if nobody will call it again: the next exchange gets its memory while it is in the processor's cache.
+    /// Lets the instance go where the next call is far off, or there is none: the next exchange gets its memory while it is in the processor's cache.
     fn rest(&mut self, phase: Phase) {
         // bodies come in several calls
-        let again = matches!(phase, Phase::RequestBody | Phase::ResponseBody)
-            || self.version.interest().phases.has_after(phase);
-        if !again && let Some(instance) = self.instance.take() {
-            self.version.release(instance);
+        if matches!(phase, Phase::RequestBody | Phase::ResponseBody) {
+            return;
+        }
+        if let Held::Instance(instance) = std::mem::take(&mut self.held) {
+            if self.version.interest().phases.has_after(phase) {
+                self.held = self.version.park(instance);
+            } else {
+                self.version.release(instance);
+            }
         }
     }
 
@@ -541,7 +542,7 @@ impl Session {
                 if let Some(exchange) = slot.as_deref_mut() {
                     exchange.roll_back();
                 }
-                self.instance = None;
+                self.held = Held::Nothing;
                 Err(self.failure(phase, failed))
             }
         }
@@ -613,7 +614,7 @@ fn lost() -> Failed {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if let Some(instance) = self.instance.take() {
+        if let Held::Instance(instance) = std::mem::take(&mut self.held) {
             self.version.release(instance);
         }
     }

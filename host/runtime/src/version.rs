@@ -99,7 +99,7 @@ pub struct PluginVersion {
     /// What the memory of a new instance holds; there while there are instances.
     pub(crate) image: Mutex<Option<Arc<Image>>>,
     /// Idle instances for reuse; one list per worker thread, so that the locks are not contended.
-    pub(crate) idle: [Mutex<Vec<Instance>>; IDLE_LISTS],
+    pub(crate) idle: [Mutex<Vec<Box<Instance>>>; IDLE_LISTS],
     pub(crate) breaker: Breaker,
     pub(crate) decisions: Option<Decisions>,
     pub(crate) uses_wasi: bool,
