@@ -38,6 +38,7 @@ pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<()> {
     let threads = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("edgeward-control")
+        .on_thread_start(edgeward_runtime::give_way)
         .enable_all()
         .build()
         .context("cannot start threads")?;

@@ -46,6 +46,7 @@ pub(crate) fn start(shared: &Arc<Shared>, index: usize) -> io::Result<WorkerHand
     let thread = std::thread::Builder::new()
         .name(format!("worker-{index}"))
         .spawn(move || {
+            edgeward_runtime::go_first();
             // The first use on a thread collects entropy for some 30 ms: not in the first handshake.
             let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
             if random.fill(&mut [0]).is_err() {

@@ -1,22 +1,11 @@
-//! The wasmtime engines: one whose instances come from a pool with copy-on-write images, one whose instances are rewound (`crate::memory`); and
-//! the thread that advances their epochs.
+//! The wasmtime engines: one whose instances come from a pool with copy-on-write images, one whose instances are rewound (`crate::memory`).
 
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
-use crate::{RuntimeInner, instance::IDLE_MAX, memory::Creator};
+use crate::{memory::Creator, priority::give_way};
 use parking_lot::Mutex;
 use wasmtime::{
-    CacheStore, Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
-    WasmBacktraceDetails,
+    CacheStore, Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
 };
 
 /// Most memory one instance can have (the size of a slot); `limits.memory` is at most this.
@@ -105,84 +94,13 @@ fn common(functions: &Arc<Functions>) -> wasmtime::Result<Config> {
     Ok(config)
 }
 
-/// How far compilation gives way to requests (`nice`): where both want a core, it gets a tenth.
-const NICE: i32 = 10;
-
 /// The threads that compile, all of them and nothing else: a new version must not take the time of requests.
 pub(crate) fn compilers() -> std::io::Result<rayon::ThreadPool> {
-    let give_way = |_| {
-        // elsewhere it would be the whole process that gives way
-        #[cfg(target_os = "linux")]
-        if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE) {
-            tracing::debug!(%error, "compilation does not give way to requests");
-        }
-    };
     rayon::ThreadPoolBuilder::new()
         .thread_name(|index| format!("compiler-{index}"))
-        .start_handler(give_way)
+        .start_handler(|_| give_way())
         .build()
         .map_err(std::io::Error::other)
-}
-
-/// Ticks after which idle instances are looked through.
-const SWEEP: u32 = 1000;
-
-/// Advances the epochs of the engines with each tick, until dropped.
-pub(crate) struct Ticker {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Ticker {
-    pub(crate) fn start(runtime: &Arc<RuntimeInner>, tick: Duration) -> std::io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let engines: Vec<_> = runtime.engines().map(Engine::weak).collect();
-        let runtime = Arc::downgrade(runtime);
-        let thread = std::thread::Builder::new()
-            .name("epoch".to_owned())
-            .spawn(move || {
-                let mut sweeper: Option<JoinHandle<()>> = None;
-                for number in 1_u32.. {
-                    std::thread::park_timeout(tick);
-                    if stopped.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    for engine in &engines {
-                        let Some(engine) = engine.upgrade() else { return };
-                        engine.increment_epoch();
-                    }
-                    // on a thread of its own: giving memory back takes time, and epochs must not wait
-                    if number.is_multiple_of(SWEEP) && sweeper.as_ref().is_none_or(JoinHandle::is_finished) {
-                        let runtime = Weak::clone(&runtime);
-                        let sweep = move || {
-                            if let Some(runtime) = runtime.upgrade() {
-                                runtime.sweep(IDLE_MAX);
-                            }
-                        };
-                        sweeper = std::thread::Builder::new()
-                            .name("sweep".to_owned())
-                            .spawn(sweep)
-                            .ok();
-                    }
-                }
-            })?;
-        Ok(Self {
-            stop,
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for Ticker {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // the ticker has no way to panic that matters here
-            let _ignored = thread.join();
-        }
-    }
 }
 
 #[cfg(test)]

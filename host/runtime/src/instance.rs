@@ -138,26 +138,18 @@ impl PluginVersion {
 
     /// An instance: an idle one that was rewound, or where reuse allows it, else a new one.
     async fn obtain(&self) -> Result<Box<Instance>, Failed> {
-        if self.rewinds || self.reuse.is_some() {
-            let mut idle = self.idle_list().lock();
-            while let Some(mut instance) = idle.pop() {
-                if self
-                    .reuse
-                    .is_none_or(|reuse| instance.born.elapsed() < reuse.ttl.0)
-                {
-                    instance.uses += 1;
-                    instance.home = memory::thread();
-                    instance.moved = false;
-                    if instance.rewind.is_some() {
-                        instance.store.data_mut().memory_used = instance.memory;
-                    }
-                    instance.store.data_mut().budget = Budget::of(&self.capabilities.limits);
-                    if let Some(rewind) = &mut instance.rewind {
-                        rewind.start();
-                    }
-                    return Ok(instance);
-                }
+        if let Some(mut instance) = self.idle_instance() {
+            instance.uses += 1;
+            instance.home = memory::thread();
+            instance.moved = false;
+            if instance.rewind.is_some() {
+                instance.store.data_mut().memory_used = instance.memory;
             }
+            instance.store.data_mut().budget = Budget::of(&self.capabilities.limits);
+            if let Some(rewind) = &mut instance.rewind {
+                rewind.start();
+            }
+            return Ok(instance);
         }
         match self.instantiate().await {
             Err((FailureKind::Capacity, _)) => {
@@ -166,6 +158,34 @@ impl PluginVersion {
                 self.instantiate().await
             }
             made => made,
+        }
+    }
+
+    /// An idle instance of this thread, or else of another one.
+    fn idle_instance(&self) -> Option<Box<Instance>> {
+        if !self.rewinds && self.reuse.is_none() {
+            return None;
+        }
+        let young = |instance: &Instance| {
+            self.reuse
+                .is_none_or(|reuse| instance.born.elapsed() < reuse.ttl.0)
+        };
+        let newest = |list: &parking_lot::Mutex<Vec<Box<Instance>>>| {
+            let mut idle = list.lock();
+            std::iter::from_fn(|| idle.pop()).find(|instance| young(instance))
+        };
+        std::iter::once(self.idle_list())
+            .chain(&self.idle)
+            .find_map(newest)
+    }
+
+    /// Makes an instance for the first request of a version, so that it need not wait.
+    pub(crate) async fn warm(&self) {
+        // what goes wrong will go wrong again for the request, and is told then
+        if self.rewinds
+            && let Ok(instance) = self.obtain().await
+        {
+            self.rest(instance);
         }
     }
 
@@ -192,6 +212,7 @@ impl PluginVersion {
     }
 
     async fn instantiate(&self) -> Result<Box<Instance>, Failed> {
+        let _running = self.runtime.running.enter();
         let mut store = self.store(Mode::Init, &Frozen::default());
         store
             .data_mut()

@@ -26,10 +26,12 @@ mod instance;
 mod interest;
 mod manifest;
 mod memory;
+mod priority;
 mod rewind;
 mod session;
 mod state;
 mod stats;
+mod ticker;
 mod version;
 mod wasi;
 
@@ -58,6 +60,7 @@ pub use exchange::{ContextValue, Exchange, Peer, RequestHead, ResponseHead, Rout
 pub use failure::{FailureKind, LoadError, PluginFailure};
 pub use interest::{BodyMode, Interest};
 pub use manifest::{ModuleInfo, WIT_PACKAGE, WIT_SERVED};
+pub use priority::{give_way, go_first};
 pub use session::{
     Answer, BodyAction, BodyState, Decision, ExchangeSlot, HeadAction, Outcome, Session, Verdict,
 };
@@ -130,7 +133,8 @@ pub(crate) struct RuntimeInner {
     pub(crate) compilers: rayon::ThreadPool,
     /// Most instances at once.
     instances: u32,
-    ticker: OnceLock<engine::Ticker>,
+    pub(crate) running: Arc<ticker::Running>,
+    ticker: OnceLock<ticker::Ticker>,
 }
 
 /// The engine for instances that are rewound.
@@ -244,9 +248,10 @@ impl Runtime {
             compilers: engine::compilers().map_err(RuntimeError::Thread)?,
             compiled: AtomicU64::new(0),
             instances: options.instances,
+            running: Arc::default(),
             ticker: OnceLock::new(),
         });
-        let ticker = engine::Ticker::start(&inner, options.tick).map_err(RuntimeError::Thread)?;
+        let ticker = ticker::Ticker::start(&inner, options.tick).map_err(RuntimeError::Thread)?;
         inner.ticker.get_or_init(|| ticker);
         Ok(Self(inner))
     }

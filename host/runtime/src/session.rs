@@ -158,6 +158,7 @@ macro_rules! enter {
         let result = match &instance.guests.$hook {
             Some(guest) => {
                 let call = guest.$function(&mut instance.store, $($argument),*);
+                let call = session.version.runtime.running.during(call);
                 bounded(wall, staying(instance.home, &mut instance.moved, call)).await
             }
             None => Err(exceeded(FailureKind::Trap, concat!("the module does not export `", stringify!($hook), "`"))),

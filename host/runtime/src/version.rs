@@ -386,7 +386,12 @@ pub(crate) async fn load(
         spec,
     };
     let compiled = loading.compile(&module.component).await?;
-    loading.finish(compiled, started)
+    let version = loading.finish(compiled, started)?;
+    // after a start there may be many versions, and few of them in use
+    if !version.report.from_cache {
+        version.warm().await;
+    }
+    Ok(version)
 }
 
 impl Loading {
@@ -478,6 +483,7 @@ impl Loading {
         store
             .data_mut()
             .begin_call(Mode::Init, self.capabilities.limits.init_time.0);
+        let _running = self.runtime.running.enter();
         let instance = linker
             .instantiate_async(&mut store, &for_init)
             .await
