@@ -102,6 +102,38 @@ fn threads(process: &Process) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn threads_that_serve_no_requests_give_way() {
+    let origin = Origin::start();
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &config(&origin));
+    let process = Process::start(folder.path());
+    let nice = |name: &str| -> Vec<i64> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", process.pid())).unwrap();
+        let stat = |task: std::io::Result<fs::DirEntry>| {
+            fs::read_to_string(task.unwrap().path().join("stat")).unwrap_or_default()
+        };
+        tasks
+            .map(stat)
+            .filter_map(|stat| {
+                // proc_pid_stat(5): the name in parentheses, then from the third on fields with blanks between; `nice` is the nineteenth
+                let (before, after) = stat.rsplit_once(") ")?;
+                let named = before.split_once('(')?.1.starts_with(name);
+                named.then(|| after.split(' ').nth(16)?.parse().ok()).flatten()
+            })
+            .collect()
+    };
+    let own = nice("worker-")[0];
+    for (name, expected) in [("worker-", own), ("compiler-", 10), ("edgeward-contro", 10)] {
+        eventually(name, async || {
+            let found = nice(name);
+            (!found.is_empty() && found.iter().all(|nice| *nice == expected)).then_some(())
+        })
+        .await;
+    }
+    assert!(own < 10, "{own}");
+}
+
+#[tokio::test]
 async fn each_worker_is_a_thread_that_listens_and_serves_by_itself() {
     let origin = Origin::start();
     let folder = tempfile::tempdir().unwrap();

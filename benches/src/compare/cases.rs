@@ -102,6 +102,7 @@ pub(crate) fn all() -> Vec<Case> {
     let token = token();
     let marked = [
         ("edgeward", Edgeward, Work::Marked(0)),
+        ("edgeward-small", Edgeward, Work::Small(0)),
         ("nginx", Nginx, Work::Marked(0)),
         ("haproxy", Haproxy, Work::Marked(0)),
         ("envoy", Envoy, Work::Marked(0)),

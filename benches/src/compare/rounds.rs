@@ -116,7 +116,7 @@ fn swap(site: &Site, contender: &Contender, running: &Running) -> Result<Figures
     for number in 1..=CHANGES {
         pause(Duration::from_secs_f64(PERIOD))?;
         let at = paced.now();
-        site.change(contender.program, running, number)?;
+        site.change(contender, running, number)?;
         changes.push((number, at, paced.now()));
     }
     pause(Duration::from_secs_f64(PERIOD))?;
