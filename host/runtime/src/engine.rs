@@ -89,6 +89,8 @@ fn common(functions: &Arc<Functions>) -> wasmtime::Result<Config> {
         .epoch_interruption(true)
         .wasm_component_model(true)
         .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+        // nothing unwinds through guests: panics of host functions are caught where they are called
+        .native_unwind_info(false)
         .max_wasm_stack(512 << 10)
         .async_stack_size(1 << 20);
     Ok(config)

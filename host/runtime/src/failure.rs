@@ -1,9 +1,13 @@
 //! Every way in which a plugin can fail, each with a name of its own that logs and metrics carry.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 use edgeward_core::{ids::Digest, phase::Phase};
 use serde::Serialize;
+use wasmtime::{Config, Engine, Store, WasmBacktrace};
 
 macro_rules! kinds {
     ($($variant:ident $name:literal $doc:literal;)*) => {
@@ -78,10 +82,26 @@ pub(crate) struct Exceeded {
 
 /// An error that ends the call with this kind.
 pub(crate) fn exceeded(kind: FailureKind, message: impl Into<String>) -> wasmtime::Error {
-    wasmtime::Error::new(Exceeded {
+    let error = wasmtime::Error::new(Exceeded {
         kind,
         message: message.into(),
-    })
+    });
+    match nowhere() {
+        Some(backtrace) => error.context(backtrace),
+        None => error,
+    }
+}
+
+/// A backtrace without frames. Of an error that has none wasmtime takes one itself, looking up file and line of each frame: milliseconds of a worker's time
+/// that nobody would see anything of.
+fn nowhere() -> Option<WasmBacktrace> {
+    static ENGINE: LazyLock<Option<Engine>> = LazyLock::new(|| {
+        let mut config = Config::new();
+        config.wasm_backtrace_max_frames(None);
+        Engine::new(&config).ok()
+    });
+    let engine = ENGINE.as_ref()?;
+    Some(WasmBacktrace::capture(Store::new(engine, ())))
 }
 
 /// Why a module could not be made a live version. Its text is for the operator who deploys.

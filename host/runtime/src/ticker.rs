@@ -12,12 +12,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{RuntimeInner, instance::IDLE_MAX, memory};
+use crate::{
+    RuntimeInner,
+    instance::IDLE_MAX,
+    memory,
+    priority::{give_way, go_first},
+};
 
 /// Time between looks at idle instances.
 const SWEEP: Duration = Duration::from_secs(1);
 /// Ticks without a guest after which the ticker sleeps: it is not woken for each of the calls that follow one another.
 const QUIET: u32 = 50;
+
+/// Into how many parts a tick is cut while a call runs for longer than one: those that wait beside it wait for a part at a time.
+const LONG: u32 = 5;
 
 /// How many guests run, by threads, so that one does not write to what others read.
 #[derive(Default)]
@@ -25,6 +33,8 @@ pub(crate) struct Running {
     counts: [Count; 16],
     /// The ticker sleeps, or is about to.
     asleep: AtomicBool,
+    /// A call goes on that was interrupted before, or waited.
+    long: AtomicBool,
     ticker: OnceLock<Thread>,
 }
 
@@ -62,8 +72,12 @@ impl Running {
     /// Epochs advance while the call is polled, and not while it waits.
     pub(crate) async fn during<T>(&self, call: impl Future<Output = T>) -> T {
         let mut call = std::pin::pin!(call);
+        let mut again = false;
         std::future::poll_fn(|context| {
             let _entered = self.enter();
+            if std::mem::replace(&mut again, true) {
+                self.long.store(true, Relaxed);
+            }
             call.as_mut().poll(context)
         })
         .await
@@ -77,7 +91,8 @@ impl Running {
     fn wait(&self, tick: Duration, quiet: &mut u32) -> bool {
         *quiet = if self.nobody() { *quiet + 1 } else { 0 };
         if *quiet <= QUIET {
-            std::thread::park_timeout(tick);
+            let long = self.long.swap(false, Relaxed);
+            std::thread::park_timeout(if long { tick / LONG } else { tick });
             return true;
         }
         self.asleep.store(true, SeqCst);
@@ -108,6 +123,8 @@ impl Ticker {
         let thread = std::thread::Builder::new()
             .name("epoch".to_owned())
             .spawn(move || {
+                // it may have to interrupt what runs on its own core
+                go_first();
                 running.ticker.get_or_init(std::thread::current);
                 let mut sweeper: Option<JoinHandle<()>> = None;
                 let mut swept = Instant::now();
@@ -126,6 +143,7 @@ impl Ticker {
                         swept = Instant::now();
                         let runtime = Weak::clone(&runtime);
                         let sweep = move || {
+                            give_way();
                             if let Some(runtime) = runtime.upgrade() {
                                 runtime.sweep(IDLE_MAX);
                             }

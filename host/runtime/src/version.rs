@@ -388,7 +388,7 @@ pub(crate) async fn load(
     let compiled = loading.compile(&module.component).await?;
     let version = loading.finish(compiled, started)?;
     // after a start there may be many versions, and few of them in use
-    if !version.report.from_cache {
+    if !version.report.from_cache && !version.interest().phases.is_empty() {
         version.warm().await;
     }
     Ok(version)
