@@ -24,6 +24,9 @@ use crate::{
 /// How long an idle instance is kept for the next request.
 pub(crate) const IDLE_MAX: Duration = Duration::from_secs(10);
 
+/// Idle instances of a version, boxed because they are moved often.
+pub(crate) type Idle = parking_lot::Mutex<Vec<Box<Instance>>>;
+
 /// A running instance of a version.
 pub(crate) struct Instance {
     pub(crate) store: Store<HostState>,
@@ -69,7 +72,7 @@ impl Drop for Instance {
 
 impl PluginVersion {
     /// Idle instances of this thread.
-    fn idle_list(&self) -> &parking_lot::Mutex<Vec<Box<Instance>>> {
+    fn idle_list(&self) -> &Idle {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         thread_local! {
             static MINE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % IDLE_LISTS;
@@ -170,7 +173,7 @@ impl PluginVersion {
             self.reuse
                 .is_none_or(|reuse| instance.born.elapsed() < reuse.ttl.0)
         };
-        let newest = |list: &parking_lot::Mutex<Vec<Box<Instance>>>| {
+        let newest = |list: &Idle| {
             let mut idle = list.lock();
             std::iter::from_fn(|| idle.pop()).find(|instance| young(instance))
         };

@@ -30,7 +30,7 @@ use crate::{
     capabilities::{Capabilities, matcher::Matcher},
     decisions::Decisions,
     failure::{Exceeded, FailureKind, LoadError},
-    instance::Instance,
+    instance::Idle,
     interest::Interest,
     manifest::{self, ModuleInfo, Wrong},
     memory::Image,
@@ -99,7 +99,7 @@ pub struct PluginVersion {
     /// What the memory of a new instance holds; there while there are instances.
     pub(crate) image: Mutex<Option<Arc<Image>>>,
     /// Idle instances for reuse; one list per worker thread, so that the locks are not contended.
-    pub(crate) idle: [Mutex<Vec<Box<Instance>>>; IDLE_LISTS],
+    pub(crate) idle: [Idle; IDLE_LISTS],
     pub(crate) breaker: Breaker,
     pub(crate) decisions: Option<Decisions>,
     pub(crate) uses_wasi: bool,
