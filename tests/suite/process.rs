@@ -122,7 +122,8 @@ async fn threads_that_serve_no_requests_give_way() {
             })
             .collect()
     };
-    let own = nice("worker-")[0];
+    // a thread takes its name when it begins to run, which the gateway does not wait for
+    let own = eventually("a worker", async || nice("worker-").first().copied()).await;
     for (name, expected) in [("worker-", own), ("compiler-", 10), ("edgeward-contro", 10)] {
         eventually(name, async || {
             let found = nice(name);

@@ -243,8 +243,10 @@ impl Site {
                 vec![kept]
             }
             Work::Waf => vec![plugin("waf-rules", json!({}))],
-            Work::Marked(number) => vec![plugin("headers", marking(number))],
-            Work::Small(number) => vec![plugin("mark", json!(format!("v{number}")))],
+            Work::Marked(number) | Work::Small(number) => {
+                let (guest, config) = marker(work, number);
+                vec![plugin(guest, config)]
+            }
             Work::Spin => {
                 let mut spin = plugin("misbehave", json!({"mode": "spin"}));
                 spin["grants"] = json!({"http": {}});
@@ -428,13 +430,10 @@ backend b
         let work = Work::Marked(number);
         match contender.program {
             Program::Edgeward => {
-                let (guest, config) = match contender.work {
-                    Work::Small(_) => ("mark.wasm", json!(format!("v{number}"))),
-                    _ => ("headers.wasm", marking(number)),
-                };
+                let (guest, config) = marker(contender.work, number);
                 fs::write(
                     folder.join("release.wasm"),
-                    release(&self.guests.join(guest), number)?,
+                    release(&self.guests.join(format!("{guest}.wasm")), number)?,
                 )?;
                 fs::write(folder.join("release.json"), config.to_string())?;
                 let file = self.file(contender.program).context("not installed")?;
@@ -596,6 +595,14 @@ fn fields(index: usize) -> Value {
 /// Settings of the `headers` plugin that write a number into responses.
 pub(crate) fn marking(number: u32) -> Value {
     json!({"response": [{"set": "x-cfg", "value": format!("v{number}")}]})
+}
+
+/// The plugin that writes a number into responses, and its settings.
+fn marker(work: Work, number: u32) -> (&'static str, Value) {
+    match work {
+        Work::Small(_) => ("mark", json!(format!("v{number}"))),
+        _ => ("headers", marking(number)),
+    }
 }
 
 /// The component with a custom section more: another module, which goes the whole way of upload, init and compilation.

@@ -1,10 +1,7 @@
 //! Instances of a version: made, kept while idle, put back to the snapshot or thrown away.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -17,7 +14,7 @@ use crate::{
     memory::{self, Delta, Rewind},
     session::bounded,
     state::{Budget, HostState, Mode},
-    version::{IDLE_LISTS, PluginVersion, classify},
+    version::{PluginVersion, classify},
     wasi::Frozen,
 };
 
@@ -71,18 +68,6 @@ impl Drop for Instance {
 }
 
 impl PluginVersion {
-    /// Idle instances of this thread.
-    fn idle_list(&self) -> &Idle {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        thread_local! {
-            static MINE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % IDLE_LISTS;
-        }
-        let mine = MINE.with(|mine| *mine);
-        // `MINE` is a remainder of the length
-        #[expect(clippy::indexing_slicing, reason = "the index is a remainder of the length")]
-        &self.idle[mine]
-    }
-
     /// Takes back an instance that its exchange needs no more: keeps it where reuse allows it.
     pub(crate) fn release(&self, mut instance: Box<Instance>) {
         let again = match (&mut instance.rewind, self.reuse) {
@@ -99,7 +84,7 @@ impl PluginVersion {
     fn rest(&self, mut instance: Box<Instance>) {
         instance.store.data_mut().exchange = None;
         instance.rested = Instant::now();
-        let mut idle = self.idle_list().lock();
+        let mut idle = memory::of_thread(&self.idle).lock();
         // more idle instances than this were a burst
         if idle.len() < 64 {
             idle.push(instance);
@@ -177,7 +162,7 @@ impl PluginVersion {
             let mut idle = list.lock();
             std::iter::from_fn(|| idle.pop()).find(|instance| young(instance))
         };
-        std::iter::once(self.idle_list())
+        std::iter::once(memory::of_thread(&self.idle))
             .chain(&self.idle)
             .find_map(newest)
     }

@@ -28,14 +28,14 @@ use rustix::{
 use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
 
 const PAGE: usize = 4096;
-type Block = [u8; BLOCK];
-type Page = [Block; PAGE / BLOCK];
 /// Most pages that are kept in place between requests. What writes more is made anew.
 const PAGES_MAX: usize = 256;
 /// Unit in which a memory is compared with its image, in bytes: a cache line.
 const BLOCK: usize = 64;
 /// Most blocks of a [`Delta`], 64 KiB of them.
 const BLOCKS_MAX: usize = 1024;
+type Block = [u8; BLOCK];
+type Page = [Block; PAGE / BLOCK];
 /// Bits of an entry in `/proc/self/pagemap` (Documentation/admin-guide/mm/pagemap.rst).
 const PRESENT: u64 = 1 << 63;
 const SWAPPED: u64 = 1 << 62;
@@ -159,6 +159,12 @@ thread_local! {
 /// Number of this thread.
 pub(crate) fn thread() -> u64 {
     THREAD.with(|number| *number)
+}
+
+/// The part of this thread, which it shares with others only when there are more threads than parts.
+pub(crate) fn of_thread<T, const PARTS: usize>(parts: &[T; PARTS]) -> &T {
+    #[expect(clippy::indexing_slicing, reason = "the index is a remainder of the length")]
+    &parts[(thread() % PARTS as u64) as usize]
 }
 
 /// Makes memories for wasmtime and counts them.

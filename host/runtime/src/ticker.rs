@@ -55,10 +55,7 @@ impl Drop for Entered<'_> {
 impl Running {
     /// To be called before a guest runs: epochs advance from here on.
     pub(crate) fn enter(&self) -> Entered<'_> {
-        let thread = usize::try_from(memory::thread()).unwrap_or_default() % self.counts.len();
-        // the index is a remainder of the length
-        #[expect(clippy::indexing_slicing, reason = "the index is a remainder of the length")]
-        let count = &self.counts[thread];
+        let count = memory::of_thread(&self.counts);
         // either the ticker sees this before it sleeps, or this sees that it sleeps
         count.0.fetch_add(1, SeqCst);
         if self.asleep.load(SeqCst)
@@ -130,11 +127,11 @@ impl Ticker {
                 let mut swept = Instant::now();
                 let mut quiet = 0;
                 loop {
-                    running.wait(tick, &mut quiet);
+                    let ticked = running.wait(tick, &mut quiet);
                     if stopped.load(Relaxed) {
                         return;
                     }
-                    for engine in &engines {
+                    for engine in engines.iter().filter(|_| ticked) {
                         let Some(engine) = engine.upgrade() else { return };
                         engine.increment_epoch();
                     }
