@@ -15,6 +15,7 @@ mod docs;
 mod figures;
 mod foreign;
 mod guests;
+mod release;
 mod test;
 mod toolchain;
 mod wit;
@@ -57,6 +58,10 @@ enum Task {
     /// [--seconds S] [--json FILE] [--gateway PATH]` measures the gateway beside nginx, HAProxy and Envoy, as far as they are installed.
     /// `bench count [--update --reason TEXT]` counts instructions and compares them with the figures kept in benches/instructions.json.
     Bench(PassThrough),
+    /// Build the gateway as it is handed to users, compiled by a profile of itself under load: <target>/dist/edgeward.
+    ///
+    /// Takes three release builds, wrk and h2load (apt-get install wrk nghttp2-client), and llvm-profdata (rustup component add llvm-tools).
+    Release,
     /// Show the gateway at work: requests through plugins, and a swap under load.
     Demo(demo::Options),
 }
@@ -97,6 +102,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Wit(check) => wit::run(&workspace, check),
         Task::Docs(check) => docs::run(&workspace, check),
         Task::Bench(pass) => bench::run(&workspace, &pass.args),
+        Task::Release => release::run(&workspace),
         Task::Demo(options) => demo::run(&workspace, &options),
     }
 }

@@ -56,7 +56,10 @@ pub(crate) fn std_identity(target: &str) -> anyhow::Result<String> {
 }
 
 /// Where the active toolchain is.
-fn sysroot() -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+/// There is no `rustc`.
+pub(crate) fn sysroot() -> anyhow::Result<PathBuf> {
     let told = command::output(Command::new("rustc").args(["--print", "sysroot"]))?;
     Ok(told.trim().into())
 }
