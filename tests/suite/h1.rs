@@ -289,6 +289,29 @@ async fn hostile_bytes_are_refused_and_never_reach_the_origin() {
 }
 
 #[tokio::test]
+async fn paths_that_servers_read_differently_are_refused() {
+    let origin = Origin::start();
+    let strict = plain(&origin).await;
+    let listener = json!({"listeners": [{"address": "127.0.0.1:0", "encoded-slashes": true}]});
+    let lenient = gateway(&origin.endpoint(), listener).await;
+    for (path, by_strict, by_lenient) in [
+        ("/echo/a;v=1//b%20c", 200, 200),
+        ("/echo/a%2Fb", 400, 200),
+        ("/echo/a%5cb", 400, 200),
+        ("/echo/..%2f..%2fetc", 400, 400),
+        ("/echo/..;/admin", 400, 400),
+        ("/echo/%252e%252e/admin", 400, 400),
+        ("/echo/%25252Fadmin", 400, 400),
+    ] {
+        assert_eq!(strict.get(path).await.status, by_strict, "{path}");
+        assert_eq!(lenient.get(path).await.status, by_lenient, "{path}, lenient");
+    }
+    let seen: Vec<_> = origin.seen().into_iter().map(|request| request.target).collect();
+    let path = "/echo/a;v=1//b%20c";
+    assert_eq!(seen, [path, path, "/echo/a%2Fb", "/echo/a%5Cb"]);
+}
+
+#[tokio::test]
 async fn a_message_with_two_lengths_is_not_two_requests() {
     let origin = Origin::start();
     let gateway = plain(&origin).await;
@@ -372,28 +395,32 @@ async fn nothing_behind_a_malformed_body_is_taken_for_a_request() {
 }
 
 #[tokio::test]
-async fn the_host_of_an_absolute_target_is_the_one_that_everybody_sees() {
+async fn the_host_of_an_absolute_target_and_of_the_field_are_one() {
     let origin = Origin::start();
     let gateway = plain(&origin).await;
-    let text = raw(
-        gateway.address(),
-        "GET http://public.example/echo HTTP/1.1\r\nhost: internal.example\r\nconnection: close\r\n\r\n",
-    )
-    .await;
-    assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
-    assert!(
-        text.contains("public.example") && !text.contains("internal.example"),
-        "{text}"
-    );
-    let text = raw(
-        gateway.address(),
-        "GET http://public.example/echo HTTP/1.1\r\nconnection: close\r\n\r\n",
-    )
-    .await;
-    assert!(
-        text.starts_with("HTTP/1.1 400 ") && text.contains("no Host"),
-        "{text}"
-    );
+    let ask = async |version: &str, host: &str| {
+        let request =
+            format!("GET http://public.example/echo HTTP/{version}\r\n{host}connection: close\r\n\r\n");
+        raw(gateway.address(), request).await
+    };
+    for (version, host) in [("1.1", "host: Public.example\r\n"), ("1.0", "")] {
+        let text = ask(version, host).await;
+        assert!(
+            text.starts_with("HTTP/1.1 200 ") && text.contains("public.example"),
+            "{text}"
+        );
+    }
+    for (host, reason) in [
+        ("host: internal.example\r\n", "differs from the authority"),
+        ("", "no Host"),
+    ] {
+        let text = ask("1.1", host).await;
+        assert!(
+            text.starts_with("HTTP/1.1 400 ") && text.contains(reason),
+            "{text}"
+        );
+    }
+    assert_eq!(origin.seen().len(), 2);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use edgeward_tests::{Connection, Gateway, empty, within};
+use edgeward_tests::{Connection, Gateway, empty, eventually, raw, within};
 use http::Request;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -62,4 +62,44 @@ async fn a_limit_below_the_number_of_workers_starves_nobody() {
         let connection = within("a connection", another(gateway.address())).await.unwrap();
         drop(connection);
     }
+}
+
+#[tokio::test]
+async fn a_client_has_so_many_connections_at_once() {
+    let mut setup = config(100);
+    setup["limits"]["connections-per-address"] = json!(2);
+    setup["listeners"] =
+        json!([{"address": "127.0.0.1:0"}, {"address": "127.0.0.2:0", "trusted-hops": ["127.0.0.1"]}]);
+    let gateway = Gateway::start(setup).await;
+    let addresses = gateway.proxy.addresses();
+    let address = |ip: &str| {
+        addresses
+            .iter()
+            .find(|(_, bound)| bound.ip().to_string() == ip)
+            .unwrap()
+            .1
+    };
+    let open = address("127.0.0.1");
+    let first = another(open).await.unwrap();
+    let mut second = another(open).await.unwrap();
+    assert_eq!(raw(open, "GET / HTTP/1.1\r\nhost: a\r\n\r\n").await, "");
+    eventually("the refusal is counted", async || {
+        let counted = "\nedgeward_connections_refused_total 1\n";
+        gateway.metrics().contains(counted).then_some(())
+    })
+    .await;
+    // from a trusted hop come the connections of many
+    let hops = [
+        another(address("127.0.0.2")).await.unwrap(),
+        another(address("127.0.0.2")).await.unwrap(),
+    ];
+    drop((first, hops));
+    eventually("a place", async || {
+        raw(open, "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+            .await
+            .starts_with("HTTP/1.1 204")
+            .then_some(())
+    })
+    .await;
+    assert_eq!(ask(&mut second).await, 204, "what was open is not disturbed");
 }

@@ -1,6 +1,8 @@
 //! TLS towards clients and towards origins.
 
-use edgeward_tests::{Ca, Connection, Gateway, Origin, Raw, eventually};
+use std::time::{Duration, SystemTime};
+
+use edgeward_tests::{Ca, Connection, Gateway, Issued, Origin, Raw, eventually, record_logs, wait_for_log};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -85,7 +87,7 @@ async fn client_certificates_are_required_checked_and_shown_to_plugins() {
     let (origin, ca, stranger) = (Origin::start(), Ca::new(), Ca::new());
     let folder = tempfile::tempdir().unwrap();
     let file = ca.write(folder.path());
-    let gateway = gateway(&ca, folder, json!({"client-ca": file}), &origin).await;
+    let gateway = gateway(&ca, folder, json!({"client-auth": {"ca": file}}), &origin).await;
     let identity = ca.issue(&["client.example"]);
     let mut connection = Connection::tls(
         gateway.address(),
@@ -115,12 +117,116 @@ async fn client_certificates_are_required_checked_and_shown_to_plugins() {
     }
 }
 
+/// Whether a client with this certificate is served.
+async fn is_served(gateway: &Gateway, ca: &Ca, identity: &Issued) -> bool {
+    let client = ca.client(&["http/1.1"], Some(identity));
+    let Ok(mut connection) = Connection::tls(gateway.address(), "a.example", &client).await else {
+        return false;
+    };
+    let request = http::Request::get("/echo");
+    connection
+        .try_send(request, edgeward_tests::empty())
+        .await
+        .is_ok()
+}
+
+#[tokio::test]
+async fn chains_of_client_certificates_have_a_depth() {
+    let (origin, ca) = (Origin::start(), Ca::new());
+    let below = ca.subordinate("one below");
+    let (direct, one, two) = (
+        ca.issue(&["direct"]),
+        below.issue(&["one"]),
+        below.subordinate("two below").issue(&["two"]),
+    );
+    for (depth, served) in [
+        (0, [true, false, false]),
+        (1, [true, true, false]),
+        (3, [true, true, true]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let tls = json!({"client-auth": {"ca": ca.write(folder.path()), "depth": depth}});
+        let gateway = gateway(&ca, folder, tls, &origin).await;
+        for (identity, served) in [&direct, &one, &two].into_iter().zip(served) {
+            assert_eq!(is_served(&gateway, &ca, identity).await, served, "depth {depth}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn revoked_client_certificates_are_refused_and_so_are_all_without_a_current_list() {
+    let (origin, ca) = (Origin::start(), Ca::new());
+    let below = ca.subordinate("below");
+    let (good, revoked, unlisted) = (
+        ca.issue(&["good"]),
+        ca.issue(&["revoked"]),
+        below.issue(&["unlisted"]),
+    );
+    let day = Duration::from_hours(24);
+    for (next_update, served) in [
+        (SystemTime::now() + day, [true, false, false]),
+        (SystemTime::now() - day, [false, false, false]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let list = ca.revoke(&[&revoked], next_update);
+        std::fs::write(folder.path().join("crl.pem"), list).unwrap();
+        let tls = json!({"client-auth": {"ca": ca.write(folder.path()), "crl": ["crl.pem"]}});
+        let gateway = gateway(&ca, folder, tls, &origin).await;
+        for (identity, served) in [&good, &revoked, &unlisted].into_iter().zip(served) {
+            assert_eq!(is_served(&gateway, &ca, identity).await, served);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_domain_has_its_own_rule_and_no_connection_of_another_gets_around_it() {
+    record_logs();
+    let (origin, ca) = (Origin::start(), Ca::new());
+    let folder = tempfile::tempdir().unwrap();
+    let file = ca.write(folder.path());
+    let tls = json!({"domains": [{"names": ["b.example", "*.wild.example"], "client-auth": {"ca": file}}]});
+    let gateway = gateway(&ca, folder, tls, &origin).await;
+    let identity = ca.issue(&["client.example"]);
+    let (anonymous, known) = (ca.client(&["h2"], None), ca.client(&["h2"], Some(&identity)));
+    let ask = async |opened_for: &str, client, host: &str| {
+        let mut connection = Connection::tls(gateway.address(), opened_for, client)
+            .await
+            .ok()?;
+        let request = http::Request::get("/echo").header("host", host);
+        let reply = connection.try_send(request, edgeward_tests::empty()).await.ok()?;
+        Some(reply.status)
+    };
+    for (opened_for, host, by_anonymous, by_known) in [
+        ("a.example", "a.example", Some(200), Some(200)),
+        ("b.example", "b.example", None, Some(200)),
+        ("b.example", "x.wild.example:443", None, Some(200)),
+        ("a.example", "b.example", Some(421), Some(421)),
+        ("a.example", "B.Example.:8443", Some(421), Some(421)),
+        ("a.example", "x.wild.example", Some(421), Some(421)),
+        ("127.0.0.1", "b.example", Some(421), Some(421)),
+        ("b.example", "a.example", None, Some(421)),
+    ] {
+        let who = format!("{host} on a connection for {opened_for}");
+        assert_eq!(
+            ask(opened_for, &anonymous, host).await,
+            by_anonymous,
+            "anonymous, {who}"
+        );
+        assert_eq!(ask(opened_for, &known, host).await, by_known, "known, {who}");
+    }
+    wait_for_log(&[
+        "\"client_subject\":\"CN=client.example\"",
+        "\"host\":\"b.example\"",
+    ])
+    .await;
+}
+
 #[tokio::test]
 async fn client_certificates_can_be_optional() {
     let (origin, ca) = (Origin::start(), Ca::new());
     let folder = tempfile::tempdir().unwrap();
     let file = ca.write(folder.path());
-    let tls = json!({"client-ca": file, "client-required": false});
+    let tls = json!({"client-auth": {"ca": file, "required": false}});
     let gateway = gateway(&ca, folder, tls, &origin).await;
     let mut connection = Connection::tls(gateway.address(), "a.example", &ca.client(&[], None))
         .await

@@ -172,6 +172,18 @@ impl Connection {
         config: &Arc<rustls::ClientConfig>,
     ) -> Result<Self, std::io::Error> {
         let stream = within("connecting", TcpStream::connect(address)).await?;
+        Self::tls_over(stream, name, config).await
+    }
+
+    /// The same on a connection that is there already.
+    ///
+    /// # Errors
+    /// The handshake failed.
+    pub async fn tls_over(
+        stream: TcpStream,
+        name: &str,
+        config: &Arc<rustls::ClientConfig>,
+    ) -> Result<Self, std::io::Error> {
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let stream = within(
             "the handshake",

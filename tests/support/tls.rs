@@ -2,10 +2,17 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Once},
+    sync::{
+        Arc, Once,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, SystemTime},
 };
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber,
+};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// rustls asks for one provider per process.
@@ -19,6 +26,8 @@ pub struct Ca {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
     der: CertificateDer<'static>,
+    /// Certificates that lead to the root, its own first; empty for a root.
+    chain: Vec<CertificateDer<'static>>,
 }
 
 /// A certificate and its key.
@@ -29,6 +38,8 @@ pub struct Issued {
     pub key_pem: String,
     /// Certificate, DER.
     pub cert: CertificateDer<'static>,
+    chain: Vec<CertificateDer<'static>>,
+    serial: SerialNumber,
     key: Vec<u8>,
 }
 
@@ -37,23 +48,78 @@ impl Ca {
     #[must_use]
     pub fn new() -> Self {
         install_provider();
-        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "Edgeward test CA");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let params = Self::params("Edgeward test CA");
         let key = KeyPair::generate().unwrap();
         let cert = params.self_signed(&key).unwrap();
         Self {
             pem: cert.pem(),
             der: cert.der().clone(),
             issuer: Issuer::new(params, key),
+            chain: Vec::new(),
         }
+    }
+
+    /// A CA below this one.
+    #[must_use]
+    pub fn subordinate(&self, name: &str) -> Self {
+        let params = Self::params(name);
+        let key = KeyPair::generate().unwrap();
+        let cert = params.signed_by(&key, &self.issuer).unwrap();
+        let mut chain = vec![cert.der().clone()];
+        chain.extend(self.chain.iter().cloned());
+        Self {
+            pem: cert.pem(),
+            der: cert.der().clone(),
+            issuer: Issuer::new(params, key),
+            chain,
+        }
+    }
+
+    fn params(name: &str) -> CertificateParams {
+        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+    }
+
+    /// A list of certificates that are revoked, PEM, which is good for that much longer, or has not been for that long.
+    #[must_use]
+    pub fn revoke(&self, revoked: &[&Issued], next_update: SystemTime) -> String {
+        let long_ago = SystemTime::now() - Duration::from_hours(24 * 30);
+        let revoked = revoked.iter().map(|issued| RevokedCertParams {
+            serial_number: issued.serial.clone(),
+            revocation_time: long_ago.into(),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: long_ago.into(),
+            next_update: next_update.into(),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 
     /// A certificate for these names or addresses, good for servers and clients.
     #[must_use]
     pub fn issue(&self, names: &[&str]) -> Issued {
+        self.sign(names, |_| {})
+    }
+
+    /// One that holds for `lifetime` in all, of which that much is `left`.
+    #[must_use]
+    pub fn issue_for(&self, names: &[&str], lifetime: Duration, left: Duration) -> Issued {
+        let end = SystemTime::now() + left;
+        self.sign(names, |params| {
+            params.not_before = (end - lifetime).into();
+            params.not_after = end.into();
+        })
+    }
+
+    fn sign(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Issued {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names.clone()).unwrap();
         params
@@ -63,12 +129,18 @@ impl Ca {
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
+        change(&mut params);
+        static SERIAL: AtomicU64 = AtomicU64::new(1);
+        let serial = SerialNumber::from(SERIAL.fetch_add(1, Relaxed));
+        params.serial_number = Some(serial.clone());
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, &self.issuer).unwrap();
         Issued {
             cert_pem: cert.pem(),
             key_pem: key.serialize_pem(),
             cert: cert.der().clone(),
+            chain: self.chain.clone(),
+            serial,
             key: key.serialize_der(),
         }
     }
@@ -89,7 +161,7 @@ impl Ca {
         let builder = rustls::ClientConfig::builder().with_root_certificates(roots);
         let mut config = match identity {
             Some(identity) => builder
-                .with_client_auth_cert(vec![identity.cert.clone()], identity.key())
+                .with_client_auth_cert(identity.presented(), identity.key())
                 .unwrap(),
             None => builder.with_no_client_auth(),
         };
@@ -105,6 +177,10 @@ impl Default for Ca {
 }
 
 impl Issued {
+    fn presented(&self) -> Vec<CertificateDer<'static>> {
+        std::iter::once(&self.cert).chain(&self.chain).cloned().collect()
+    }
+
     fn key(&self) -> PrivateKeyDer<'static> {
         PrivatePkcs8KeyDer::from(self.key.clone()).into()
     }

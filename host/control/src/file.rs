@@ -182,7 +182,15 @@ pub fn references(config: &Config, base_dir: &Path) -> BTreeSet<PathBuf> {
                 .iter()
                 .flat_map(|certificate| [&certificate.cert, &certificate.key]),
         );
-        paths.extend(&tls.client_ca);
+        paths.extend(
+            tls.certificates
+                .iter()
+                .filter_map(|certificate| certificate.ocsp.as_ref()),
+        );
+        let domains = tls.domains.iter().map(|domain| &domain.client_auth);
+        for auth in domains.chain([&tls.client_auth]).flatten() {
+            paths.extend([&auth.ca].into_iter().chain(&auth.crl));
+        }
     }
     for tls in config
         .upstreams

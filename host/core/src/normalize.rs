@@ -50,6 +50,79 @@ pub enum PathError {
         /// Offset of the percent sign.
         at: usize,
     },
+    /// `%2F` or `%5C`: one segment for some, two for others. The place is that in the normal form, as it is of those below.
+    #[error(
+        "path has an encoded slash or backslash at byte {at}; the listener's `encoded-slashes` lets them pass"
+    )]
+    EncodedSlash {
+        /// Offset of the percent sign.
+        at: usize,
+    },
+    /// `%252F` and the like: a slash, backslash, dot or NUL for servers that decode twice.
+    #[error("path has a double encoding at byte {at}")]
+    DoubleEncoding {
+        /// Offset of the percent sign.
+        at: usize,
+    },
+    /// `..;x` and the like: servers with path parameters take them off and go up.
+    #[error("path has a disguised dot segment at byte {at}")]
+    DotSegment {
+        /// Offset of the segment, or of its part between encoded slashes.
+        at: usize,
+    },
+}
+
+/// Refuses a path in normal form that servers behind the gateway are known to read in different ways:
+///
+/// - encoded slashes and backslashes (`%2F`, `%5C`), unless `encoded_slashes`;
+/// - dots, slashes, backslashes and NUL that are encoded twice or more often (`%252e`);
+/// - dot segments with path parameters (`..;x`), and between encoded slashes (`..%2Fx`).
+///
+/// Everything else means the same to everybody or is the upstream's business: `;v=1` and empty segments stay as they are.
+///
+/// # Errors
+/// See [`PathError`].
+pub fn refuse_ambiguous(path: &str, encoded_slashes: bool) -> Result<(), PathError> {
+    let bytes = path.as_bytes();
+    if !bytes.iter().any(|byte| matches!(byte, b'%' | b';')) {
+        return Ok(());
+    }
+    // begin of a part: a segment, or what is between encoded slashes of one
+    let mut begin = 0;
+    let mut at = 0;
+    while at <= bytes.len() {
+        let is_slash = |code: &[u8]| matches!(code, b"2F" | b"5C");
+        let code = bytes.get(at + 1..at + 3).unwrap_or_default();
+        let (ends, next) = match bytes.get(at) {
+            Some(b'%') if is_slash(code) && !encoded_slashes => return Err(PathError::EncodedSlash { at }),
+            Some(b'%') if code == b"25" && is_double_encoding(&bytes[at + 3..]) => {
+                return Err(PathError::DoubleEncoding { at });
+            }
+            Some(b'%') => (is_slash(code), at + 3),
+            Some(b'/') | None => (true, at + 1),
+            Some(_) => (false, at + 1),
+        };
+        if ends {
+            let part = &path[begin..at];
+            let name = part.split(';').next().unwrap_or(part);
+            // without parameters, and between plain slashes, normalising has removed it
+            if is_dot_segment(name) {
+                return Err(PathError::DotSegment { at: begin });
+            }
+            begin = next;
+        }
+        at = next;
+    }
+    Ok(())
+}
+
+/// Whether what follows `%25` makes it an encoding of something with a meaning in paths, however often that is encoded.
+fn is_double_encoding(mut rest: &[u8]) -> bool {
+    while let Some(deeper) = rest.strip_prefix(b"25") {
+        rest = deeper;
+    }
+    let code = rest.get(..2).unwrap_or_default().to_ascii_uppercase();
+    matches!(code.as_slice(), b"2E" | b"2F" | b"5C" | b"00")
 }
 
 /// Checks `raw`, the path of a request target without its query, and returns its normal form:
@@ -311,6 +384,44 @@ mod tests {
     }
 
     #[test]
+    fn what_servers_read_differently_is_refused() {
+        for (path, strict, lenient) in [
+            ("/", Ok(()), Ok(())),
+            ("/a/b;v=1/c%20d/%25/100%25/%2525/x%2520y", Ok(()), Ok(())),
+            ("/.well-known/..a;b/...;c", Ok(()), Ok(())),
+            ("/a%2Fb", Err(PathError::EncodedSlash { at: 2 }), Ok(())),
+            ("/a/b%5Cc", Err(PathError::EncodedSlash { at: 4 }), Ok(())),
+            (
+                "/a/..%2Fb",
+                Err(PathError::EncodedSlash { at: 5 }),
+                Err(PathError::DotSegment { at: 3 }),
+            ),
+            (
+                "/a%2F..",
+                Err(PathError::EncodedSlash { at: 2 }),
+                Err(PathError::DotSegment { at: 5 }),
+            ),
+        ] {
+            assert_eq!(refuse_ambiguous(path, false), strict, "{path}");
+            assert_eq!(refuse_ambiguous(path, true), lenient, "{path}");
+        }
+        for (path, error) in [
+            ("/a/..;/b", PathError::DotSegment { at: 3 }),
+            ("/a/.;x=1", PathError::DotSegment { at: 3 }),
+            ("/..;", PathError::DotSegment { at: 1 }),
+            ("/a/%252e%252e/b", PathError::DoubleEncoding { at: 3 }),
+            ("/a%252Fb", PathError::DoubleEncoding { at: 2 }),
+            ("/a%255cb", PathError::DoubleEncoding { at: 2 }),
+            ("/a%2500", PathError::DoubleEncoding { at: 2 }),
+            ("/a%2525252fb", PathError::DoubleEncoding { at: 2 }),
+        ] {
+            for encoded_slashes in [false, true] {
+                assert_eq!(refuse_ambiguous(path, encoded_slashes), Err(error), "{path}");
+            }
+        }
+    }
+
+    #[test]
     fn queries_decode_pair_by_pair() {
         let pairs: Vec<_> = parse_query("a=1&b=x+y%2Bz&&c&=d&a=%zz%4&e=%ff&f=g=h&%C3%A9=%e2%82%ac").collect();
         let expected = [
@@ -345,6 +456,26 @@ mod tests {
                 prop_assert!(once.split('/').all(|segment| !is_dot_segment(segment)), "{}", once);
                 prop_assert!(once.bytes().all(|b| PLAIN[usize::from(b)] || b == b'%'), "{}", once);
                 prop_assert_eq!(normalize_path(&once), Ok(Cow::Borrowed(&*once)));
+            }
+        }
+
+        /// Decoded as often as one likes, with or without path parameters: no dot segment appears, and no slash that was not there.
+        #[test]
+        fn what_passes_means_the_same_however_often_it_is_decoded(
+            raw in "/(/|\\.|%2e|%2E|%2f|%5C|a|%61|%25|25|2e|2f|5c|00|;|%3B){0,16}",
+        ) {
+            let Ok(path) = normalize_path(&raw) else { return Ok(()) };
+            if refuse_ambiguous(&path, false).is_err() {
+                return Ok(());
+            }
+            let mut decoded = path.clone().into_owned();
+            for _ in 0..4 {
+                decoded = percent_decode(decoded.as_bytes()).decode_utf8_lossy().into_owned();
+                prop_assert_eq!(decoded.matches('/').count(), path.matches('/').count(), "{}", decoded);
+                prop_assert!(!decoded.contains(['\\', '\0']), "{}", decoded);
+                for segment in decoded.split('/') {
+                    prop_assert!(!is_dot_segment(segment), "{}", decoded);
+                }
             }
         }
 

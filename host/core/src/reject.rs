@@ -59,6 +59,7 @@ macro_rules! rejects {
 
 rejects! {
     BadRequest "BAD_REQUEST" 400 Client "Bad Request" "The request is not valid HTTP: request target, host or framing. The detail names the part.";
+    Misdirected "MISDIRECTED" 421 Client "Misdirected Request" "The connection was opened for another server name (SNI), and the host asked for or that name has a rule of its own for client certificates (`tls.domains`). Clients open a connection of its own then.";
     RequestTimeout "REQUEST_TIMEOUT" 408 Client "Request Timeout" "The client did not send its head (`limits.head-timeout`) or its body (`limits.body-timeout`) in time.";
     RequestTooLarge "REQUEST_TOO_LARGE" 413 Client "Content Too Large" "The request body is larger than `limits.body` or the route's `body-limit`, or than what a plugin buffers with `over: reject`.";
     UriTooLong "URI_TOO_LONG" 414 Client "URI Too Long" "The request target is longer than `limits.uri`.";

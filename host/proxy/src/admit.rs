@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use edgeward_core::{
     config::Limits,
-    normalize::normalize_path,
+    normalize::{PathError, normalize_path, refuse_ambiguous},
     reject::{Reject, RejectCode},
 };
 use http::{Method, header, request::Parts};
@@ -20,7 +20,11 @@ pub(crate) struct Admitted<'r> {
 }
 
 /// Checks a request head.
-pub(crate) fn check<'r>(limits: &Limits, head: &'r Parts) -> Result<Admitted<'r>, Reject> {
+pub(crate) fn check<'r>(
+    limits: &Limits,
+    encoded_slashes: bool,
+    head: &'r Parts,
+) -> Result<Admitted<'r>, Reject> {
     let target = head
         .uri
         .path_and_query()
@@ -58,12 +62,13 @@ pub(crate) fn check<'r>(limits: &Limits, head: &'r Parts) -> Result<Admitted<'r>
         ));
     }
     let authority = authority(head)?;
-    let path = normalize_path(head.uri.path())
-        .map_err(|error| Reject::new(RejectCode::BadRequest, format!("request target: {error}")))?;
+    let refuse = |error: PathError| Reject::new(RejectCode::BadRequest, format!("request target: {error}"));
+    let path = normalize_path(head.uri.path()).map_err(refuse)?;
+    refuse_ambiguous(&path, encoded_slashes).map_err(refuse)?;
     Ok(Admitted { authority, path })
 }
 
-/// The host asked for (RFC 9112 section 3.2): exactly one `Host` in HTTP/1.1, and no `Host` that contradicts `:authority` in HTTP/2.
+/// The host asked for (RFC 9112 section 3.2): exactly one `Host` in HTTP/1.1, and none that contradicts `:authority` or an absolute-form target.
 fn authority(head: &Parts) -> Result<Cow<'_, str>, Reject> {
     let bad = |detail: &str| Err(Reject::new(RejectCode::BadRequest, detail));
     let mut hosts = head.headers.get_all(header::HOST).iter();
@@ -83,11 +88,10 @@ fn authority(head: &Parts) -> Result<Cow<'_, str>, Reject> {
         if head.version == http::Version::HTTP_11 && host.is_none() {
             return bad("no Host field");
         }
-        // an absolute-form target wins over Host (RFC 9112 section 3.2.2); HTTP/2 forbids that they differ
-        if head.version == http::Version::HTTP_2
-            && host.is_some_and(|host| !host.eq_ignore_ascii_case(authority.as_str()))
-        {
-            return bad("Host field differs from :authority");
+        // RFC 9113 section 8.3.1 forbids that they differ; of an absolute-form target RFC 9112 section 3.2.2 says that it wins, but not
+        // everybody reads it so
+        if host.is_some_and(|host| !host.eq_ignore_ascii_case(authority.as_str())) {
+            return bad("Host field differs from the authority of the request target");
         }
         return Ok(Cow::Borrowed(authority.as_str()));
     }
@@ -110,7 +114,7 @@ mod tests {
 
     fn check_request(request: http::request::Builder) -> Result<(String, String), String> {
         let (head, ()) = request.body(()).unwrap().into_parts();
-        check(&Limits::default(), &head)
+        check(&Limits::default(), false, &head)
             .map(|admitted| (admitted.authority.into_owned(), admitted.path.into_owned()))
             .map_err(|reject| reject.to_string())
     }
@@ -125,8 +129,8 @@ mod tests {
     }
 
     #[test]
-    fn an_absolute_target_wins_over_host() {
-        let request = Request::get("http://a.example/x").header("host", "b.example");
+    fn an_absolute_target_agrees_with_host() {
+        let request = Request::get("http://a.example/x").header("host", "A.example");
         assert_eq!(check_request(request).unwrap().0, "a.example");
     }
 
@@ -143,6 +147,14 @@ mod tests {
             (Request::get("/").header("host", "a b"), "not a host"),
             (Request::get("/%00").header("host", "a"), "request target"),
             (Request::get("http://u@a/"), "user information"),
+            (
+                Request::get("http://a/").header("host", "b"),
+                "differs from the authority",
+            ),
+            (
+                Request::get("http://a/").header("host", "a:80"),
+                "differs from the authority",
+            ),
         ] {
             let error = check_request(request).unwrap_err();
             assert!(error.contains(part), "{error} should contain {part}");

@@ -104,6 +104,7 @@ impl Finish {
             protocol = ?self.version,
             listener = self.conn.listener.name,
             client = self.client.map(tracing::field::display),
+            client_subject = self.conn.client_subject.as_deref(),
             route,
             status = self.status,
             response_type = self.reject.as_ref().map(|reject| reject.code.name()),

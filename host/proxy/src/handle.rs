@@ -143,11 +143,11 @@ async fn steps(finish: &mut Finish, request: Request<Body>) -> Result<Response<B
     let snapshot = Arc::clone(&finish.snapshot);
     let conn = Arc::clone(&finish.conn);
     // 1. refuse what is no request for us
-    let admitted = admit::check(&snapshot.limits, &head)?;
+    let admitted = admit::check(&snapshot.limits, conn.listener.encoded_slashes, &head)?;
     let authority = admitted.authority.into_owned();
     let path = admitted.path.into_owned();
     if head.version != Version::HTTP_2 && head.uri.authority().is_some() {
-        // RFC 9112 section 3.2.2: the host of an absolute-form target is the one that counts, for plugins and upstream too
+        // an absolute-form target of HTTP/1.0 may come without the field, which plugins and upstream look at
         let host = HeaderValue::from_str(&authority).map_err(|error| {
             Reject::new(RejectCode::BadRequest, "request target is no URI").because(error)
         })?;
@@ -155,6 +155,14 @@ async fn steps(finish: &mut Finish, request: Request<Body>) -> Result<Response<B
     }
     finish.host.clone_from(&authority);
     finish.path.clone_from(&path);
+    if let Some(tls) = &conn.listener.tls
+        && !tls.may_carry(conn.peer.sni.as_deref(), &authority)
+    {
+        return Err(Reject::new(
+            RejectCode::Misdirected,
+            "the connection was opened for another server name",
+        ));
+    }
     // 2. route
     let (index, params) = match snapshot
         .router

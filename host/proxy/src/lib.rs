@@ -15,6 +15,7 @@ mod upstream;
 mod worker;
 
 use std::{
+    collections::BTreeMap,
     io,
     net::SocketAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -31,7 +32,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    listen::Listener,
+    listen::{Listener, addresses::Addresses},
     metrics::{Metrics, RouteStats},
     snapshot::ListenerSpec,
     worker::{Command, WorkerHandle},
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     /// Requests that no route took.
     pub(crate) unrouted: RouteStats,
     pub(crate) listeners: Mutex<Vec<Arc<Listener>>>,
+    pub(crate) addresses: Arc<Addresses>,
 }
 
 /// The data plane could not start, or could not take a snapshot's listeners.
@@ -171,6 +173,36 @@ impl Drop for HealthThread {
     }
 }
 
+/// Warns of certificates that expire soon, once a day each.
+async fn watch_certificates(shared: Arc<Shared>) {
+    let mut warned = BTreeMap::new();
+    let mut minutes = tokio::time::interval(Duration::from_secs(60));
+    loop {
+        minutes.tick().await;
+        let live = shared.live.load_full();
+        let mut few = BTreeMap::new();
+        for listener in &live.listeners {
+            for expiry in listener.tls.iter().flat_map(|tls| &tls.expiries) {
+                if let Some(days_left) = expiry.days_left_if_few() {
+                    few.insert((listener.name.clone(), expiry.certificate.clone()), days_left);
+                }
+            }
+        }
+        for (of, days_left) in &few {
+            if warned.get(of) != Some(days_left) {
+                let (listener, certificate) = of;
+                tracing::warn!(
+                    listener,
+                    certificate,
+                    days_left,
+                    "certificate expires soon or has expired"
+                );
+            }
+        }
+        warned = few;
+    }
+}
+
 impl std::fmt::Debug for Proxy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Proxy")
@@ -190,6 +222,7 @@ impl Proxy {
             metrics: Metrics::default(),
             unrouted: RouteStats::default(),
             listeners: Mutex::default(),
+            addresses: Arc::default(),
         });
         let workers = (0..count)
             .map(|index| worker::start(&shared, index))
@@ -203,6 +236,9 @@ impl Proxy {
         };
         proxy.open(&wanted)?;
         proxy.watch_upstreams(&mut proxy.publishing.lock());
+        if let Some(health) = &proxy.health {
+            health.handle.spawn(watch_certificates(Arc::clone(&proxy.shared)));
+        }
         Ok(proxy)
     }
 
@@ -311,6 +347,22 @@ impl Proxy {
             route.stats.write(&route.info.name, out);
         }
         self.shared.unrouted.write("", out);
+        for listener in &live.listeners {
+            for expiry in listener.tls.iter().flat_map(|tls| &tls.expiries) {
+                out.family(
+                    "edgeward_certificate_not_after_seconds",
+                    Kind::Gauge,
+                    "Unix time until which a certificate of a listener holds.",
+                )
+                .add(
+                    &[
+                        ("listener", listener.name.as_str()),
+                        ("certificate", &expiry.certificate),
+                    ],
+                    expiry.not_after,
+                );
+            }
+        }
         self.shared.metrics.write(out);
         for (name, group) in live.upstreams() {
             for endpoint in group.status() {

@@ -33,7 +33,9 @@ pub(crate) struct Metrics {
     rejects: [AtomicU64; RejectCode::ALL.len()],
     pub(crate) connections: AtomicU64,
     pub(crate) connections_total: AtomicU64,
+    pub(crate) connections_refused: AtomicU64,
     pub(crate) handshake_failures: AtomicU64,
+    pub(crate) proxy_header_failures: AtomicU64,
     pub(crate) exchanges: AtomicU64,
     pub(crate) upstream_retries: AtomicU64,
     pub(crate) publishes: AtomicU64,
@@ -131,10 +133,22 @@ impl Metrics {
                 &self.connections_total,
             ),
             (
+                "edgeward_connections_refused_total",
+                Counter,
+                "Connections closed because their client had `limits.connections-per-address` open.",
+                &self.connections_refused,
+            ),
+            (
                 "edgeward_tls_handshake_failures_total",
                 Counter,
                 "TLS handshakes that failed or took too long.",
                 &self.handshake_failures,
+            ),
+            (
+                "edgeward_proxy_header_failures_total",
+                Counter,
+                "Connections from load balancers without a proper PROXY header in time.",
+                &self.proxy_header_failures,
             ),
             ("edgeward_exchanges", Gauge, "Requests in work.", &self.exchanges),
             (

@@ -22,7 +22,7 @@ use edgeward_runtime::{PluginVersion, RouteInfo};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use ipnet::IpNet;
 
-use crate::{body::Body, listen::tls, metrics::RouteStats, upstream::UpstreamGroup};
+use crate::{body::Body, listen::tls::Tls, metrics::RouteStats, upstream::UpstreamGroup};
 
 /// What a snapshot is built from.
 #[derive(Debug)]
@@ -86,8 +86,11 @@ pub(crate) struct Fixed {
 pub(crate) struct ListenerSpec {
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
-    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
+    pub(crate) tls: Option<Tls>,
     pub(crate) trusted_hops: Vec<IpNet>,
+    /// Peers that begin connections with a PROXY header.
+    pub(crate) proxy_protocol: Vec<IpNet>,
+    pub(crate) encoded_slashes: bool,
     pub(crate) http2: bool,
 }
 
@@ -198,10 +201,18 @@ impl Snapshot {
 fn build_listeners(input: &SnapshotInput<'_>, problems: &mut Vec<Problem>) -> Vec<Arc<ListenerSpec>> {
     let mut listeners = Vec::new();
     for (index, listener) in input.config.listeners.iter().enumerate() {
+        let name = listener
+            .name
+            .clone()
+            .unwrap_or_else(|| listener.address.to_string());
+        let before = input.previous.and_then(|previous| {
+            let mut listeners = previous.listeners.iter();
+            listeners.find(|before| before.name == name)?.tls.as_ref()
+        });
         let tls = match listener
             .tls
             .as_ref()
-            .map(|tls| tls::server_config(tls, listener.http2, input.base_dir))
+            .map(|tls| Tls::build(tls, listener.http2, input.base_dir, before))
             .transpose()
         {
             Ok(tls) => tls,
@@ -211,13 +222,12 @@ fn build_listeners(input: &SnapshotInput<'_>, problems: &mut Vec<Problem>) -> Ve
             }
         };
         listeners.push(Arc::new(ListenerSpec {
-            name: listener
-                .name
-                .clone()
-                .unwrap_or_else(|| listener.address.to_string()),
+            name,
             address: listener.address,
             tls,
             trusted_hops: listener.trusted_hops.clone(),
+            proxy_protocol: listener.proxy_protocol.clone(),
+            encoded_slashes: listener.encoded_slashes,
             http2: listener.http2,
         }));
     }

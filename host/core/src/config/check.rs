@@ -5,7 +5,9 @@ use std::{
     time::Duration,
 };
 
-use super::{Config, DecisionCache, HeaderCondition, Isolation, OnError, Plugin, Problem, Route, Upstream};
+use super::{
+    Config, DecisionCache, HeaderCondition, Isolation, ListenerTls, OnError, Plugin, Problem, Route, Upstream,
+};
 use crate::route::{HostPattern, PathPattern};
 
 /// Most memory that one plugin instance may be given: the size of a slot of the instance pool.
@@ -46,6 +48,9 @@ pub fn check(config: &Config) -> Vec<Problem> {
                 format!("listeners[{index}].tls.certificates"),
                 "is empty",
             ));
+        }
+        if let Some(tls) = &listener.tls {
+            check_domains(tls, &format!("listeners[{index}].tls.domains"), &mut problems);
         }
     }
     if config.workers == Some(0) {
@@ -89,6 +94,30 @@ pub fn check(config: &Config) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// Names of domains are names, each in one place.
+fn check_domains(tls: &ListenerTls, path: &str, problems: &mut Vec<Problem>) {
+    let mut names = HashSet::new();
+    for (index, domain) in tls.domains.iter().enumerate() {
+        let path = format!("{path}[{index}].names");
+        if domain.names.is_empty() {
+            problems.push(Problem::new(&path, "is empty"));
+        }
+        for name in &domain.names {
+            match HostPattern::parse(name) {
+                Err(error) => problems.push(Problem::new(&path, error.to_string())),
+                Ok(_) if name.contains([':', '[']) || name == "*" => {
+                    problems.push(Problem::new(&path, format!("`{name}` is not a server name")));
+                }
+                Ok(pattern) => {
+                    if !names.insert(pattern.to_string()) {
+                        problems.push(Problem::new(&path, format!("`{name}` is there twice")));
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn check_upstream(name: &str, upstream: &Upstream, problems: &mut Vec<Problem>) {

@@ -11,6 +11,8 @@ use super::{Bytes, Time};
 pub struct Limits {
     /// Open client connections per listener; more wait in the kernel's queue. Default 10000.
     pub connections: u32,
+    /// Open connections of one client address (of IPv6: of one /64), over all listeners; more are closed at once. Not for `trusted-hops`. Default `0`: no limit.
+    pub connections_per_address: u32,
     /// Request head (request line or pseudo fields, plus fields). Default `64KiB`. Above: 431.
     pub head: Bytes,
     /// Header fields in a request. Default 100. Above: 431.
@@ -25,7 +27,7 @@ pub struct Limits {
     pub body_timeout: Time,
     /// Time a connection may be idle between requests. Default `75s`.
     pub idle_timeout: Time,
-    /// Time the TLS handshake may take. Default `10s`.
+    /// Time the TLS handshake may take, and a PROXY header before it. Default `10s`.
     pub handshake_timeout: Time,
     /// Concurrent streams of one HTTP/2 connection. Default 128.
     pub h2_streams: u32,
@@ -39,6 +41,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 10_000,
+            connections_per_address: 0,
             head: Bytes::kib(64),
             header_count: 100,
             uri: Bytes::kib(8),

@@ -25,6 +25,15 @@ pub struct Listener {
     #[serde(default, deserialize_with = "blocks")]
     #[schemars(with = "Vec<String>")]
     pub trusted_hops: Vec<IpNet>,
+    /// Peers (CIDR blocks or addresses) that begin each connection with a header of the PROXY protocol, version 1 or 2: load balancers in front.
+    /// The client's address is the one in it, and a connection of theirs without it is closed. Nobody else's is read. Default: none.
+    #[serde(default, deserialize_with = "blocks")]
+    #[schemars(with = "Vec<String>")]
+    pub proxy_protocol: Vec<IpNet>,
+    /// Let `%2F` and `%5C` in paths pass, encoded as they are. The router takes them for part of a segment; a server behind that does not sees
+    /// another path. Default `false`: 400.
+    #[serde(default)]
+    pub encoded_slashes: bool,
     /// Speak HTTP/2 (by ALPN on TLS, by prior knowledge on cleartext). Default `true`.
     #[serde(default = "yes")]
     pub http2: bool,
@@ -36,12 +45,57 @@ pub struct Listener {
 pub struct ListenerTls {
     /// Certificates; chosen by the server name (SNI) that the client asks for, the first one when none matches.
     pub certificates: Vec<Certificate>,
-    /// CA file (PEM) that client certificates are checked against.
+    /// Protocol versions and cipher suites.
     #[serde(default)]
-    pub client_ca: Option<PathBuf>,
-    /// Refuse clients without a certificate (with `client-ca`). Default `true`; `false` accepts clients without one.
+    pub policy: TlsPolicy,
+    /// Certificates that clients are asked for. Default: none.
+    #[serde(default)]
+    pub client_auth: Option<ClientAuth>,
+    /// Domains with a rule of their own for client certificates.
+    #[serde(default)]
+    pub domains: Vec<TlsDomain>,
+}
+
+/// Domains of a listener with a rule of their own for client certificates. A request for one of them has to come over a connection that was opened for it
+/// (SNI), and such a connection serves no other: else the answer is 421.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TlsDomain {
+    /// Server names, `*.example.com` allowed.
+    pub names: Vec<String>,
+    /// Certificates that their clients are asked for. Default: none.
+    #[serde(default)]
+    pub client_auth: Option<ClientAuth>,
+}
+
+/// Certificates that clients are asked for (mutual TLS).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ClientAuth {
+    /// Truststore: file (PEM) with the CAs that certificates are checked against.
+    pub ca: PathBuf,
+    /// Refuse clients without a certificate. Default `true`; `false` accepts them, but none whose certificate does not hold.
     #[serde(default = "yes")]
-    pub client_required: bool,
+    pub required: bool,
+    /// Revocation lists (PEM or DER) of every CA in the chains. With one or more, a client whose chain has a certificate that is revoked, or
+    /// of a CA whose list is missing or outdated, is refused. Default: none, nothing is checked.
+    #[serde(default)]
+    pub crl: Vec<PathBuf>,
+    /// Certificates that a client may send besides its own. Default 3.
+    #[serde(default = "depth")]
+    pub depth: u8,
+}
+
+/// Protocol versions and cipher suites, by the names of Mozilla's server side TLS guidelines. Keys are exchanged by what the
+/// client likes best of X25519MLKEM768 (which a quantum computer does not break), X25519, P-256 and P-384; suites encrypt and authenticate in one (AES-GCM, ChaCha20-Poly1305).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TlsPolicy {
+    /// TLS 1.3 only.
+    Modern,
+    /// TLS 1.2 with forward secrecy (ECDHE), and TLS 1.3.
+    #[default]
+    Intermediate,
 }
 
 /// A certificate chain and its key, PEM files.
@@ -52,9 +106,16 @@ pub struct Certificate {
     pub cert: PathBuf,
     /// Private key, PEM (PKCS#8, SEC1 or PKCS#1).
     pub key: PathBuf,
+    /// OCSP response of the CA (DER) that is stapled to the certificate.
+    #[serde(default)]
+    pub ocsp: Option<PathBuf>,
     /// Server names it is for, `*.example.com` allowed. Default: the DNS names in the certificate.
     #[serde(default)]
     pub names: Vec<String>,
+}
+
+fn depth() -> u8 {
+    3
 }
 
 pub(super) fn yes() -> bool {

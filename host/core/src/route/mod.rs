@@ -54,7 +54,7 @@ use http::{HeaderMap, HeaderName, Method};
 
 pub use self::error::{BuildError, RouteConflict};
 pub use self::params::{ParamIter, Params, decode_param};
-pub use self::pattern::{HostPattern, MAX_SEGMENTS, PathPattern, PatternError};
+pub use self::pattern::{HostPattern, MAX_HOST, MAX_SEGMENTS, PathPattern, PatternError, canonical_host};
 pub use self::router::Router;
 pub use self::trie::MAX_VISITS;
 

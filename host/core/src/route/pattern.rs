@@ -9,7 +9,7 @@ use crate::normalize::{canonical_chars, is_dot_segment};
 /// Most segments of a path pattern.
 pub const MAX_SEGMENTS: usize = 64;
 /// Longest host name (RFC 1035 section 2.3.4), in bytes, without the trailing dot.
-pub(super) const MAX_HOST: usize = 253;
+pub const MAX_HOST: usize = 253;
 
 /// Why a pattern is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -149,7 +149,8 @@ fn split_port(host: &str) -> &str {
 
 /// The host of a request as the router looks it up: without port and trailing dot, in lower case.
 /// `None` for what is no host name: empty or longer than [`MAX_HOST`].
-pub(super) fn canonical_host<'a>(host: &'a str, buffer: &'a mut [u8; MAX_HOST]) -> Option<&'a str> {
+#[must_use]
+pub fn canonical_host<'a>(host: &'a str, buffer: &'a mut [u8; MAX_HOST]) -> Option<&'a str> {
     let name = split_port(host);
     let name = name.strip_suffix('.').unwrap_or(name);
     if name.is_empty() || name.len() > MAX_HOST {

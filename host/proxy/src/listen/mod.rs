@@ -1,6 +1,9 @@
 //! Sockets: bind, accept under a limit, TLS, HTTP/1.1 and HTTP/2, drain. Every protocol ends in `handle::handle`; nothing else differs.
 
+pub(crate) mod addresses;
+mod client_auth;
 mod gathered;
+mod proxy_header;
 pub(crate) mod tls;
 
 use std::{
@@ -22,16 +25,21 @@ use edgeward_core::{config::Limits, forwarded::LastFields};
 use edgeward_runtime::Peer;
 use hyper::{Request, body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::server::Acceptor;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     io::AsyncReadExt as _,
     net::{TcpListener, TcpStream},
     sync::Notify,
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::gathered::Gathered;
+use self::{
+    addresses::{Addresses, Counted},
+    gathered::Gathered,
+    proxy_header::ProxyHeaderError,
+};
 use crate::{
     Shared,
     body::Body,
@@ -59,6 +67,9 @@ pub(crate) struct ConnInfo {
     pub(crate) peer: Arc<Peer>,
     pub(crate) listener: Arc<ListenerSpec>,
     pub(crate) https: bool,
+    /// Subject of the client's certificate, which was verified (RFC 4514).
+    pub(crate) client_subject: Option<String>,
+    _counted: Counted,
     /// Forwarding fields of its last request.
     pub(crate) forwarded: LastFields,
     activity: Activity,
@@ -205,6 +216,7 @@ pub(crate) async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket:
     }
 }
 
+/// Serves an accepted connection to its end.
 async fn serve(worker: Arc<Worker>, spec: Arc<ListenerSpec>, stream: TcpStream, address: SocketAddr) {
     let metrics = &worker.shared.metrics;
     metrics.connections_total.fetch_add(1, Relaxed);
@@ -213,67 +225,111 @@ async fn serve(worker: Arc<Worker>, spec: Arc<ListenerSpec>, stream: TcpStream, 
         tracing::debug!(%error, peer = %address, "TCP_NODELAY refused");
     }
     let limits = worker.shared.live.load().limits.clone();
-    match &spec.tls {
-        None => {
-            let peer = Peer {
-                address,
-                tls_version: None,
-                sni: None,
-                client_certificate: None,
+    match establish(&worker.shared.addresses, spec, &limits, stream, address).await {
+        Ok((conn, stream)) => run(Arc::clone(&worker), conn, limits, stream).await,
+        Err(error) => {
+            let count = match error {
+                EstablishError::TooMany { .. } => &metrics.connections_refused,
+                EstablishError::ProxyHeader(_) => &metrics.proxy_header_failures,
+                EstablishError::Handshake(_) => &metrics.handshake_failures,
             };
-            let conn = connection(peer, spec, false);
-            run(Arc::clone(&worker), conn, limits, Stream::Tcp(stream)).await;
-        }
-        Some(config) => {
-            let handshake = TlsAcceptor::from(Arc::clone(config)).accept(stream);
-            match tokio::time::timeout(limits.handshake_timeout.0, handshake).await {
-                Ok(Ok(stream)) => {
-                    let (_, session) = stream.get_ref();
-                    let peer = Peer {
-                        address,
-                        tls_version: match session.protocol_version() {
-                            Some(rustls::ProtocolVersion::TLSv1_2) => Some("1.2"),
-                            Some(rustls::ProtocolVersion::TLSv1_3) => Some("1.3"),
-                            _ => None,
-                        },
-                        sni: session.server_name().map(str::to_owned),
-                        client_certificate: session
-                            .peer_certificates()
-                            .and_then(|chain| Some(chain.first()?.to_vec())),
-                    };
-                    let conn = connection(peer, spec, true);
-                    run(
-                        Arc::clone(&worker),
-                        conn,
-                        limits,
-                        Stream::Tls(Box::new(stream.into())),
-                    )
-                    .await;
-                }
-                Ok(Err(error)) => {
-                    metrics.handshake_failures.fetch_add(1, Relaxed);
-                    tracing::debug!(%error, peer = %address, "tls handshake failed");
-                }
-                Err(_elapsed) => {
-                    metrics.handshake_failures.fetch_add(1, Relaxed);
-                    tracing::debug!(peer = %address, "tls handshake took too long");
-                }
-            }
+            count.fetch_add(1, Relaxed);
+            tracing::debug!(%error, peer = %address, "connection refused");
         }
     }
     metrics.connections.fetch_sub(1, Relaxed);
 }
 
-fn connection(peer: Peer, listener: Arc<ListenerSpec>, https: bool) -> Arc<ConnInfo> {
+/// Why a connection was closed before its first request.
+#[derive(Debug, thiserror::Error)]
+enum EstablishError {
+    #[error("the client has {most} connections open")]
+    TooMany { most: u32 },
+    #[error(transparent)]
+    ProxyHeader(#[from] ProxyHeaderError),
+    #[error("tls handshake: {0}")]
+    Handshake(io::Error),
+}
+
+/// What stands before the first request: whom the connection is from, and TLS.
+async fn establish(
+    addresses: &Arc<Addresses>,
+    spec: Arc<ListenerSpec>,
+    limits: &Limits,
+    mut stream: TcpStream,
+    mut address: SocketAddr,
+) -> Result<(Arc<ConnInfo>, Stream), EstablishError> {
+    let too_long = || io::Error::from(io::ErrorKind::TimedOut);
+    let limit = limits.handshake_timeout.0;
+    // IPv4 clients of a socket for both families count as what they are
+    address.set_ip(address.ip().to_canonical());
+    if spec
+        .proxy_protocol
+        .iter()
+        .any(|block| block.contains(&address.ip()))
+    {
+        let header = tokio::time::timeout(limit, proxy_header::read(&mut stream)).await;
+        if let Some(client) = header.unwrap_or_else(|_elapsed| Err(too_long().into()))? {
+            address = SocketAddr::new(client.ip().to_canonical(), client.port());
+        }
+    }
+    let is_hop = spec
+        .trusted_hops
+        .iter()
+        .any(|block| block.contains(&address.ip()));
+    let most = if is_hop { 0 } else { limits.connections_per_address };
+    let counted = addresses
+        .enter(address.ip(), most)
+        .ok_or(EstablishError::TooMany { most })?;
+    let Some(tls) = &spec.tls else {
+        let peer = Peer {
+            address,
+            tls_version: None,
+            sni: None,
+            client_certificate: None,
+        };
+        return Ok((connection(peer, spec, false, counted), Stream::Tcp(stream)));
+    };
+    let handshake = async {
+        let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        let server = Arc::clone(tls.server(start.client_hello().server_name()));
+        start.into_stream(server).await
+    };
+    let handshake = tokio::time::timeout(limit, handshake).await;
+    let stream = handshake
+        .unwrap_or_else(|_elapsed| Err(too_long()))
+        .map_err(EstablishError::Handshake)?;
+    let (_, session) = stream.get_ref();
+    let peer = Peer {
+        address,
+        tls_version: match session.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_2) => Some("1.2"),
+            Some(rustls::ProtocolVersion::TLSv1_3) => Some("1.3"),
+            _ => None,
+        },
+        sni: session.server_name().map(str::to_owned),
+        client_certificate: session
+            .peer_certificates()
+            .and_then(|chain| Some(chain.first()?.to_vec())),
+    };
+    Ok((
+        connection(peer, spec, true, counted),
+        Stream::Tls(Box::new(stream.into())),
+    ))
+}
+
+fn connection(peer: Peer, listener: Arc<ListenerSpec>, https: bool, counted: Counted) -> Arc<ConnInfo> {
     let activity = Activity {
         born: Instant::now(),
         last_ms: AtomicU64::new(0),
         running: AtomicUsize::new(0),
     };
     Arc::new(ConnInfo {
+        client_subject: peer.client_certificate.as_deref().and_then(client_auth::subject),
         peer: Arc::new(peer),
         listener,
         https,
+        _counted: counted,
         forwarded: LastFields::default(),
         activity,
     })

@@ -1,61 +1,181 @@
-//! TLS of listeners: certificates by server name, client certificates, ALPN.
+//! TLS of listeners: protocol versions, certificates by server name, client certificates, ALPN.
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    fs,
+    path::Path,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-use edgeward_core::config::{Certificate, ListenerTls};
+use edgeward_core::{
+    config::{Certificate, ClientAuth, ListenerTls, TlsPolicy},
+    route::{MAX_HOST, canonical_host},
+};
 use rustls::{
-    RootCertStore, ServerConfig,
-    server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier},
+    ServerConfig, SupportedProtocolVersion,
+    crypto::{CryptoProvider, aws_lc_rs},
+    server::{ClientHello, ProducesTickets, ResolvesServerCert},
     sign::CertifiedKey,
+    version::{TLS12, TLS13},
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-/// Builds the TLS settings of a listener; the error names file and reason.
-pub(crate) fn server_config(
-    config: &ListenerTls,
-    http2: bool,
-    base_dir: &Path,
-) -> Result<Arc<ServerConfig>, String> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
-    let builder = match &config.client_ca {
-        None => builder.with_no_client_auth(),
-        Some(path) => {
-            let path = base_dir.join(path);
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(&path)? {
-                roots
-                    .add(certificate)
-                    .map_err(|error| format!("{}: {error}", path.display()))?;
-            }
-            let verifier =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-            let verifier = if config.client_required {
-                verifier
-            } else {
-                verifier.allow_unauthenticated()
-            };
-            builder.with_client_cert_verifier(
-                verifier
-                    .build()
-                    .map_err(|error| format!("{}: {error}", path.display()))?,
-            )
-        }
-    };
-    let resolver = Resolver::new(config, &provider, base_dir)?;
-    let mut server = builder.with_cert_resolver(Arc::new(resolver));
-    server.alpn_protocols = if http2 {
-        vec![b"h2".to_vec(), b"http/1.1".to_vec()]
-    } else {
-        vec![b"http/1.1".to_vec()]
-    };
-    server.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| error.to_string())?;
-    Ok(Arc::new(server))
+use super::client_auth;
+
+const DAY: i64 = 24 * 60 * 60;
+/// Certificates are warned of when that much time is left, in seconds, or a quarter of their whole time if that is less.
+const EXPIRY_WARNING: i64 = 14 * DAY;
+
+/// TLS of a listener, ready to serve.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    server: Arc<ServerConfig>,
+    /// Settings of domains with a rule of their own, with the number of the rule.
+    domains: Names<(usize, Arc<ServerConfig>)>,
+    pub(crate) expiries: Vec<Expiry>,
+    config: ListenerTls,
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+/// Something by server name: exact, or for all names one label below another (`*.example.com`, RFC 6125 section 6.4.3).
+#[derive(Debug)]
+struct Names<T> {
+    exact: HashMap<String, T>,
+    /// By the name without its first label.
+    wildcard: HashMap<String, T>,
+}
+
+impl<T> Names<T> {
+    fn new() -> Self {
+        Self {
+            exact: HashMap::new(),
+            wildcard: HashMap::new(),
+        }
+    }
+
+    /// The first to ask for a name has it.
+    fn insert(&mut self, name: &str, value: T) {
+        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        match name.strip_prefix("*.") {
+            Some(rest) => self.wildcard.entry(rest.to_owned()).or_insert(value),
+            None => self.exact.entry(name).or_insert(value),
+        };
+    }
+
+    /// By a name in lower case.
+    fn get(&self, name: &str) -> Option<&T> {
+        self.exact
+            .get(name)
+            .or_else(|| self.wildcard.get(name.split_once('.')?.1))
+    }
+}
+
+/// Until when a certificate of a listener holds.
+#[derive(Debug)]
+pub(crate) struct Expiry {
+    /// Its file, as the configuration names it.
+    pub(crate) certificate: String,
+    /// Unix times, in seconds.
+    not_before: i64,
+    pub(crate) not_after: i64,
+}
+
+impl Expiry {
+    /// Days that are left when it is time to do something; 0 and less when it has expired.
+    pub(crate) fn days_left_if_few(&self) -> Option<i64> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+        self.days_left_at(i64::try_from(now.as_secs()).ok()?)
+    }
+
+    fn days_left_at(&self, now: i64) -> Option<i64> {
+        let left = self.not_after.saturating_sub(now);
+        let whole = self.not_after.saturating_sub(self.not_before);
+        (left < EXPIRY_WARNING.min(whole / 4)).then(|| left.div_euclid(DAY))
+    }
+}
+
+impl Tls {
+    /// Builds the TLS settings of a listener; the error names file and reason. Sessions of `previous`, the same listener before, are resumed if
+    /// that cannot go around a check of client certificates that is new.
+    pub(crate) fn build(
+        config: &ListenerTls,
+        http2: bool,
+        base_dir: &Path,
+        previous: Option<&Self>,
+    ) -> Result<Self, String> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut expiries = Vec::new();
+        let resolver = Arc::new(Resolver::new(config, &provider, base_dir, &mut expiries)?);
+        let versions: &[&SupportedProtocolVersion] = match config.policy {
+            TlsPolicy::Modern => &[&TLS13],
+            TlsPolicy::Intermediate => &[&TLS13, &TLS12],
+        };
+        let server = |auth: Option<&ClientAuth>, tickets: Arc<dyn ProducesTickets>| {
+            let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+                .with_protocol_versions(versions)
+                .map_err(|error| error.to_string())?;
+            let builder = match auth {
+                None => builder.with_no_client_auth(),
+                Some(auth) => {
+                    builder.with_client_cert_verifier(client_auth::verifier(auth, &provider, base_dir)?)
+                }
+            };
+            let mut server = builder.with_cert_resolver(Arc::clone(&resolver) as _);
+            server.alpn_protocols = vec![b"http/1.1".to_vec()];
+            if http2 {
+                server.alpn_protocols.insert(0, b"h2".to_vec());
+            }
+            server.ticketer = tickets;
+            Ok::<_, String>(Arc::new(server))
+        };
+        let anyone = |previous: &&Self| config.client_auth.is_none() && previous.config.client_auth.is_none();
+        let kept = match previous.filter(anyone) {
+            Some(previous) => Arc::clone(&previous.server.ticketer),
+            None => tickets()?,
+        };
+        let mut domains = Names::new();
+        for (index, domain) in config.domains.iter().enumerate() {
+            // with tickets of its own: a session of elsewhere must not pass for one that was checked here
+            let own = server(domain.client_auth.as_ref(), tickets()?)?;
+            for name in &domain.names {
+                domains.insert(name, (index, Arc::clone(&own)));
+            }
+        }
+        Ok(Self {
+            server: server(config.client_auth.as_ref(), kept)?,
+            domains,
+            expiries,
+            config: config.clone(),
+        })
+    }
+
+    /// Settings for clients that ask for this name.
+    pub(crate) fn server(&self, name: Option<&str>) -> &Arc<ServerConfig> {
+        let own = name.and_then(|name| self.domains.get(name));
+        own.map_or(&self.server, |(_, server)| server)
+    }
+
+    /// Whether a connection that was opened for one server name may carry requests for this authority: the same rule for client certificates
+    /// holds for both.
+    pub(crate) fn may_carry(&self, opened_for: Option<&str>, authority: &str) -> bool {
+        if self.config.domains.is_empty() {
+            return true;
+        }
+        let rule = |name: &str| {
+            let mut buffer = [0; MAX_HOST];
+            Some(self.domains.get(canonical_host(name, &mut buffer)?)?.0)
+        };
+        opened_for.and_then(rule) == rule(authority)
+    }
+}
+
+/// Keys of session tickets, made anew every six hours; a ticket is good for twelve.
+fn tickets() -> Result<Arc<dyn ProducesTickets>, String> {
+    aws_lc_rs::Ticketer::new().map_err(|error| error.to_string())
+}
+
+/// Certificates in a file, PEM.
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let failed = |error: rustls_pki_types::pem::Error| format!("{}: {error}", path.display());
     let chain: Vec<_> = CertificateDer::pem_file_iter(path)
         .map_err(failed)?
@@ -68,45 +188,34 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     }
 }
 
-/// Chooses a certificate by server name: exact, then wildcard, then the first.
+/// Chooses a certificate by server name, the first when none matches.
 #[derive(Debug)]
 struct Resolver {
-    exact: HashMap<String, Arc<CertifiedKey>>,
-    /// By the name without its first label.
-    wildcard: HashMap<String, Arc<CertifiedKey>>,
+    names: Names<Arc<CertifiedKey>>,
     first: Arc<CertifiedKey>,
 }
 
 impl Resolver {
     fn new(
         config: &ListenerTls,
-        provider: &rustls::crypto::CryptoProvider,
+        provider: &CryptoProvider,
         base_dir: &Path,
+        expiries: &mut Vec<Expiry>,
     ) -> Result<Self, String> {
-        let mut exact = HashMap::new();
-        let mut wildcard = HashMap::new();
+        let mut names = Names::new();
         let mut first = None;
         for certificate in &config.certificates {
             let key = Arc::new(load(certificate, provider, base_dir)?);
-            let names = if certificate.names.is_empty() {
-                names_in(&key)?
-            } else {
-                certificate.names.clone()
-            };
-            for name in names {
-                let name = name.to_ascii_lowercase();
-                match name.strip_prefix("*.") {
-                    Some(rest) => wildcard
-                        .entry(rest.to_owned())
-                        .or_insert_with(|| Arc::clone(&key)),
-                    None => exact.entry(name).or_insert_with(|| Arc::clone(&key)),
-                };
+            let (own_names, expiry) = leaf(certificate, &key)?;
+            expiries.push(expiry);
+            let given = &certificate.names;
+            for name in if given.is_empty() { &own_names } else { given } {
+                names.insert(name, Arc::clone(&key));
             }
             first.get_or_insert(key);
         }
         Ok(Self {
-            exact,
-            wildcard,
+            names,
             first: first.ok_or("no certificate")?,
         })
     }
@@ -114,47 +223,81 @@ impl Resolver {
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let chosen = hello.server_name().and_then(|name| {
-            // rustls hands names over in lower case
-            self.exact
-                .get(name)
-                .or_else(|| self.wildcard.get(name.split_once('.')?.1))
-        });
+        // rustls hands names over in lower case
+        let chosen = hello.server_name().and_then(|name| self.names.get(name));
         Some(Arc::clone(chosen.unwrap_or(&self.first)))
     }
 }
 
-fn load(
-    config: &Certificate,
-    provider: &rustls::crypto::CryptoProvider,
-    base_dir: &Path,
-) -> Result<CertifiedKey, String> {
+fn load(config: &Certificate, provider: &CryptoProvider, base_dir: &Path) -> Result<CertifiedKey, String> {
     let chain = certificates(&base_dir.join(&config.cert))?;
     let path = base_dir.join(&config.key);
     let key = PrivateKeyDer::from_pem_file(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    CertifiedKey::from_der(chain, key, provider)
-        .map_err(|error| format!("{} and {}: {error}", config.cert.display(), config.key.display()))
+    let mut certified = CertifiedKey::from_der(chain, key, provider)
+        .map_err(|error| format!("{} and {}: {error}", config.cert.display(), config.key.display()))?;
+    if let Some(path) = &config.ocsp {
+        let path = base_dir.join(path);
+        let response = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        // RFC 6960 section 4.2.1: a sequence whose first element, the status, is 0 when there is an answer
+        if response.first() != Some(&0x30)
+            || !response.windows(3).take(6).any(|status| status == [0x0a, 1, 0])
+        {
+            return Err(format!(
+                "{}: not a successful OCSP response (DER)",
+                path.display()
+            ));
+        }
+        certified.ocsp = Some(response);
+    }
+    Ok(certified)
 }
 
-/// DNS names of the leaf (RFC 6125: the subject alternative names; a common name does not count).
-fn names_in(key: &CertifiedKey) -> Result<Vec<String>, String> {
-    let leaf = key.cert.first().ok_or("no certificate")?;
-    let (_, parsed) =
-        x509_parser::parse_x509_certificate(leaf).map_err(|error| format!("certificate: {error}"))?;
+/// DNS names of the leaf (RFC 6125: the subject alternative names; a common name does not count), and until when it holds.
+fn leaf(config: &Certificate, key: &CertifiedKey) -> Result<(Vec<String>, Expiry), String> {
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", config.cert.display());
+    let leaf = key.cert.first().ok_or_else(|| failed(&"no certificate in it"))?;
+    let (_, parsed) = x509_parser::parse_x509_certificate(leaf).map_err(|error| failed(&error))?;
     let names = parsed
         .subject_alternative_name()
-        .map_err(|error| format!("certificate: {error}"))?;
-    Ok(names
-        .map(|names| {
-            names
-                .value
-                .general_names
-                .iter()
-                .filter_map(|name| match name {
-                    x509_parser::extensions::GeneralName::DNSName(name) => Some((*name).to_owned()),
-                    _ => None,
-                })
-                .collect()
-        })
-        .unwrap_or_default())
+        .map_err(|error| failed(&error))?;
+    let names = names.map(|names| {
+        names
+            .value
+            .general_names
+            .iter()
+            .filter_map(|name| match name {
+                x509_parser::extensions::GeneralName::DNSName(name) => Some((*name).to_owned()),
+                _ => None,
+            })
+            .collect()
+    });
+    let expiry = Expiry {
+        certificate: config.cert.display().to_string(),
+        not_before: parsed.validity().not_before.timestamp(),
+        not_after: parsed.validity().not_after.timestamp(),
+    };
+    Ok((names.unwrap_or_default(), expiry))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_warned_of_in_time() {
+        let expiry = |days| Expiry {
+            certificate: "a.crt".to_owned(),
+            not_before: 0,
+            not_after: days * DAY,
+        };
+        let year = expiry(365);
+        assert_eq!(year.days_left_at(350 * DAY), None);
+        assert_eq!(year.days_left_at(352 * DAY), Some(13));
+        assert_eq!(year.days_left_at(364 * DAY + 1), Some(0));
+        assert_eq!(year.days_left_at(366 * DAY), Some(-1));
+        // those that hold for six days are renewed at four
+        let week = expiry(6);
+        assert_eq!(week.days_left_at(4 * DAY), None);
+        assert_eq!(week.days_left_at(5 * DAY), Some(1));
+    }
 }
