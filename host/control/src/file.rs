@@ -177,16 +177,10 @@ pub fn references(config: &Config, base_dir: &Path) -> BTreeSet<PathBuf> {
         .iter()
         .filter_map(|listener| listener.tls.as_ref())
     {
-        paths.extend(
-            tls.certificates
-                .iter()
-                .flat_map(|certificate| [&certificate.cert, &certificate.key]),
-        );
-        paths.extend(
-            tls.certificates
-                .iter()
-                .filter_map(|certificate| certificate.ocsp.as_ref()),
-        );
+        for certificate in &tls.certificates {
+            paths.extend([&certificate.cert, &certificate.key]);
+            paths.extend(&certificate.ocsp);
+        }
         let domains = tls.domains.iter().map(|domain| &domain.client_auth);
         for auth in domains.chain([&tls.client_auth]).flatten() {
             paths.extend([&auth.ca].into_iter().chain(&auth.crl));
@@ -327,6 +321,26 @@ plugins:
                 .collect::<Vec<_>>(),
             expected
         );
+    }
+
+    #[test]
+    fn files_of_client_certificates_and_stapled_responses_are_found() {
+        let config = config::read(
+            "
+listeners:
+  - address: '127.0.0.1:0'
+    tls:
+      certificates: [{cert: c.pem, key: k.pem, ocsp: c.ocsp}]
+      client-auth: {ca: ca.pem, crl: [one.crl, two.crl]}
+      domains: [{names: [a.example], client-auth: {ca: a.pem, crl: [a.crl]}}, {names: [b.example]}]
+",
+        )
+        .unwrap();
+        let found = references(&config, Path::new(""));
+        let names = [
+            "a.crl", "a.pem", "c.ocsp", "c.pem", "ca.pem", "k.pem", "one.crl", "two.crl",
+        ];
+        assert_eq!(found, names.map(PathBuf::from).into());
     }
 
     #[test]

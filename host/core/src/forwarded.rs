@@ -281,7 +281,9 @@ fn walk(peer: IpAddr, trusted: &[IpNet], hops: &Hops<'_>) -> (IpAddr, Option<usi
     client
 }
 
-fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+/// Whether an address is in one of the blocks.
+#[must_use]
+pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|net| net.contains(&address))
 }
 

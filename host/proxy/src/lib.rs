@@ -7,6 +7,7 @@ mod handle;
 mod http1;
 mod listen;
 mod metrics;
+mod pem;
 mod pipeline;
 mod respond;
 mod snapshot;
@@ -181,11 +182,9 @@ async fn watch_certificates(shared: Arc<Shared>) {
         minutes.tick().await;
         let live = shared.live.load_full();
         let mut few = BTreeMap::new();
-        for listener in &live.listeners {
-            for expiry in listener.tls.iter().flat_map(|tls| &tls.expiries) {
-                if let Some(days_left) = expiry.days_left_if_few() {
-                    few.insert((listener.name.clone(), expiry.certificate.clone()), days_left);
-                }
+        for (listener, expiry) in live.expiries() {
+            if let Some(days_left) = expiry.days_left_if_few() {
+                few.insert((listener.to_owned(), expiry.certificate.clone()), days_left);
             }
         }
         for (of, days_left) in &few {
@@ -347,21 +346,16 @@ impl Proxy {
             route.stats.write(&route.info.name, out);
         }
         self.shared.unrouted.write("", out);
-        for listener in &live.listeners {
-            for expiry in listener.tls.iter().flat_map(|tls| &tls.expiries) {
-                out.family(
-                    "edgeward_certificate_not_after_seconds",
-                    Kind::Gauge,
-                    "Unix time until which a certificate of a listener holds.",
-                )
-                .add(
-                    &[
-                        ("listener", listener.name.as_str()),
-                        ("certificate", &expiry.certificate),
-                    ],
-                    expiry.not_after,
-                );
-            }
+        for (listener, expiry) in live.expiries() {
+            out.family(
+                "edgeward_certificate_not_after_seconds",
+                Kind::Gauge,
+                "Unix time until which a certificate of a listener holds.",
+            )
+            .add(
+                &[("listener", listener), ("certificate", &expiry.certificate)],
+                expiry.not_after,
+            );
         }
         self.shared.metrics.write(out);
         for (name, group) in live.upstreams() {

@@ -22,7 +22,12 @@ use edgeward_runtime::{PluginVersion, RouteInfo};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use ipnet::IpNet;
 
-use crate::{body::Body, listen::tls::Tls, metrics::RouteStats, upstream::UpstreamGroup};
+use crate::{
+    body::Body,
+    listen::tls::{Expiry, Tls},
+    metrics::RouteStats,
+    upstream::UpstreamGroup,
+};
 
 /// What a snapshot is built from.
 #[derive(Debug)]
@@ -125,6 +130,15 @@ impl Fixed {
 }
 
 impl Snapshot {
+    /// Until when certificates hold, with the names of their listeners.
+    pub(crate) fn expiries(&self) -> impl Iterator<Item = (&str, &Expiry)> {
+        let secured = self
+            .listeners
+            .iter()
+            .filter_map(|listener| Some((listener, listener.tls.as_ref()?)));
+        secured.flat_map(|(listener, tls)| tls.expiries.iter().map(|expiry| (listener.name.as_str(), expiry)))
+    }
+
     /// Builds a snapshot.
     ///
     /// # Errors

@@ -326,7 +326,9 @@ mod tests {
     fn every_broken_reference_and_value_is_reported_at_once() {
         let problems = read(
             "
-listeners: [{address: '127.0.0.1:0'}]
+listeners:
+  - address: '127.0.0.1:0'
+    tls: {certificates: [], domains: [{names: []}, {names: [a.example, '*', 'b:1', 'x..y']}, {names: [A.example.]}]}
 upstreams: {pets: {endpoints: ['http://10.0.0.1'], retry: {budget: 7}}}
 limits: {plugin-instances: 0}
 plugins:
@@ -346,6 +348,12 @@ routes:
             .collect::<Vec<_>>()
             .join("\n");
         for expected in [
+            "listeners[0].tls.certificates: is empty",
+            "listeners[0].tls.domains[0].names: is empty",
+            "listeners[0].tls.domains[1].names: `*` is not a server name",
+            "listeners[0].tls.domains[1].names: `b:1` is not a server name",
+            "listeners[0].tls.domains[1].names: ",
+            "listeners[0].tls.domains[2].names: `A.example.` is there twice",
             "upstreams.pets.endpoints[0]: `http://10.0.0.1` is not `host:port`",
             "upstreams.pets.retry.budget: 7 is not between 0 and 1",
             "limits.plugin-instances: 0 is not from 1 to 16384",

@@ -4,7 +4,7 @@ use std::{fs, path::Path, sync::Arc};
 
 use edgeward_core::config::ClientAuth;
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme,
     client::danger::HandshakeSignatureValid,
     crypto::CryptoProvider,
     server::{
@@ -14,7 +14,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime, pem::PemObject};
 
-use super::tls;
+use crate::pem;
 
 /// Checks client certificates against truststore and revocation lists.
 ///
@@ -26,12 +26,7 @@ pub(super) fn verifier(
     base_dir: &Path,
 ) -> Result<Arc<dyn ClientCertVerifier>, String> {
     let path = base_dir.join(&config.ca);
-    let mut roots = RootCertStore::empty();
-    for certificate in tls::certificates(&path)? {
-        roots
-            .add(certificate)
-            .map_err(|error| format!("{}: {error}", path.display()))?;
-    }
+    let roots = pem::roots(&path).map_err(|problem| format!("{}: {problem}", path.display()))?;
     let mut lists = Vec::new();
     for file in &config.crl {
         lists.extend(revocations(&base_dir.join(file))?);

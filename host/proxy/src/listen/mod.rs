@@ -21,7 +21,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::BytesMut;
-use edgeward_core::{config::Limits, forwarded::LastFields};
+use edgeward_core::{
+    config::Limits,
+    forwarded::{LastFields, is_trusted},
+};
 use edgeward_runtime::Peer;
 use hyper::{Request, body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -67,7 +70,7 @@ pub(crate) struct ConnInfo {
     pub(crate) peer: Arc<Peer>,
     pub(crate) listener: Arc<ListenerSpec>,
     pub(crate) https: bool,
-    /// Subject of the client's certificate, which was verified (RFC 4514).
+    /// Subject of the client's certificate, which was verified, as text.
     pub(crate) client_subject: Option<String>,
     _counted: Counted,
     /// Forwarding fields of its last request.
@@ -263,21 +266,17 @@ async fn establish(
     let limit = limits.handshake_timeout.0;
     // IPv4 clients of a socket for both families count as what they are
     address.set_ip(address.ip().to_canonical());
-    if spec
-        .proxy_protocol
-        .iter()
-        .any(|block| block.contains(&address.ip()))
-    {
+    if is_trusted(address.ip(), &spec.proxy_protocol) {
         let header = tokio::time::timeout(limit, proxy_header::read(&mut stream)).await;
         if let Some(client) = header.unwrap_or_else(|_elapsed| Err(too_long().into()))? {
             address = SocketAddr::new(client.ip().to_canonical(), client.port());
         }
     }
-    let is_hop = spec
-        .trusted_hops
-        .iter()
-        .any(|block| block.contains(&address.ip()));
-    let most = if is_hop { 0 } else { limits.connections_per_address };
+    let most = if is_trusted(address.ip(), &spec.trusted_hops) {
+        0
+    } else {
+        limits.connections_per_address
+    };
     let counted = addresses
         .enter(address.ip(), most)
         .ok_or(EstablishError::TooMany { most })?;

@@ -98,9 +98,9 @@ fn parse_line(bytes: &[u8]) -> Result<Option<(Option<SocketAddr>, usize)>, Proxy
         .and_then(|line| std::str::from_utf8(line).ok())
         .ok_or_else(|| malformed("a line that is no text, or does not end with CRLF"))?;
     let words: Vec<&str> = line.split(' ').collect();
-    let address = match words.as_slice() {
+    let client = match words.as_slice() {
         // whatever follows says nothing
-        ["PROXY", "UNKNOWN", ..] => None,
+        ["PROXY", "UNKNOWN", ..] => return Ok(Some((None, end + 1))),
         ["PROXY", "TCP4", from, to, from_port, to_port] => {
             client::<Ipv4Addr>([from, to], [from_port, to_port])
         }
@@ -113,10 +113,8 @@ fn parse_line(bytes: &[u8]) -> Result<Option<(Option<SocketAddr>, usize)>, Proxy
             ));
         }
     };
-    if address.is_none() && words.get(1) != Some(&"UNKNOWN") {
-        return Err(malformed("an address or a port that is none"));
-    }
-    Ok(Some((address, end + 1)))
+    let client = client.ok_or_else(|| malformed("an address or a port that is none"))?;
+    Ok(Some((Some(client), end + 1)))
 }
 
 /// Address and port of the client, if those of both ends are such.

@@ -19,9 +19,10 @@ use rustls::{
     sign::CertifiedKey,
     version::{TLS12, TLS13},
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
 
 use super::client_auth;
+use crate::pem;
 
 const DAY: i64 = 24 * 60 * 60;
 /// Certificates are warned of when that much time is left, in seconds, or a quarter of their whole time if that is less.
@@ -174,20 +175,6 @@ fn tickets() -> Result<Arc<dyn ProducesTickets>, String> {
     aws_lc_rs::Ticketer::new().map_err(|error| error.to_string())
 }
 
-/// Certificates in a file, PEM.
-pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let failed = |error: rustls_pki_types::pem::Error| format!("{}: {error}", path.display());
-    let chain: Vec<_> = CertificateDer::pem_file_iter(path)
-        .map_err(failed)?
-        .collect::<Result<_, _>>()
-        .map_err(failed)?;
-    if chain.is_empty() {
-        Err(format!("{}: no certificate in it", path.display()))
-    } else {
-        Ok(chain)
-    }
-}
-
 /// Chooses a certificate by server name, the first when none matches.
 #[derive(Debug)]
 struct Resolver {
@@ -230,7 +217,8 @@ impl ResolvesServerCert for Resolver {
 }
 
 fn load(config: &Certificate, provider: &CryptoProvider, base_dir: &Path) -> Result<CertifiedKey, String> {
-    let chain = certificates(&base_dir.join(&config.cert))?;
+    let path = base_dir.join(&config.cert);
+    let chain = pem::certificates(&path).map_err(|problem| format!("{}: {problem}", path.display()))?;
     let path = base_dir.join(&config.key);
     let key = PrivateKeyDer::from_pem_file(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let mut certified = CertifiedKey::from_der(chain, key, provider)

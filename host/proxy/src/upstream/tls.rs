@@ -4,10 +4,11 @@ use std::{path::Path, sync::Arc, sync::OnceLock};
 
 use edgeward_core::config;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
+use rustls_pki_types::{PrivateKeyDer, ServerName, pem::PemObject as _};
 use tokio_rustls::TlsConnector;
 
 use super::error::UpstreamConfigError;
+use crate::pem;
 
 pub(super) fn connector(
     tls: &config::UpstreamTls,
@@ -20,12 +21,9 @@ pub(super) fn connector(
     let mut config = match (&tls.client_cert, &tls.client_key) {
         (None, None) => builder.with_no_client_auth(),
         (Some(cert), Some(key)) => {
-            let chain = certificates("client-cert", cert)?;
-            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| UpstreamConfigError::Pem {
-                what: "client-key",
-                path: key.clone(),
-                problem: error.to_string(),
-            })?;
+            let chain = pem::certificates(cert).map_err(of("client-cert", cert))?;
+            let key = PrivateKeyDer::from_pem_file(key)
+                .map_err(|error| of("client-key", key)(error.to_string()))?;
             builder.with_client_auth_cert(chain, key)?
         }
         _ => return Err(UpstreamConfigError::HalfClientCert),
@@ -49,15 +47,7 @@ pub(super) fn server_name(
 
 fn roots(ca: Option<&Path>) -> Result<Arc<RootCertStore>, UpstreamConfigError> {
     let Some(path) = ca else { return system_roots() };
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates("ca", path)? {
-        roots.add(certificate).map_err(|error| UpstreamConfigError::Pem {
-            what: "ca",
-            path: path.to_owned(),
-            problem: error.to_string(),
-        })?;
-    }
-    Ok(Arc::new(roots))
+    pem::roots(path).map(Arc::new).map_err(of("ca", path))
 }
 
 /// Read once per process: hundreds of certificates, and every group shares them.
@@ -76,20 +66,11 @@ fn system_roots() -> Result<Arc<RootCertStore>, UpstreamConfigError> {
     Ok(Arc::clone(ROOTS.get_or_init(|| Arc::new(roots))))
 }
 
-fn certificates(
-    what: &'static str,
-    path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, UpstreamConfigError> {
-    let fail = |problem: String| UpstreamConfigError::Pem {
+/// Says which file something is wrong with.
+fn of(what: &'static str, path: &Path) -> impl FnOnce(String) -> UpstreamConfigError {
+    move |problem| UpstreamConfigError::Pem {
         what,
         path: path.to_owned(),
         problem,
-    };
-    let certificates = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| fail(error.to_string()))?;
-    if certificates.is_empty() {
-        return Err(fail("no certificate in it".to_owned()));
     }
-    Ok(certificates)
 }
