@@ -10,6 +10,7 @@
 mod client;
 mod example;
 mod gateway;
+mod h3;
 mod logs;
 mod origin;
 mod paths;
@@ -22,6 +23,7 @@ use std::time::Duration;
 pub use client::{Body, Connection, Reply, ask, bytes, chunked, empty, get, with_trailers};
 pub use example::{Expectation, parse_examples};
 pub use gateway::{Gateway, load, plugin, runtime, runtime_with};
+pub use h3::{H3, H3Stream, QuicClient, frame, integer, request_stream, section};
 pub use logs::{logs, logs_containing, record_logs, wait_for_log};
 pub use origin::{Origin, Seen};
 pub use paths::{core_module_bytes, edgeward, guest, guest_bytes, suite_cache, target_dir, workspace};

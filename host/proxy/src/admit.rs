@@ -68,6 +68,26 @@ pub(crate) fn check<'r>(
     Ok(Admitted { authority, path })
 }
 
+/// Makes one field of cookies that HTTP/2 and HTTP/3 let clients send in several (RFC 9113 section 8.2.3, RFC 9114 section 4.2.1).
+pub(crate) fn join_cookies(head: &mut Parts) {
+    if head.version < http::Version::HTTP_2 {
+        return;
+    }
+    let mut cookies = head.headers.get_all(header::COOKIE).iter();
+    let (Some(first), Some(second)) = (cookies.next(), cookies.next()) else {
+        return;
+    };
+    let mut joined = first.as_bytes().to_vec();
+    for cookie in std::iter::once(second).chain(cookies) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(cookie.as_bytes());
+    }
+    // parts that are field values make one
+    if let Ok(joined) = http::HeaderValue::from_bytes(&joined) {
+        head.headers.insert(header::COOKIE, joined);
+    }
+}
+
 /// The host asked for (RFC 9112 section 3.2): exactly one `Host` in HTTP/1.1, and none that contradicts `:authority` or an absolute-form target.
 fn authority(head: &Parts) -> Result<Cow<'_, str>, Reject> {
     let bad = |detail: &str| Err(Reject::new(RejectCode::BadRequest, detail));
@@ -158,6 +178,25 @@ mod tests {
         ] {
             let error = check_request(request).unwrap_err();
             assert!(error.contains(part), "{error} should contain {part}");
+        }
+    }
+
+    #[test]
+    fn cookies_become_one_field() {
+        for (version, count) in [
+            (http::Version::HTTP_11, 3),
+            (http::Version::HTTP_2, 1),
+            (http::Version::HTTP_3, 1),
+        ] {
+            let request = Request::get("/").version(version).header("cookie", "a=1");
+            let request = request.header("cookie", "b=2").header("cookie", "c");
+            let (mut head, ()) = request.body(()).unwrap().into_parts();
+            join_cookies(&mut head);
+            let cookies: Vec<_> = head.headers.get_all("cookie").iter().collect();
+            assert_eq!(cookies.len(), count);
+            if count == 1 {
+                assert_eq!(cookies[0], "a=1; b=2; c");
+            }
         }
     }
 

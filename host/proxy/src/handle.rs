@@ -66,16 +66,23 @@ pub(crate) async fn handle(
             response
         }
     };
-    let response = without_forbidden_body(&finish.method, response);
+    let mut response = without_forbidden_body(&finish.method, response);
+    tell_of_http3(&finish.conn, &mut response);
     finish.status = response.status().as_u16();
     response.map(|body| Outgoing::new(body, finish))
 }
 
 /// The answer to what could not be read as a request. Logged and counted like any other, with `-` as its method.
-pub(crate) fn refuse(worker: Arc<Worker>, conn: Arc<ConnInfo>, reject: Reject) -> Response<Outgoing> {
+pub(crate) fn refuse(
+    worker: Arc<Worker>,
+    conn: Arc<ConnInfo>,
+    reject: Reject,
+    version: Version,
+) -> Response<Outgoing> {
     let method = Method::from_bytes(b"-").unwrap_or_default();
-    let mut finish = begin(worker, conn, &method, Version::HTTP_11);
-    let response = respond::reject(&reject, &finish.request_id);
+    let mut finish = begin(worker, conn, &method, version);
+    let mut response = respond::reject(&reject, &finish.request_id);
+    tell_of_http3(&finish.conn, &mut response);
     finish.status = response.status().as_u16();
     finish.reject = Some(reject);
     response.map(|body| Outgoing::new(body, finish))
@@ -114,6 +121,13 @@ fn begin(worker: Arc<Worker>, conn: Arc<ConnInfo>, method: &Method, version: Ver
     })
 }
 
+/// Where else the listener is (RFC 7838). What an upstream says of itself is not true of the gateway.
+fn tell_of_http3(conn: &ConnInfo, response: &mut Response<Body>) {
+    if let Some(services) = &conn.alt_svc {
+        response.headers_mut().insert(header::ALT_SVC, services.clone());
+    }
+}
+
 /// Takes the body off where there must be none (RFC 9110 sections 9.3.2, 15.3.5 and 15.4.5): plugins and fixed answers do not look at the
 /// method, and HTTP/2 would send what they gave. The answer to HEAD keeps the length that GET would have.
 fn without_forbidden_body(method: &Method, mut response: Response<Body>) -> Response<Body> {
@@ -146,17 +160,18 @@ async fn steps(finish: &mut Finish, request: Request<Body>) -> Result<Response<B
     let admitted = admit::check(&snapshot.limits, conn.listener.encoded_slashes, &head)?;
     let authority = admitted.authority.into_owned();
     let path = admitted.path.into_owned();
-    if head.version != Version::HTTP_2 && head.uri.authority().is_some() {
+    if head.version < Version::HTTP_2 && head.uri.authority().is_some() {
         // an absolute-form target of HTTP/1.0 may come without the field, which plugins and upstream look at
         let host = HeaderValue::from_str(&authority).map_err(|error| {
             Reject::new(RejectCode::BadRequest, "request target is no URI").because(error)
         })?;
         head.headers.insert(header::HOST, host);
     }
+    admit::join_cookies(&mut head);
     finish.host.clone_from(&authority);
     finish.path.clone_from(&path);
     if let Some(tls) = &conn.listener.tls
-        && !tls.may_carry(conn.peer.sni.as_deref(), &authority)
+        && !tls.may_carry(conn.opened_for(), &authority)
     {
         return Err(Reject::new(
             RejectCode::Misdirected,

@@ -2,9 +2,11 @@
 
 mod admit;
 mod body;
+mod date;
 mod finish;
 mod handle;
 mod http1;
+mod http3;
 mod listen;
 mod metrics;
 mod pem;
@@ -33,9 +35,8 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    listen::{Listener, addresses::Addresses},
+    listen::{Listener, Missing, Transport, addresses::Addresses},
     metrics::{Metrics, RouteStats},
-    snapshot::ListenerSpec,
     worker::{Command, WorkerHandle},
 };
 pub use snapshot::{Snapshot, SnapshotInput};
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) unrouted: RouteStats,
     pub(crate) listeners: Mutex<Vec<Arc<Listener>>>,
     pub(crate) addresses: Arc<Addresses>,
+    /// Number of workers.
+    pub(crate) workers: usize,
 }
 
 /// The data plane could not start, or could not take a snapshot's listeners.
@@ -222,6 +225,7 @@ impl Proxy {
             unrouted: RouteStats::default(),
             listeners: Mutex::default(),
             addresses: Arc::default(),
+            workers: count,
         });
         let workers = (0..count)
             .map(|index| worker::start(&shared, index))
@@ -233,7 +237,7 @@ impl Proxy {
             health: Some(HealthThread::start()?),
             _runtime: runtime,
         };
-        proxy.open(&wanted)?;
+        proxy.open(&listen::changes(&proxy.shared, &wanted).0)?;
         proxy.watch_upstreams(&mut proxy.publishing.lock());
         if let Some(health) = &proxy.health {
             health.handle.spawn(watch_certificates(Arc::clone(&proxy.shared)));
@@ -258,11 +262,7 @@ impl Proxy {
         }
         open.retain(|listener| !gone.iter().any(|gone| Arc::ptr_eq(gone, listener)));
         for listener in open.iter() {
-            let current = listener.spec.load();
-            if let Some(spec) = wanted
-                .iter()
-                .find(|spec| spec.name == current.name && spec.address == current.address)
-            {
+            if let Some(spec) = wanted.iter().find(|spec| listener.is_of(spec)) {
                 listener.spec.store(Arc::clone(spec));
             }
             listener.open.look_again();
@@ -273,16 +273,16 @@ impl Proxy {
         Ok(())
     }
 
-    fn open(&self, specs: &[Arc<ListenerSpec>]) -> Result<(), StartError> {
+    fn open(&self, missing: &[Missing]) -> Result<(), StartError> {
         let mut workers = self.workers.lock();
         let mut bound = Vec::new();
-        for spec in specs {
+        for missing in missing {
             let failed = |source| StartError::Listen {
-                name: spec.name.clone(),
-                address: spec.address,
+                name: missing.spec.name.clone(),
+                address: missing.spec.address,
                 source,
             };
-            bound.push(listen::bind(spec, workers.len()).map_err(failed)?);
+            bound.extend(listen::bind(missing, workers.len()).map_err(failed)?);
         }
         for (listener, sockets) in bound {
             for (worker, socket) in workers.iter_mut().zip(sockets) {
@@ -335,6 +335,7 @@ impl Proxy {
         let listeners = self.shared.listeners.lock();
         listeners
             .iter()
+            .filter(|listener| listener.transport == Transport::Tcp)
             .map(|listener| (listener.spec.load().name.clone(), listener.bound))
             .collect()
     }

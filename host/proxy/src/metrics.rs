@@ -36,6 +36,7 @@ pub(crate) struct Metrics {
     pub(crate) connections_refused: AtomicU64,
     pub(crate) handshake_failures: AtomicU64,
     pub(crate) proxy_header_failures: AtomicU64,
+    pub(crate) quic_retries: AtomicU64,
     pub(crate) exchanges: AtomicU64,
     pub(crate) upstream_retries: AtomicU64,
     pub(crate) publishes: AtomicU64,
@@ -135,7 +136,7 @@ impl Metrics {
             (
                 "edgeward_connections_refused_total",
                 Counter,
-                "Connections closed because their client had `limits.connections-per-address` open.",
+                "Connections closed because their client had `limits.connections-per-address` open, or of HTTP/3 the listener `limits.connections`.",
                 &self.connections_refused,
             ),
             (
@@ -149,6 +150,12 @@ impl Metrics {
                 Counter,
                 "Connections from load balancers without a proper PROXY header in time.",
                 &self.proxy_header_failures,
+            ),
+            (
+                "edgeward_quic_retries_total",
+                Counter,
+                "HTTP/3 clients that had to prove their address first.",
+                &self.quic_retries,
             ),
             ("edgeward_exchanges", Gauge, "Requests in work.", &self.exchanges),
             (

@@ -24,7 +24,10 @@ use ipnet::IpNet;
 
 use crate::{
     body::Body,
-    listen::tls::{Expiry, Tls},
+    listen::{
+        quic,
+        tls::{Expiry, Tls},
+    },
     metrics::RouteStats,
     upstream::UpstreamGroup,
 };
@@ -97,6 +100,10 @@ pub(crate) struct ListenerSpec {
     pub(crate) proxy_protocol: Vec<IpNet>,
     pub(crate) encoded_slashes: bool,
     pub(crate) http2: bool,
+    /// What HTTP/3 connections are accepted with.
+    pub(crate) quic: Option<Arc<quinn::ServerConfig>>,
+    /// UDP port that clients are told; of the listener if `None`.
+    pub(crate) http3_port: Option<u16>,
 }
 
 impl Fixed {
@@ -226,12 +233,24 @@ fn build_listeners(input: &SnapshotInput<'_>, problems: &mut Vec<Problem>) -> Ve
         let tls = match listener
             .tls
             .as_ref()
-            .map(|tls| Tls::build(tls, listener.http2, input.base_dir, before))
+            .map(|tls| Tls::build(tls, listener.http2, listener.http3, input.base_dir, before))
             .transpose()
         {
             Ok(tls) => tls,
             Err(message) => {
                 problems.push(Problem::new(format!("listeners[{index}].tls"), message));
+                continue;
+            }
+        };
+        let quic = match tls
+            .as_ref()
+            .and_then(Tls::quic)
+            .map(|tls| quic::server(tls, &input.config.limits))
+            .transpose()
+        {
+            Ok(quic) => quic,
+            Err(message) => {
+                problems.push(Problem::new(format!("listeners[{index}].http3"), message));
                 continue;
             }
         };
@@ -243,6 +262,8 @@ fn build_listeners(input: &SnapshotInput<'_>, problems: &mut Vec<Problem>) -> Ve
             proxy_protocol: listener.proxy_protocol.clone(),
             encoded_slashes: listener.encoded_slashes,
             http2: listener.http2,
+            quic,
+            http3_port: listener.http3_port,
         }));
     }
     listeners

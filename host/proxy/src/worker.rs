@@ -1,19 +1,21 @@
 //! Worker threads: each a current-thread runtime with its own sockets and upstream pools.
 
-use std::{io, net::TcpListener as StdListener, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{io, sync::Arc, thread::JoinHandle, time::Duration};
 
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Shared,
-    listen::{self, Listener},
+    listen::{self, Listener, WorkerSocket},
     upstream::Pools,
 };
 
 /// What one worker thread works with.
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
+    /// Which of the workers it is.
+    pub(crate) index: usize,
     pub(crate) pools: Pools,
     /// Cancelled when the gateway drains.
     pub(crate) drain: CancellationToken,
@@ -25,7 +27,7 @@ pub(crate) struct Worker {
 /// A command to a worker.
 pub(crate) enum Command {
     /// Accept on this socket.
-    Listen(Arc<Listener>, StdListener),
+    Listen(Arc<Listener>, WorkerSocket),
     /// Stop accepting, let connections finish for that long, end.
     Drain(Duration),
 }
@@ -54,6 +56,7 @@ pub(crate) fn start(shared: &Arc<Shared>, index: usize) -> io::Result<WorkerHand
             }
             let worker = Arc::new(Worker {
                 shared,
+                index,
                 pools: Pools::new(),
                 drain: CancellationToken::new(),
                 connections: TaskTracker::new(),
@@ -71,7 +74,13 @@ async fn run(worker: Arc<Worker>, mut commands: mpsc::Receiver<Command>) {
     while let Some(command) = commands.recv().await {
         match command {
             Command::Listen(listener, socket) => {
-                tokio::spawn(listen::accept(Arc::clone(&worker), listener, socket));
+                let worker = Arc::clone(&worker);
+                match socket {
+                    WorkerSocket::Tcp(socket) => tokio::spawn(listen::accept(worker, listener, socket)),
+                    WorkerSocket::Quic(socket) => {
+                        tokio::spawn(listen::quic::accept(worker, listener, socket))
+                    }
+                };
             }
             Command::Drain(limit) => {
                 worker.drain.cancel();

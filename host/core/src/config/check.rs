@@ -28,7 +28,14 @@ pub fn check(config: &Config) -> Vec<Problem> {
         );
     }
     let mut names = HashSet::new();
+    let mut addresses = HashSet::new();
     for (index, listener) in config.listeners.iter().enumerate() {
+        if listener.address.port() != 0 && !addresses.insert(listener.address) {
+            problems.push(Problem::new(
+                format!("listeners[{index}].address"),
+                format!("another listener has `{}` too", listener.address),
+            ));
+        }
         let name = listener
             .name
             .clone()

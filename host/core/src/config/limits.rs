@@ -29,7 +29,7 @@ pub struct Limits {
     pub idle_timeout: Time,
     /// Time the TLS handshake may take, and a PROXY header before it. Default `10s`.
     pub handshake_timeout: Time,
-    /// Concurrent streams of one HTTP/2 connection. Default 128.
+    /// Concurrent streams of one HTTP/2 connection, and requests of one of HTTP/3. Default 128.
     pub h2_streams: u32,
     /// Plugin instances at once, over all plugins and workers; each reserves about 4 GiB of address space, not of memory. An exchange that waits for its upstream usually needs none. Default 2000. Above: 503.
     pub plugin_instances: u32,

@@ -37,6 +37,12 @@ pub struct Listener {
     /// Speak HTTP/2 (by ALPN on TLS, by prior knowledge on cleartext). Default `true`.
     #[serde(default = "yes")]
     pub http2: bool,
+    /// Speak HTTP/3 on the same port, over UDP; answers over HTTP/1.1 and HTTP/2 tell clients so (`Alt-Svc`). Only with `tls`. Default `true`.
+    #[serde(default = "yes")]
+    pub http3: bool,
+    /// UDP port that `Alt-Svc` names, where clients reach the listener by another one than it has. Default: its own.
+    #[serde(default)]
+    pub http3_port: Option<u16>,
 }
 
 /// TLS of a listener.

@@ -1,16 +1,13 @@
 //! Heads and body framing (RFC 9112 sections 4, 6 and 7).
 
-use std::{
-    cell::RefCell,
-    io::Write as _,
-    time::{Duration, SystemTime},
-};
+use std::io::Write as _;
 
 use bytes::{BufMut as _, BytesMut};
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 
 use super::head::digits;
+use crate::date;
 
 /// How a body goes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +74,7 @@ pub(super) fn response_head<B: Body>(
         (true, _) => {}
     }
     if !dated {
-        date_field(output);
+        date::with(|date| field(output, b"date", date.as_bytes()));
     }
     output.put_slice(b"\r\n");
     framing
@@ -195,23 +192,4 @@ pub(super) fn last_chunk(output: &mut BytesMut, trailers: Option<&HeaderMap>) {
         field(output, name.as_str().as_bytes(), value.as_bytes());
     }
     output.put_slice(b"\r\n");
-}
-
-/// `Date`, made once per second and thread (RFC 9110 section 6.6.1).
-fn date_field(output: &mut BytesMut) {
-    struct Date {
-        second: u64,
-        text: String,
-    }
-    thread_local! {
-        static DATE: RefCell<Date> = const { RefCell::new(Date { second: 0, text: String::new() }) };
-    }
-    let second = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
-    DATE.with_borrow_mut(|date| {
-        if date.second != second {
-            date.second = second;
-            date.text = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(second));
-        }
-        field(output, b"date", date.text.as_bytes());
-    });
 }

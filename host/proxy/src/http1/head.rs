@@ -391,7 +391,7 @@ fn response_framing(
 }
 
 /// Decimal digits and nothing else; not even a sign, blanks or a list.
-pub(super) fn digits(text: &[u8]) -> Option<u64> {
+pub(crate) fn digits(text: &[u8]) -> Option<u64> {
     if text.is_empty() || text.len() > 19 {
         return None;
     }

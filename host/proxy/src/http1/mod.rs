@@ -13,7 +13,7 @@ mod server;
 pub(crate) use self::{
     body::RequestBody,
     decode::Decoder,
-    head::{ResponseHead, parse_response},
+    head::{ResponseHead, digits, parse_response},
     io::{Io, Stream},
     send::Outflow,
     server::serve,

@@ -67,7 +67,8 @@ pub(crate) async fn serve(
         let (method, version, mut keep_alive, trailers, response) = match waited {
             Waited::Over => break,
             Waited::Refused(reject) => {
-                let response = handle::refuse(Arc::clone(&worker), Arc::clone(&conn), reject);
+                let response =
+                    handle::refuse(Arc::clone(&worker), Arc::clone(&conn), reject, Version::HTTP_11);
                 (Method::GET, Version::HTTP_11, false, false, response)
             }
             Waited::Head(head) => {

@@ -48,7 +48,7 @@ pub(super) async fn serve(worker: &Arc<Worker>, conn: &Arc<ConnInfo>, limits: &L
                 connection.as_mut().graceful_shutdown();
             }
             () = idle.as_mut() => {
-                let left = conn.activity.idle_left(limits.idle_timeout.0);
+                let left = conn.idle_left(limits.idle_timeout.0);
                 if left.is_zero() {
                     if ending {
                         return;

@@ -1,15 +1,16 @@
-//! Sockets: bind, accept under a limit, TLS, HTTP/1.1 and HTTP/2, drain. Every protocol ends in `handle::handle`; nothing else differs.
+//! Sockets: bind, accept under a limit, TLS and QUIC, drain. Every protocol ends in `handle::handle`; nothing else differs.
 
 pub(crate) mod addresses;
 mod client_auth;
 mod gathered;
 mod http2;
 mod proxy_header;
+pub(crate) mod quic;
 pub(crate) mod tls;
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener as StdListener},
+    net::{SocketAddr, TcpListener as StdListener, UdpSocket as StdUdpSocket},
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -24,6 +25,7 @@ use edgeward_core::{
     forwarded::{LastFields, is_trusted},
 };
 use edgeward_runtime::Peer;
+use http::HeaderValue;
 use rustls::server::Acceptor;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
@@ -42,6 +44,7 @@ use self::{
 use crate::{
     Shared,
     http1::{self, Io, Stream},
+    metrics::Metrics,
     snapshot::ListenerSpec,
     worker::Worker,
 };
@@ -49,8 +52,22 @@ use crate::{
 /// Connections that wait in the kernel for an accept.
 const BACKLOG: i32 = 1024;
 
+/// What carries a listener's connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Tcp,
+    Quic,
+}
+
+/// A worker's socket of a listener.
+pub(crate) enum WorkerSocket {
+    Tcp(StdListener),
+    Quic(StdUdpSocket),
+}
+
 /// A bound listener, shared by the workers.
 pub(crate) struct Listener {
+    pub(crate) transport: Transport,
     /// What accepted connections are served with; replaced when the configuration changes.
     pub(crate) spec: ArcSwap<ListenerSpec>,
     /// The address as bound (port 0 resolved).
@@ -66,10 +83,13 @@ pub(crate) struct ConnInfo {
     pub(crate) https: bool,
     /// Subject of the client's certificate, which was verified, as text.
     pub(crate) client_subject: Option<String>,
-    _counted: Counted,
+    /// What answers say of HTTP/3.
+    pub(crate) alt_svc: Option<HeaderValue>,
+    transport: Transport,
+    counted: Arc<Counted>,
     /// Forwarding fields of its last request.
     pub(crate) forwarded: LastFields,
-    activity: Activity,
+    activity: Arc<Activity>,
 }
 
 /// When a connection was last used, so that idle ones can be closed.
@@ -90,49 +110,135 @@ impl ConnInfo {
         self.activity.last_ms.store(self.activity.now(), Relaxed);
         self.activity.running.fetch_sub(1, Relaxed);
     }
+
+    /// Time until the connection has been idle for `limit`; zero when it has.
+    pub(crate) fn idle_left(&self, limit: Duration) -> Duration {
+        if self.activity.running.load(Relaxed) > 0 {
+            return limit;
+        }
+        let last = self.activity.last_ms.load(Relaxed);
+        let idle = Duration::from_millis(self.activity.now().saturating_sub(last));
+        limit.saturating_sub(idle)
+    }
+
+    /// The server name whose rule for client certificates held when the connection was opened: QUIC connections know none.
+    pub(crate) fn opened_for(&self) -> Option<&str> {
+        match self.transport {
+            Transport::Tcp => self.peer.sni.as_deref(),
+            Transport::Quic => None,
+        }
+    }
+
+    /// The connection with its client at this address (RFC 9000 section 9), which is itself if nothing changed; `None` when the address has too many
+    /// connections.
+    pub(crate) fn at(
+        self: &Arc<Self>,
+        mut address: SocketAddr,
+        addresses: &Arc<Addresses>,
+        limits: &Limits,
+    ) -> Option<Arc<Self>> {
+        address.set_ip(address.ip().to_canonical());
+        if address == self.peer.address {
+            return Some(Arc::clone(self));
+        }
+        let counted = if address.ip() == self.peer.address.ip() {
+            Arc::clone(&self.counted)
+        } else {
+            count(addresses, address, &self.listener, limits).ok()?
+        };
+        let peer = Peer {
+            address,
+            tls_version: self.peer.tls_version,
+            sni: self.peer.sni.clone(),
+            client_certificate: self.peer.client_certificate.clone(),
+        };
+        Some(Arc::new(Self {
+            peer: Arc::new(peer),
+            listener: Arc::clone(&self.listener),
+            https: self.https,
+            client_subject: self.client_subject.clone(),
+            alt_svc: self.alt_svc.clone(),
+            transport: self.transport,
+            counted,
+            forwarded: LastFields::default(),
+            activity: Arc::clone(&self.activity),
+        }))
+    }
 }
 
 impl Activity {
     fn now(&self) -> u64 {
         u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
+}
 
-    /// Time until the connection has been idle for `limit`; zero when it has.
-    fn idle_left(&self, limit: Duration) -> Duration {
-        if self.running.load(Relaxed) > 0 {
-            return limit;
+/// How often other ports are tried when the free one that TCP got is taken for UDP.
+const PORTS_TRIED: u32 = 16;
+
+/// Sockets of a listener that are missing.
+pub(crate) struct Missing {
+    pub(crate) spec: Arc<ListenerSpec>,
+    /// Those of TCP, if they are there.
+    tcp: Option<Arc<Listener>>,
+    quic: bool,
+}
+
+/// A listener with a socket for each worker.
+pub(crate) type Bound = (Arc<Listener>, Vec<WorkerSocket>);
+
+/// Binds one socket per worker to the address, for each transport that is missing.
+pub(crate) fn bind(missing: &Missing, workers: usize) -> io::Result<Vec<Bound>> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match try_bind(missing, workers) {
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse
+                    && missing.spec.address.port() == 0
+                    && missing.tcp.is_none()
+                    && tries < PORTS_TRIED => {}
+            bound => return bound,
         }
-        let idle = Duration::from_millis(self.now().saturating_sub(self.last_ms.load(Relaxed)));
-        limit.saturating_sub(idle)
     }
 }
 
-/// Binds one socket per worker to the listener's address.
-pub(crate) fn bind(
-    spec: &Arc<ListenerSpec>,
-    workers: usize,
-) -> io::Result<(Arc<Listener>, Vec<StdListener>)> {
-    let mut address = spec.address;
-    let mut sockets = Vec::with_capacity(workers);
-    for _ in 0..workers {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        let socket = StdListener::from(socket);
-        // with port 0 the other workers share the port that the first one got
-        address = socket.local_addr()?;
-        sockets.push(socket);
-    }
-    let listener = Listener {
-        spec: ArcSwap::new(Arc::clone(spec)),
-        bound: address,
+fn try_bind(missing: &Missing, workers: usize) -> io::Result<Vec<Bound>> {
+    let mut all = Vec::new();
+    let listener = |transport, bound, open| Listener {
+        transport,
+        spec: ArcSwap::new(Arc::clone(&missing.spec)),
+        bound,
         closed: CancellationToken::new(),
-        open: Arc::default(),
+        open,
     };
-    Ok((Arc::new(listener), sockets))
+    let (bound, open) = if let Some(tcp) = &missing.tcp {
+        (tcp.bound, Arc::clone(&tcp.open))
+    } else {
+        let mut address = missing.spec.address;
+        let mut sockets = Vec::with_capacity(workers);
+        for _ in 0..workers {
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+            socket.set_reuse_address(true)?;
+            socket.set_reuse_port(true)?;
+            socket.set_nonblocking(true)?;
+            socket.bind(&address.into())?;
+            socket.listen(BACKLOG)?;
+            let socket = StdListener::from(socket);
+            // with port 0 the other workers share the port that the first one got
+            address = socket.local_addr()?;
+            sockets.push(WorkerSocket::Tcp(socket));
+        }
+        let open = Arc::<Open>::default();
+        let tcp = listener(Transport::Tcp, address, Arc::clone(&open));
+        all.push((Arc::new(tcp), sockets));
+        (address, open)
+    };
+    if missing.quic {
+        let sockets = quic::bind(bound, workers)?;
+        let sockets = sockets.into_iter().map(WorkerSocket::Quic).collect();
+        all.push((Arc::new(listener(Transport::Quic, bound, open)), sockets));
+    }
+    Ok(all)
 }
 
 /// Connections of a listener that are served, on all workers.
@@ -153,13 +259,19 @@ impl Open {
             tokio::pin!(changed);
             // from here on no notice is missed
             changed.as_mut().enable();
-            let most = worker.shared.live.load().limits.connections as usize;
-            let one_more = |count: usize| (count < most).then_some(count + 1);
-            if self.count.fetch_update(Relaxed, Relaxed, one_more).is_ok() {
-                return Place(Arc::clone(self));
+            if let Some(place) = self.place_now(worker) {
+                return place;
             }
             changed.await;
         }
+    }
+
+    /// A place if there is one.
+    fn place_now(self: &Arc<Self>, worker: &Worker) -> Option<Place> {
+        let most = worker.shared.live.load().limits.connections as usize;
+        let one_more = |count: usize| (count < most).then_some(count + 1);
+        let counted = self.count.fetch_update(Relaxed, Relaxed, one_more);
+        counted.is_ok().then(|| Place(Arc::clone(self)))
     }
 
     /// The limit may have changed.
@@ -225,12 +337,7 @@ async fn serve(worker: Arc<Worker>, spec: Arc<ListenerSpec>, stream: TcpStream, 
     match establish(&worker.shared.addresses, spec, &limits, stream, address).await {
         Ok((conn, stream)) => run(Arc::clone(&worker), conn, limits, stream).await,
         Err(error) => {
-            let count = match error {
-                EstablishError::TooMany { .. } => &metrics.connections_refused,
-                EstablishError::ProxyHeader(_) => &metrics.proxy_header_failures,
-                EstablishError::Handshake(_) => &metrics.handshake_failures,
-            };
-            count.fetch_add(1, Relaxed);
+            error.count(metrics);
             tracing::debug!(%error, peer = %address, "connection refused");
         }
     }
@@ -246,6 +353,17 @@ enum EstablishError {
     ProxyHeader(#[from] ProxyHeaderError),
     #[error("tls handshake: {0}")]
     Handshake(io::Error),
+}
+
+impl EstablishError {
+    fn count(&self, metrics: &Metrics) {
+        let count = match self {
+            Self::TooMany { .. } => &metrics.connections_refused,
+            Self::ProxyHeader(_) => &metrics.proxy_header_failures,
+            Self::Handshake(_) => &metrics.handshake_failures,
+        };
+        count.fetch_add(1, Relaxed);
+    }
 }
 
 /// What stands before the first request: whom the connection is from, and TLS.
@@ -266,14 +384,8 @@ async fn establish(
             address = SocketAddr::new(client.ip().to_canonical(), client.port());
         }
     }
-    let most = if is_trusted(address.ip(), &spec.trusted_hops) {
-        0
-    } else {
-        limits.connections_per_address
-    };
-    let counted = addresses
-        .enter(address.ip(), most)
-        .ok_or(EstablishError::TooMany { most })?;
+    let counted = count(addresses, address, &spec, limits)?;
+    let port = stream.local_addr().map_or(0, |local| local.port());
     let Some(tls) = &spec.tls else {
         let peer = Peer {
             address,
@@ -281,7 +393,8 @@ async fn establish(
             sni: None,
             client_certificate: None,
         };
-        return Ok((connection(peer, spec, false, counted), Stream::Tcp(stream)));
+        let conn = connection(peer, spec, Transport::Tcp, None, counted);
+        return Ok((conn, Stream::Tcp(stream)));
     };
     let handshake = async {
         let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
@@ -305,13 +418,34 @@ async fn establish(
             .peer_certificates()
             .and_then(|chain| Some(chain.first()?.to_vec())),
     };
-    Ok((
-        connection(peer, spec, true, counted),
-        Stream::Tls(Box::new(stream.into())),
-    ))
+    let alt_svc = quic::alt_svc(&spec, tls, peer.sni.as_deref(), port);
+    let conn = connection(peer, Arc::clone(&spec), Transport::Tcp, alt_svc, counted);
+    Ok((conn, Stream::Tls(Box::new(stream.into()))))
 }
 
-fn connection(peer: Peer, listener: Arc<ListenerSpec>, https: bool, counted: Counted) -> Arc<ConnInfo> {
+/// Counts one more connection of a client.
+fn count(
+    addresses: &Arc<Addresses>,
+    address: SocketAddr,
+    spec: &ListenerSpec,
+    limits: &Limits,
+) -> Result<Arc<Counted>, EstablishError> {
+    let most = if is_trusted(address.ip(), &spec.trusted_hops) {
+        0
+    } else {
+        limits.connections_per_address
+    };
+    let counted = addresses.enter(address.ip(), most);
+    counted.map(Arc::new).ok_or(EstablishError::TooMany { most })
+}
+
+fn connection(
+    peer: Peer,
+    listener: Arc<ListenerSpec>,
+    transport: Transport,
+    alt_svc: Option<HeaderValue>,
+    counted: Arc<Counted>,
+) -> Arc<ConnInfo> {
     let activity = Activity {
         born: Instant::now(),
         last_ms: AtomicU64::new(0),
@@ -320,11 +454,13 @@ fn connection(peer: Peer, listener: Arc<ListenerSpec>, https: bool, counted: Cou
     Arc::new(ConnInfo {
         client_subject: peer.client_certificate.as_deref().and_then(client_auth::subject),
         peer: Arc::new(peer),
+        https: listener.tls.is_some(),
         listener,
-        https,
-        _counted: counted,
+        alt_svc,
+        transport,
+        counted,
         forwarded: LastFields::default(),
-        activity,
+        activity: Arc::new(activity),
     })
 }
 
@@ -377,25 +513,37 @@ pub(crate) async fn drained(connections: &TaskTracker) {
     connections.wait().await;
 }
 
-/// What listeners have to do for a new snapshot: which stay, which are new, which go.
-pub(crate) fn changes(
-    shared: &Shared,
-    wanted: &[Arc<ListenerSpec>],
-) -> (Vec<Arc<ListenerSpec>>, Vec<Arc<Listener>>) {
+/// What listeners have to do for a new snapshot: what has to be bound, and which go.
+pub(crate) fn changes(shared: &Shared, wanted: &[Arc<ListenerSpec>]) -> (Vec<Missing>, Vec<Arc<Listener>>) {
     let open = shared.listeners.lock();
-    let same = |listener: &Arc<Listener>, spec: &Arc<ListenerSpec>| {
-        let current = listener.spec.load();
-        current.name == spec.name && current.address == spec.address
+    let has = |spec: &ListenerSpec, transport| {
+        open.iter()
+            .find(|listener| listener.transport == transport && listener.is_of(spec))
     };
-    let new = wanted
+    let missing = wanted
         .iter()
-        .filter(|spec| !open.iter().any(|listener| same(listener, spec)))
-        .cloned()
+        .map(|spec| Missing {
+            spec: Arc::clone(spec),
+            tcp: has(spec, Transport::Tcp).cloned(),
+            quic: spec.quic.is_some() && has(spec, Transport::Quic).is_none(),
+        })
+        .filter(|missing| missing.tcp.is_none() || missing.quic)
         .collect();
+    let stays = |listener: &Listener, spec: &ListenerSpec| {
+        listener.is_of(spec) && (listener.transport == Transport::Tcp || spec.quic.is_some())
+    };
     let gone = open
         .iter()
-        .filter(|listener| !wanted.iter().any(|spec| same(listener, spec)))
+        .filter(|listener| !wanted.iter().any(|spec| stays(listener, spec)))
         .cloned()
         .collect();
-    (new, gone)
+    (missing, gone)
+}
+
+impl Listener {
+    /// Whether it is this listener's, which may have another name by now.
+    pub(crate) fn is_of(&self, spec: &ListenerSpec) -> bool {
+        let current = self.spec.load();
+        current.address == spec.address && (current.name == spec.name || spec.address.port() != 0)
+    }
 }

@@ -15,7 +15,7 @@ use edgeward_core::{
 use rustls::{
     ServerConfig, SupportedProtocolVersion,
     crypto::{CryptoProvider, aws_lc_rs},
-    server::{ClientHello, ProducesTickets, ResolvesServerCert},
+    server::{ClientHello, ProducesTickets, ResolvesServerCert, ServerSessionMemoryCache},
     sign::CertifiedKey,
     version::{TLS12, TLS13},
 };
@@ -28,10 +28,15 @@ const DAY: i64 = 24 * 60 * 60;
 /// Certificates are warned of when that much time is left, in seconds, or a quarter of their whole time if that is less.
 const EXPIRY_WARNING: i64 = 14 * DAY;
 
+/// Sessions of a listener that HTTP/3 clients may resume; the oldest go first. About 2 KiB each.
+const QUIC_SESSIONS: usize = 4096;
+
 /// TLS of a listener, ready to serve.
 #[derive(Debug)]
 pub(crate) struct Tls {
     server: Arc<ServerConfig>,
+    /// The same for HTTP/3, which knows no rules by domain.
+    quic: Option<Arc<ServerConfig>>,
     /// Settings of domains with a rule of their own, with the number of the rule.
     domains: Names<(usize, Arc<ServerConfig>)>,
     pub(crate) expiries: Vec<Expiry>,
@@ -101,6 +106,7 @@ impl Tls {
     pub(crate) fn build(
         config: &ListenerTls,
         http2: bool,
+        http3: bool,
         base_dir: &Path,
         previous: Option<&Self>,
     ) -> Result<Self, String> {
@@ -111,7 +117,7 @@ impl Tls {
             TlsPolicy::Modern => &[&TLS13],
             TlsPolicy::Intermediate => &[&TLS13, &TLS12],
         };
-        let server = |auth: Option<&ClientAuth>, tickets: Arc<dyn ProducesTickets>| {
+        let server = |auth: Option<&ClientAuth>, tickets: Option<Arc<dyn ProducesTickets>>| {
             let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
                 .with_protocol_versions(versions)
                 .map_err(|error| error.to_string())?;
@@ -126,28 +132,63 @@ impl Tls {
             if http2 {
                 server.alpn_protocols.insert(0, b"h2".to_vec());
             }
-            server.ticketer = tickets;
+            if let Some(tickets) = tickets {
+                server.ticketer = tickets;
+            }
             Ok::<_, String>(Arc::new(server))
         };
         let anyone = |previous: &&Self| config.client_auth.is_none() && previous.config.client_auth.is_none();
-        let kept = match previous.filter(anyone) {
+        let previous = previous.filter(anyone);
+        let quic = http3
+            .then(|| {
+                let mut quic = Arc::unwrap_or_clone(server(config.client_auth.as_ref(), None)?);
+                quic.alpn_protocols = vec![b"h3".to_vec()];
+                // each session is good for one resumption, so that early data cannot be sent twice (RFC 8446 section 8.1)
+                quic.session_storage = match previous.and_then(|previous| previous.quic.as_ref()) {
+                    Some(previous) => Arc::clone(&previous.session_storage),
+                    None => ServerSessionMemoryCache::new(QUIC_SESSIONS),
+                };
+                if config.client_auth.is_none() {
+                    // the only value besides 0 that QUIC allows (RFC 9001 section 4.6.1)
+                    quic.max_early_data_size = u32::MAX;
+                }
+                Ok::<_, String>(Arc::new(quic))
+            })
+            .transpose()?;
+        let kept = match previous {
             Some(previous) => Arc::clone(&previous.server.ticketer),
             None => tickets()?,
         };
         let mut domains = Names::new();
         for (index, domain) in config.domains.iter().enumerate() {
             // with tickets of its own: a session of elsewhere must not pass for one that was checked here
-            let own = server(domain.client_auth.as_ref(), tickets()?)?;
+            let own = server(domain.client_auth.as_ref(), Some(tickets()?))?;
             for name in &domain.names {
                 domains.insert(name, (index, Arc::clone(&own)));
             }
         }
         Ok(Self {
-            server: server(config.client_auth.as_ref(), kept)?,
+            server: server(config.client_auth.as_ref(), Some(kept))?,
+            quic,
             domains,
             expiries,
             config: config.clone(),
         })
+    }
+
+    /// Settings for HTTP/3, if the listener speaks it.
+    pub(crate) fn quic(&self) -> Option<&Arc<ServerConfig>> {
+        self.quic.as_ref()
+    }
+
+    /// Whether clients of HTTP/3 are asked for certificates.
+    pub(crate) fn asks_for_certificates(&self) -> bool {
+        self.config.client_auth.is_some()
+    }
+
+    /// Whether a domain's rule for client certificates holds for connections opened for this name.
+    pub(crate) fn has_rule(&self, name: Option<&str>) -> bool {
+        name.is_some_and(|name| self.domains.get(name).is_some())
     }
 
     /// Settings for clients that ask for this name.

@@ -1,0 +1,232 @@
+//! A request stream: head, exchange, answer.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use edgeward_core::reject::{Reject, RejectCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version};
+use http_body::{Frame, SizeHint};
+use quinn::{RecvStream, SendStream};
+
+use super::{
+    code::{Code, Fault},
+    head::{self, HeadError},
+    reader::{Event, Reader},
+    send::{self, unless_stopped},
+    server::Link,
+};
+use crate::{
+    body::{Body, BodyError},
+    handle,
+    listen::ConnInfo,
+};
+
+const EARLY_DATA: HeaderName = HeaderName::from_static("early-data");
+
+/// Serves a request stream to its end. What goes wrong costs the stream, or the connection where the RFC says so.
+pub(super) async fn serve(link: Arc<Link>, conn: Arc<ConnInfo>, mut send: SendStream, recv: RecvStream) {
+    let Err(fault) = exchange(&link, conn, &mut send, recv).await else {
+        return;
+    };
+    if let Fault::Stream(code, _) = fault {
+        let _gone = send.reset(code.var_int());
+    }
+    // what costs only a stream can be had as often as one likes, if nobody counts
+    let fault = match link.charge(ABANDONED) {
+        Err(flood) if !matches!(fault, Fault::Connection(..)) => flood,
+        _ => fault,
+    };
+    link.fail(&fault);
+}
+
+/// What a stream costs that did not get to its end: 200 at once, and ten per second.
+const ABANDONED: u32 = 10;
+
+async fn exchange(
+    link: &Arc<Link>,
+    conn: Arc<ConnInfo>,
+    send: &mut SendStream,
+    recv: RecvStream,
+) -> Result<(), Fault> {
+    let early = recv.is_0rtt();
+    let worker = Arc::clone(&link.worker);
+    let mut reader = Reader::new(recv, link.limits.head.0.saturating_mul(2));
+    let (method, response) = match request(link, &mut reader).await {
+        Ok((mut parts, length)) => {
+            if early {
+                of_early_data(link, &mut parts).await?;
+            }
+            let method = parts.method.clone();
+            let ended = poll_fn(|context| Poll::Ready(reader.peek_end(context))).await?;
+            let body = match (ended, length) {
+                (true, None | Some(0)) => Body::empty(),
+                (true, Some(_)) => return Err(wrong_length()),
+                (false, left) => Body::boxed(RequestBody {
+                    link: Arc::clone(link),
+                    reader,
+                    left,
+                    trailers: None,
+                    done: false,
+                }),
+            };
+            let request = Request::from_parts(parts, body);
+            let exchange = handle::handle(worker, conn, request);
+            let response = unless_stopped(send, exchange).await.ok_or(Fault::Gone)?;
+            (method, response)
+        }
+        Err(HeadError::Fault(fault)) => {
+            if let Fault::Stream(code, _) = fault {
+                let _gone = reader.stream().stop(code.var_int());
+            }
+            return Err(fault);
+        }
+        Err(HeadError::Refused(reject)) => {
+            let _gone = reader.stream().stop(Code::NoError.var_int());
+            let response = handle::refuse(worker, conn, reject, Version::HTTP_3);
+            (Method::GET, response)
+        }
+    };
+    let stall = link.limits.idle_timeout.0;
+    send::response(send, response, &method, stall)
+        .await
+        .map_err(|error| {
+            tracing::debug!(%error, "answer did not reach its end");
+            Fault::Stream(error.code(), "answer did not reach its end")
+        })
+}
+
+/// Reads the head.
+async fn request(link: &Link, reader: &mut Reader) -> Result<(http::request::Parts, Option<u64>), HeadError> {
+    let event = tokio::time::timeout(
+        link.limits.head_timeout.0,
+        poll_fn(|context| reader.poll_event(context)),
+    );
+    match event.await {
+        Err(_elapsed) => Err(HeadError::Refused(Reject::new(
+            RejectCode::RequestTimeout,
+            "the request head did not come in time",
+        ))),
+        Ok(Err(fault)) => Err(fault.into()),
+        Ok(Ok(Event::Fields(section))) => head::request(section, &link.limits),
+        Ok(Ok(Event::TooLong(length))) => Err(HeadError::Refused(Reject::new(
+            RejectCode::HeadTooLarge,
+            format!(
+                "encoded request head of {length} bytes exceeds {}",
+                link.limits.head.0.saturating_mul(2)
+            ),
+        ))),
+        Ok(Ok(Event::Data(_) | Event::End)) => {
+            Err(Fault::Connection(Code::InternalError, "no head before the body").into())
+        }
+    }
+}
+
+/// A request that came before the handshake ended may be a copy of one that somebody recorded (RFC 8470): safe ones are marked, others wait until it
+/// is known that the client is there.
+async fn of_early_data(link: &Link, parts: &mut http::request::Parts) -> Result<(), Fault> {
+    if parts.method.is_safe() {
+        if !link.established.is_cancelled() {
+            parts.headers.insert(EARLY_DATA, HeaderValue::from_static("1"));
+        }
+        return Ok(());
+    }
+    tokio::select! {
+        () = link.established.cancelled() => Ok(()),
+        _ = link.connection.closed() => Err(Fault::Gone),
+    }
+}
+
+const fn wrong_length() -> Fault {
+    Fault::Stream(Code::MessageError, "body of another length than its head says")
+}
+
+/// The body of a request.
+struct RequestBody {
+    link: Arc<Link>,
+    reader: Reader,
+    /// Bytes that `content-length` promises.
+    left: Option<u64>,
+    /// Handed out when it is known that nothing follows them.
+    trailers: Option<HeaderMap>,
+    done: bool,
+}
+
+impl RequestBody {
+    fn event(&mut self, event: Event) -> Result<Option<Frame<Bytes>>, Fault> {
+        match event {
+            Event::Data(data) => {
+                if let Some(left) = &mut self.left {
+                    *left = left.checked_sub(data.len() as u64).ok_or_else(wrong_length)?;
+                }
+                Ok(Some(Frame::data(data)))
+            }
+            Event::Fields(section) => {
+                self.trailers = Some(head::trailers(section, &self.link.limits)?);
+                Ok(None)
+            }
+            Event::TooLong(_) => Err(Fault::Stream(
+                Code::ExcessiveLoad,
+                "trailers exceed the limit of heads",
+            )),
+            Event::End if self.left.is_some_and(|left| left > 0) => Err(wrong_length()),
+            Event::End => {
+                self.done = true;
+                Ok(self.trailers.take().map(Frame::trailers))
+            }
+        }
+    }
+}
+
+impl http_body::Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let mut frame = Ok(None);
+        while matches!(frame, Ok(None)) && !self.done {
+            let event = ready!(self.reader.poll_event(context));
+            frame = event.and_then(|event| self.event(event));
+        }
+        Poll::Ready(match frame {
+            Ok(frame) => frame.map(Ok),
+            Err(fault) => {
+                self.done = true;
+                self.link.fail(&fault);
+                Some(Err(match fault {
+                    Fault::Gone => BodyError::ClientGone,
+                    Fault::Stream(code, what) => {
+                        let _gone = self.reader.stream().stop(code.var_int());
+                        BodyError::Malformed(what)
+                    }
+                    Fault::Connection(_, what) => BodyError::Malformed(what),
+                }))
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.done
+            || (self.reader.has_ended() && self.trailers.is_none() && self.left.is_none_or(|left| left == 0))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if !self.done && !self.reader.has_ended() {
+            // RFC 9114 section 4.1: the answer is whole without the rest of the request
+            let _gone = self.reader.stream().stop(Code::NoError.var_int());
+        }
+    }
+}

@@ -1,0 +1,585 @@
+//! HTTP/3 on the port of a TLS listener: what clients see, early data, addresses that change, drain.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use edgeward_tests::{
+    Ca, Connection, Gateway, H3, Origin, QuicClient, eventually, get, record_logs, wait_for_log, within,
+};
+use futures_util::future::join_all;
+use http::{HeaderMap, HeaderValue, Request, Version};
+use serde_json::{Value, json};
+use tokio::net::UdpSocket;
+
+/// A gateway with a TLS listener, an origin and a client that trusts it.
+struct Site {
+    gateway: Gateway,
+    origin: Origin,
+    ca: Ca,
+    tls: Arc<rustls::ClientConfig>,
+}
+
+impl Site {
+    async fn start() -> Self {
+        Self::with(json!({}), json!({})).await
+    }
+
+    async fn with(listener: Value, more: Value) -> Self {
+        let (origin, ca) = (Origin::start(), Ca::new());
+        let folder = tempfile::tempdir().unwrap();
+        ca.issue(&["example.test", "other.test"])
+            .write(folder.path(), "a");
+        let config = config(&origin, &listener, &more);
+        let gateway = Gateway::start_in(folder, config).await;
+        let tls = ca.client(&["h3"], None);
+        Self {
+            gateway,
+            origin,
+            ca,
+            tls,
+        }
+    }
+
+    async fn connect(&self, client: &QuicClient) -> H3 {
+        let connection = client
+            .connect(self.gateway.address(), "example.test")
+            .await
+            .unwrap();
+        H3::on(connection).await
+    }
+
+    async fn h3(&self) -> (H3, QuicClient) {
+        let client = QuicClient::new(&self.tls);
+        (self.connect(&client).await, client)
+    }
+
+    fn metric(&self, name: &str) -> u64 {
+        let metrics = self.gateway.metrics();
+        let line = metrics.lines().find(|line| line.starts_with(name)).unwrap();
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+}
+
+fn config(origin: &Origin, listener: &Value, more: &Value) -> Value {
+    let mut config = json!({
+        "workers": 3,
+        "listeners": [{
+            "name": "tls",
+            "address": "127.0.0.1:0",
+            "tls": {"certificates": [{"cert": "a.crt", "key": "a.key"}]},
+        }],
+        "upstreams": {"origin": {"endpoints": [origin.endpoint()]}},
+        "plugins": {"sink": {"module": "kitchen-sink"}},
+        "routes": [
+            {"path": "/sink/{path+}", "upstream": "origin", "pipeline": ["sink"]},
+            {"path": "/fixed", "respond": {"status": 200, "body": "fixed"}},
+            {"path": "/{path+}", "upstream": "origin"},
+        ],
+    });
+    merge(&mut config["listeners"][0], listener);
+    merge(&mut config, more);
+    config
+}
+
+fn merge(into: &mut Value, from: &Value) {
+    for (key, value) in from.as_object().unwrap() {
+        if value.is_object() && into[key].is_object() {
+            merge(&mut into[key], value);
+        } else {
+            into[key] = value.clone();
+        }
+    }
+}
+
+fn post(path: &str) -> http::request::Builder {
+    Request::post(format!("https://example.test{path}"))
+}
+
+#[tokio::test]
+async fn requests_and_answers_are_those_of_any_protocol() {
+    record_logs();
+    let site = Site::start().await;
+    let (mut h3, _client) = site.h3().await;
+    let reply = h3
+        .send(
+            Request::get("https://example.test/echo/a?b=c")
+                .header("cookie", "a=1")
+                .header("cookie", "b=2")
+                .header("x-mine", "1"),
+            &[],
+        )
+        .await;
+    assert_eq!(reply.status, 200);
+    let json = reply.json();
+    assert_eq!(
+        (json["version"].as_str(), json["path"].as_str()),
+        (Some("HTTP/1.1"), Some("/echo/a"))
+    );
+    assert_eq!(reply.echoed("host"), "example.test");
+    assert_eq!(reply.echoed("x-mine"), "1");
+    assert_eq!(reply.echoed("x-forwarded-proto"), "https");
+    assert!(reply.echoed("via").starts_with("3"), "{}", reply.echoed("via"));
+    // RFC 9114 section 4.2.1
+    assert_eq!(reply.echoed_all("cookie"), ["a=1; b=2"]);
+    assert!(!reply.header("date").is_empty());
+    let reply = h3.send(post("/echo"), &[b"hello ", b"world"]).await;
+    assert_eq!(reply.json()["body"], "hello world");
+    let reply = h3
+        .send(post("/echo").header("content-length", "5"), &[b"hello"])
+        .await;
+    assert_eq!(reply.json()["body"], "hello");
+    let reply = h3.get("/sink/echo").await;
+    assert_eq!(reply.status, 200);
+    let reply = h3.send(Request::head("https://example.test/fixed"), &[]).await;
+    assert_eq!(
+        (reply.status, reply.header("content-length"), reply.body.len()),
+        (200, "5", 0)
+    );
+    assert_eq!(h3.get("/fixed").await.text(), "fixed");
+    let reply = h3.send(Request::get("https://nowhere.test/a%00b"), &[]).await;
+    assert_eq!(
+        (reply.status, reply.response_type().as_str()),
+        (400, "BAD_REQUEST")
+    );
+    wait_for_log(&["\"protocol\":\"HTTP/3.0\"", "/echo/a"]).await;
+}
+
+#[tokio::test]
+async fn trailers_pass_both_ways() {
+    let site = Site::with(json!({}), json!({"upstreams": {"origin": {"protocol": "http2"}}})).await;
+    let (mut h3, _client) = site.h3().await;
+    let reply = h3.get("/trailers").await;
+    assert_eq!(reply.trailers["x-checksum"], "abc");
+    let mut stream = h3
+        .begin(post("/echo").header("te", "trailers").body(()).unwrap())
+        .await
+        .unwrap();
+    stream.data(Bytes::from_static(b"body")).await;
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-sum", HeaderValue::from_static("1"));
+    stream.trailers(trailers).await;
+    stream.finish().await;
+    let reply = stream.reply().await.unwrap();
+    assert_eq!(
+        reply.json()["trailers"],
+        json!([["x-sum", "1"]]),
+        "{}",
+        reply.text()
+    );
+}
+
+#[tokio::test]
+async fn much_flows_both_ways() {
+    let site = Site::start().await;
+    let (mut h3, _client) = site.h3().await;
+    let size = 12 << 20;
+    let reply = h3.get(&format!("/bytes/{size}")).await;
+    assert_eq!((reply.status, reply.body.len()), (200, size));
+    let mut stream = h3.begin(post("/echo").body(()).unwrap()).await.unwrap();
+    for _ in 0..64 {
+        stream.data(Bytes::from(vec![b'x'; 1 << 16])).await;
+    }
+    stream.finish().await;
+    assert_eq!(stream.reply().await.unwrap().json()["body-bytes"], 4 << 20);
+}
+
+#[tokio::test]
+async fn many_requests_share_many_connections_on_all_workers() {
+    let site = Site::start().await;
+    let client = QuicClient::new(&site.tls);
+    let connections = (0..12).map(|_| async {
+        let mut h3 = site.connect(&client).await;
+        let mut streams = Vec::new();
+        for _ in 0..20 {
+            let request = Request::get("https://example.test/bytes/2000").body(()).unwrap();
+            let mut stream = h3.begin(request).await.unwrap();
+            stream.finish().await;
+            streams.push(stream.reply());
+        }
+        join_all(streams)
+            .await
+            .into_iter()
+            .filter(|reply| reply.as_ref().unwrap().body.len() == 2000)
+            .count()
+    });
+    let served: usize = within("all requests", join_all(connections))
+        .await
+        .into_iter()
+        .sum();
+    assert_eq!(served, 240);
+}
+
+#[tokio::test]
+async fn answers_over_tcp_tell_of_http3() {
+    let site = Site::with(json!({"http3-port": 443}), json!({})).await;
+    for protocol in ["h2", "http/1.1"] {
+        let client = site.ca.client(&[protocol], None);
+        let mut connection = Connection::tls(site.gateway.address(), "example.test", &client)
+            .await
+            .unwrap();
+        for path in ["/fixed", "/fields?alt-svc=elsewhere", "/%00"] {
+            let reply = connection
+                .send(
+                    Request::get(path).header("host", "example.test"),
+                    edgeward_tests::empty(),
+                )
+                .await;
+            assert_eq!(
+                reply.header("alt-svc"),
+                "h3=\":443\"; ma=86400",
+                "{protocol} {path}"
+            );
+        }
+    }
+    let (mut h3, _client) = site.h3().await;
+    assert_eq!(h3.get("/fixed").await.header("alt-svc"), "");
+    // where there is none, nothing is told, and what the upstream says of itself is its own matter
+    let origin = Origin::start();
+    let plain = Gateway::start(json!({
+        "upstreams": {"origin": {"endpoints": [origin.endpoint()]}},
+        "routes": [{"path": "/{path+}", "upstream": "origin"}],
+    }))
+    .await;
+    assert_eq!(get(plain.address(), "/echo").await.header("alt-svc"), "");
+    let off = Site::with(json!({"http3": false}), json!({})).await;
+    let client = off.ca.client(&["h2"], None);
+    let mut connection = Connection::tls(off.gateway.address(), "example.test", &client)
+        .await
+        .unwrap();
+    assert_eq!(connection.get("/fixed").await.header("alt-svc"), "");
+    // and nobody has the port
+    let taken = UdpSocket::bind(off.gateway.address()).await;
+    assert!(taken.is_ok());
+}
+
+#[tokio::test]
+async fn a_connection_follows_its_client_to_other_addresses() {
+    let site = Site::start().await;
+    let client = QuicClient::new(&site.tls);
+    // on several workers: packets of a new address would go anywhere
+    let mut connections = Vec::new();
+    for _ in 0..6 {
+        connections.push(site.connect(&client).await);
+    }
+    for last in 2..6 {
+        client.rebind(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)));
+        for h3 in &mut connections {
+            let reply = h3.get("/echo").await;
+            assert_eq!(reply.echoed("x-forwarded-for"), format!("127.0.0.{last}"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn early_data_is_for_safe_requests_and_marked() {
+    let site = Site::start().await;
+    let client = QuicClient::new(&site.tls);
+    let address = site.gateway.address();
+    let mut first = site.connect(&client).await;
+    assert_eq!(first.get("/echo").await.echoed("early-data"), "");
+    let mut marked = 0;
+    for _ in 0..4 {
+        // sessions are good for one connection each
+        let connecting = client.endpoint.connect(address, "example.test").unwrap();
+        let Ok((connection, accepted)) = connecting.into_0rtt() else {
+            panic!("no session to resume");
+        };
+        let mut h3 = H3::on(connection).await;
+        let get = Request::get("https://example.test/echo").body(()).unwrap();
+        let mut get = h3.begin(get).await.unwrap();
+        get.finish().await;
+        let mut put = h3
+            .begin(Request::put("https://example.test/echo").body(()).unwrap())
+            .await
+            .unwrap();
+        put.finish().await;
+        let (get, put) = (get.reply().await.unwrap(), put.reply().await.unwrap());
+        assert_eq!((get.status, put.status), (200, 200));
+        assert_eq!(
+            put.echoed("early-data"),
+            "",
+            "only safe requests are served early"
+        );
+        marked += usize::from(get.echoed("early-data") == "1");
+        assert!(accepted.await);
+        assert_eq!(h3.get("/echo").await.echoed("early-data"), "");
+    }
+    // one that came so late that the handshake was complete is not early
+    assert!(marked > 0);
+}
+
+#[tokio::test]
+async fn what_the_upstream_finds_too_early_the_client_hears() {
+    let site = Site::start().await;
+    let (mut h3, _client) = site.h3().await;
+    assert_eq!(h3.get("/status/425").await.status, 425);
+}
+
+#[tokio::test]
+async fn clients_prove_their_address_where_it_counts() {
+    let limits = json!({"limits": {"connections-per-address": 2}});
+    let site = Site::with(json!({}), limits).await;
+    let client = QuicClient::new(&site.tls);
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        open.push(site.connect(&client).await);
+    }
+    assert!(site.metric("edgeward_quic_retries_total") >= 1);
+    assert!(
+        client
+            .connect(site.gateway.address(), "example.test")
+            .await
+            .is_err()
+    );
+    assert_eq!(site.metric("edgeward_connections_refused_total"), 1);
+    drop(open.pop());
+    eventually("a place", || async {
+        client.connect(site.gateway.address(), "example.test").await.ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn connections_above_the_limit_are_refused() {
+    let site = Site::with(json!({}), json!({"limits": {"connections": 2}})).await;
+    let client = QuicClient::new(&site.tls);
+    let mut first = site.connect(&client).await;
+    let _second = site.connect(&client).await;
+    let refused = client
+        .connect(site.gateway.address(), "example.test")
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&refused, quinn::ConnectionError::ConnectionClosed(close) if format!("{close}").contains("refused")),
+        "{refused}"
+    );
+    assert_eq!(first.get("/fixed").await.status, 200);
+}
+
+#[tokio::test]
+async fn draining_finishes_what_runs_and_takes_nothing_new() {
+    let site = Site::start().await;
+    let (mut h3, client) = site.h3().await;
+    let held = Request::get("https://example.test/hold/drain").body(()).unwrap();
+    let mut held = h3.begin(held).await.unwrap();
+    held.finish().await;
+    site.origin.wait_for("/hold/drain", 1).await;
+    let address = site.gateway.address();
+    let drain = tokio::spawn(async move { site.gateway.proxy.drain(Duration::from_secs(20)).await });
+    // GOAWAY has arrived when the client takes no more requests
+    let refused = || Request::get("https://example.test/fixed").body(()).unwrap();
+    within("GOAWAY", async {
+        while h3.begin(refused()).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    site.origin.release("drain");
+    assert_eq!(held.reply().await.unwrap().status, 200);
+    within("drain", drain).await.unwrap();
+    let ended = h3.connection.closed().await;
+    assert!(
+        matches!(&ended, quinn::ConnectionError::ApplicationClosed(close) if close.error_code == quinn::VarInt::from_u32(0x100)),
+        "{ended}"
+    );
+    drop(client);
+    assert!(UdpSocket::bind(address).await.is_ok());
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed_in_order() {
+    let site = Site::with(json!({}), json!({"limits": {"idle-timeout": "300ms"}})).await;
+    let (mut h3, _client) = site.h3().await;
+    assert_eq!(h3.get("/fixed").await.status, 200);
+    let ended = within("closing", h3.connection.closed()).await;
+    assert!(
+        matches!(&ended, quinn::ConnectionError::ApplicationClosed(close) if close.error_code == quinn::VarInt::from_u32(0x100)),
+        "{ended}"
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_gives_up_ends_its_exchange() {
+    record_logs();
+    let site = Site::start().await;
+    let (mut h3, _client) = site.h3().await;
+    let held = Request::get("https://example.test/hold/given-up")
+        .body(())
+        .unwrap();
+    let mut held = h3.begin(held).await.unwrap();
+    held.finish().await;
+    site.origin.wait_for("/hold/given-up", 1).await;
+    held.abort();
+    wait_for_log(&["/hold/given-up", "\"aborted\":true"]).await;
+    assert_eq!(h3.get("/fixed").await.status, 200);
+    assert_eq!(site.metric("edgeward_exchanges "), 0);
+}
+
+#[tokio::test]
+async fn http3_comes_and_goes_with_the_configuration() {
+    let site = Site::start().await;
+    let (mut h3, client) = site.h3().await;
+    let address = site.gateway.address();
+    let publish = async |listener: Value| {
+        let config = config(&site.origin, &listener, &json!({}));
+        let snapshot = site.gateway.snapshot(config).await.unwrap();
+        site.gateway.proxy.publish(snapshot).unwrap();
+    };
+    let tls = site.ca.client(&["h2"], None);
+    let mut beside = Connection::tls(address, "example.test", &tls).await.unwrap();
+    publish(json!({"http3": false})).await;
+    // what is open goes on
+    assert_eq!(h3.get("/fixed").await.status, 200);
+    assert_eq!(beside.get("/fixed").await.status, 200);
+    let late = tokio::time::timeout(
+        Duration::from_millis(300),
+        client.endpoint.connect(address, "example.test").unwrap(),
+    );
+    assert!(!matches!(late.await, Ok(Ok(_))));
+    h3.connection.close(0x100_u32.into(), b"");
+    within("the port", async {
+        while UdpSocket::bind(address).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    publish(json!({})).await;
+    let (mut h3, _client) = site.h3().await;
+    assert_eq!(h3.get("/fixed").await.status, 200);
+    // another certificate holds for new connections
+    site.ca
+        .issue(&["example.test"])
+        .write(site.gateway.folder.path(), "a");
+    let before = h3
+        .connection
+        .peer_identity()
+        .unwrap()
+        .downcast::<Vec<rustls_pki_types::CertificateDer<'static>>>()
+        .unwrap();
+    publish(json!({})).await;
+    // one that has no session, which would bring the old certificate with it
+    let client = QuicClient::new(&site.ca.client(&["h3"], None));
+    let other = site.connect(&client).await;
+    let after = other
+        .connection
+        .peer_identity()
+        .unwrap()
+        .downcast::<Vec<rustls_pki_types::CertificateDer<'static>>>()
+        .unwrap();
+    assert_ne!(before, after);
+    assert_eq!(h3.get("/fixed").await.status, 200);
+    assert_eq!(beside.get("/fixed").await.status, 200);
+}
+
+#[tokio::test]
+async fn client_certificates_hold_for_listeners_and_domains_are_told_to_come_otherwise() {
+    record_logs();
+    let site = Site::start().await;
+    drop(site.ca.write(site.gateway.folder.path()));
+    let publish = async |tls: Value| {
+        let config = config(&site.origin, &json!({"tls": tls}), &json!({}));
+        let snapshot = site.gateway.snapshot(config).await.unwrap();
+        site.gateway.proxy.publish(snapshot).unwrap();
+    };
+    publish(json!({"client-auth": {"ca": "ca.pem"}})).await;
+    let stranger = QuicClient::new(&site.tls);
+    let refused = async {
+        let connection = stranger.connect(site.gateway.address(), "example.test").await?;
+        Err::<(), _>(connection.closed().await)
+    };
+    assert!(within("refusal", refused).await.is_err());
+    let known = site.ca.issue(&["known.test"]);
+    let known = QuicClient::new(&site.ca.client(&["h3"], Some(&known)));
+    let mut h3 = site.connect(&known).await;
+    assert_eq!(h3.get("/echo/known").await.status, 200);
+    wait_for_log(&["/echo/known", "CN=known.test"]).await;
+    publish(
+        json!({"client-auth": null, "domains": [{"names": ["other.test"], "client-auth": {"ca": "ca.pem"}}]}),
+    )
+    .await;
+    let connection = known.connect(site.gateway.address(), "other.test").await.unwrap();
+    let mut h3 = H3::on(connection).await;
+    let reply = h3.send(Request::get("https://other.test/echo"), &[]).await;
+    assert_eq!(
+        (reply.status, reply.response_type().as_str()),
+        (421, "MISDIRECTED")
+    );
+    assert_eq!(h3.get("/echo").await.status, 200);
+    // and over TCP such a domain is not told of HTTP/3
+    let tls = site.ca.client(&["h2"], Some(&site.ca.issue(&["x.test"])));
+    for (name, told) in [("other.test", false), ("example.test", true)] {
+        let mut connection = Connection::tls(site.gateway.address(), name, &tls).await.unwrap();
+        let reply = connection
+            .send(
+                Request::get("/fixed").header("host", name),
+                edgeward_tests::empty(),
+            )
+            .await;
+        assert_eq!(
+            (reply.status, reply.headers.contains_key("alt-svc")),
+            (200, told),
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn packets_of_connections_that_nobody_knows_are_answered_with_a_reset() {
+    let site = Site::start().await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    // RFC 9000 section 10.3: a short header, and enough behind it
+    let mut packet = [0x5a; 100];
+    packet[0] = 0x40;
+    let mut answer = [0; 200];
+    let length = within("a stateless reset", async {
+        loop {
+            socket.send_to(&packet, site.gateway.address()).await.unwrap();
+            let wait = tokio::time::timeout(Duration::from_millis(200), socket.recv(&mut answer));
+            if let Ok(length) = wait.await {
+                return length.unwrap();
+            }
+        }
+    })
+    .await;
+    assert!((21..100).contains(&length), "{length}");
+    assert_eq!(answer[0] & 0xc0, 0x40);
+}
+
+#[tokio::test]
+async fn the_version_is_all_that_plugins_see_of_it() {
+    let site = Site::with(
+        json!({}),
+        json!({"plugins": {"sink": {"module": "kitchen-sink"}}}),
+    )
+    .await;
+    let (mut h3, _client) = site.h3().await;
+    let over_h3 = h3.get("/sink/echo/same").await;
+    let tls = site.ca.client(&["h2"], None);
+    let mut h2 = Connection::tls(site.gateway.address(), "example.test", &tls)
+        .await
+        .unwrap();
+    let over_h2 = h2
+        .send(
+            Request::get("/sink/echo/same").header("host", "example.test"),
+            edgeward_tests::empty(),
+        )
+        .await;
+    assert_eq!(
+        (over_h3.version, over_h2.version),
+        (Version::HTTP_3, Version::HTTP_2)
+    );
+    let names = |headers: &HeaderMap| {
+        let mut names: Vec<_> = headers
+            .keys()
+            .map(|name| name.as_str().to_owned())
+            .filter(|name| name != "alt-svc")
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&over_h3.headers), names(&over_h2.headers));
+}
