@@ -30,7 +30,7 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 
 /// What a client may not claim about itself: everything upstreams are known to read the client's
 /// address, scheme, host or path prefix from.
-const CLAIMS: [HeaderName; 11] = [
+static CLAIMS: [HeaderName; 11] = [
     FORWARDED,
     X_FORWARDED_FOR,
     X_FORWARDED_PROTO,

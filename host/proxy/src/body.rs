@@ -8,19 +8,20 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
+use edgeward_core::forwarded::hop_by_hop;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
-use crate::{http1::RequestBody, upstream::ResponseBody};
+use crate::{http1::RequestBody, pace::Pace, timer::Timer, upstream::ResponseBody};
 
 /// Why a body ended before its end.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -37,8 +38,8 @@ pub(crate) enum BodyError {
         /// The limit in bytes.
         limit: u64,
     },
-    /// No byte for longer than allowed.
-    #[error("no byte of the body within the idle time allowed")]
+    /// No byte for longer than allowed, or too few.
+    #[error("the body came too slowly")]
     Timeout,
     /// The upstream's connection or stream broke.
     #[error("upstream broke off the response body")]
@@ -164,11 +165,12 @@ impl Body {
         self
     }
 
-    /// Fails with [`BodyError::Timeout`] when it is waited for and nothing comes for `idle`. Time in which nobody asks does not count.
+    /// Fails with [`BodyError::Timeout`] when it is waited for and nothing comes for `idle`, or fewer than `rate` bytes per second on average over
+    /// `idle`; for that only until what it is sent to has begun to answer. Time in which nobody asks does not count.
     #[must_use]
-    pub(crate) fn with_timeout(mut self, idle: Duration) -> Self {
+    pub(crate) fn with_timeout(mut self, idle: Duration, rate: u64) -> Self {
         if self.is_streaming() {
-            self.watch_mut().idle = Some(idle);
+            self.watch_mut().pace = Some(Box::new((Pace::new(idle, rate), Timer::new())));
         }
         self
     }
@@ -338,9 +340,11 @@ impl Kind {
             Self::Http1(body) => body.poll_frame(context),
             Self::Client(incoming) => Pin::new(incoming)
                 .poll_frame(context)
+                .map_ok(without_forbidden_trailers)
                 .map_err(|_reset| BodyError::ClientGone),
             Self::Upstream(incoming) => Pin::new(incoming)
                 .poll_frame(context)
+                .map_ok(without_forbidden_trailers)
                 .map_err(|error| BodyError::Upstream(Arc::new(error))),
             Self::Http1Response(body) => body.poll_frame(context),
             Self::Boxed(stream) => stream.get_mut().as_mut().poll_frame(context),
@@ -359,14 +363,19 @@ impl Kind {
     }
 }
 
+/// HTTP/1.1 leaves them out where it reads them; hyper does not.
+fn without_forbidden_trailers(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+    if let Some(trailers) = frame.trailers_mut() {
+        hop_by_hop::strip_trailers(trailers);
+    }
+    frame
+}
+
 /// What is watched while a body flows.
 struct Watch {
     limit: u64,
     seen: u64,
-    idle: Option<Duration>,
-    /// Set while waiting: when the waiting is too long.
-    deadline: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
+    pace: Option<Box<(Pace, Timer)>>,
     counter: Option<Arc<AtomicU64>>,
     upload: Option<Arc<Upload>>,
     lease: Option<Box<dyn Lease>>,
@@ -377,9 +386,7 @@ impl Default for Watch {
         Self {
             limit: u64::MAX,
             seen: 0,
-            idle: None,
-            deadline: None,
-            timer: None,
+            pace: None,
             counter: None,
             upload: None,
             lease: None,
@@ -426,7 +433,9 @@ impl Watch {
     }
 
     fn pass(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
-        self.deadline = None;
+        if let Some(pace) = &mut self.pace {
+            pace.0.moved(frame.data_ref().map_or(0, |data| data.len() as u64));
+        }
         if let Some(data) = frame.data_ref() {
             let length = data.len() as u64;
             self.seen = self.seen.saturating_add(length);
@@ -440,22 +449,21 @@ impl Watch {
         Ok(frame)
     }
 
-    /// Ready with the error when the wait is too long. The timer is moved only when it fires: frames that come in time cost no timer operation.
+    /// Ready with the error when the wait is too long.
     fn wait(&mut self, context: &mut Context<'_>) -> Poll<BodyError> {
-        let Some(idle) = self.idle else {
+        let Some(pace) = &mut self.pace else {
             return Poll::Pending;
         };
-        let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + idle);
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        while timer.as_mut().poll(context).is_ready() {
-            if timer.deadline() >= deadline {
-                return Poll::Ready(BodyError::Timeout);
-            }
-            timer.as_mut().reset(deadline);
+        let (pace, timer) = &mut **pace;
+        // a client and an upstream that talk to each other may be silent, as far as the idle time goes
+        if self.upload.as_ref().is_some_and(|upload| upload.is_answered()) {
+            pace.any_rate();
         }
-        Poll::Pending
+        if pace.poll_slow(timer, context) {
+            Poll::Ready(BodyError::Timeout)
+        } else {
+            Poll::Pending
+        }
     }
 
     fn finish(&mut self) {
@@ -465,8 +473,7 @@ impl Watch {
         if let Some(lease) = self.lease.take() {
             lease.end();
         }
-        self.deadline = None;
-        self.timer = None;
+        self.pace = None;
     }
 }
 
@@ -482,6 +489,7 @@ impl Drop for Watch {
 #[derive(Debug)]
 pub(crate) struct Upload {
     state: Mutex<(Stage, Instant)>,
+    answered: AtomicBool,
     error: Mutex<Option<BodyError>>,
 }
 
@@ -500,6 +508,7 @@ impl Upload {
     pub(crate) fn new() -> Self {
         Self {
             state: Mutex::new((Stage::Sink, Instant::now())),
+            answered: AtomicBool::new(false),
             error: Mutex::new(None),
         }
     }
@@ -516,6 +525,15 @@ impl Upload {
         *self.state.lock()
     }
 
+    /// The head of the response has come.
+    pub(crate) fn answered(&self) {
+        self.answered.store(true, Ordering::Relaxed);
+    }
+
+    fn is_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
     /// What the body failed with.
     pub(crate) fn error(&self) -> Option<BodyError> {
         self.error.lock().clone()
@@ -524,8 +542,6 @@ impl Upload {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
-
     use http::HeaderMap;
     use http_body_util::{BodyExt as _, StreamBody};
     use tokio::sync::mpsc;
@@ -605,7 +621,7 @@ mod tests {
     async fn a_body_that_stops_times_out_but_slow_readers_do_not_count() {
         let idle = Duration::from_millis(60);
         let (sender, body) = pending_after(&["a"]);
-        let mut body = body.with_timeout(idle);
+        let mut body = body.with_timeout(idle, 0);
         assert!(body.frame().await.unwrap().is_ok());
         // Nobody asks for longer than the idle time while a frame is there: no timeout.
         sender.try_send("b").unwrap();

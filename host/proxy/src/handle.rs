@@ -167,7 +167,9 @@ async fn steps(finish: &mut Finish, request: Request<Body>) -> Result<Response<B
         })?;
         head.headers.insert(header::HOST, host);
     }
-    admit::join_cookies(&mut head);
+    if head.version > Version::HTTP_11 {
+        admit::join_cookies(&mut head.headers);
+    }
     finish.host.clone_from(&authority);
     finish.path.clone_from(&path);
     if let Some(tls) = &conn.listener.tls
@@ -257,9 +259,10 @@ fn admit_body(finish: &mut Finish, route: &Route, head: &Parts, body: Body) -> R
     }
     let counter = Arc::new(AtomicU64::new(0));
     finish.request_bytes = Some(Arc::clone(&counter));
+    let limits = &finish.snapshot.limits;
     Ok(body
         .with_limit(limit)
-        .with_timeout(finish.snapshot.limits.body_timeout.0)
+        .with_timeout(limits.body_timeout.0, limits.min_rate.0)
         .with_counter(counter))
 }
 

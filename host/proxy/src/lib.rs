@@ -9,6 +9,7 @@ mod http1;
 mod http3;
 mod listen;
 mod metrics;
+mod pace;
 mod pem;
 mod pipeline;
 mod respond;

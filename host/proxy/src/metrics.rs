@@ -13,6 +13,8 @@ use edgeward_core::{
     reject::RejectCode,
 };
 
+use crate::listen::Abuse;
+
 /// Upper bounds of the latency buckets, in milliseconds.
 const BUCKETS_MS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000, 30_000];
 
@@ -37,6 +39,9 @@ pub(crate) struct Metrics {
     pub(crate) handshake_failures: AtomicU64,
     pub(crate) proxy_header_failures: AtomicU64,
     pub(crate) quic_retries: AtomicU64,
+    /// HTTP/2 connections that were ended, by [`Abuse`].
+    abuses: [AtomicU64; Abuse::ALL.len()],
+    pub(crate) slow_readers: AtomicU64,
     pub(crate) exchanges: AtomicU64,
     pub(crate) upstream_retries: AtomicU64,
     pub(crate) publishes: AtomicU64,
@@ -108,7 +113,22 @@ impl Metrics {
         self.rejects[code as usize].fetch_add(1, Relaxed);
     }
 
+    pub(crate) fn abuse(&self, abuse: Abuse) {
+        self.abuses[abuse as usize].fetch_add(1, Relaxed);
+    }
+
     pub(crate) fn write(&self, out: &mut Exposition) {
+        let mut abuses = out.family(
+            "edgeward_http2_abuse_total",
+            Counter,
+            "HTTP/2 connections that were ended because of what the client did.",
+        );
+        for abuse in Abuse::ALL {
+            abuses.add(
+                &[("reason", abuse.name())],
+                self.abuses[abuse as usize].load(Relaxed),
+            );
+        }
         let mut rejects = out.family(
             "edgeward_rejects_total",
             Counter,
@@ -156,6 +176,12 @@ impl Metrics {
                 Counter,
                 "HTTP/3 clients that had to prove their address first.",
                 &self.quic_retries,
+            ),
+            (
+                "edgeward_slow_readers_total",
+                Counter,
+                "Responses that were cut off because their client took them too slowly or not at all.",
+                &self.slow_readers,
             ),
             ("edgeward_exchanges", Gauge, "Requests in work.", &self.exchanges),
             (

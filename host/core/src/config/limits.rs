@@ -25,12 +25,23 @@ pub struct Limits {
     pub head_timeout: Time,
     /// Time without a byte of the request body. Default `30s`. After it: 408.
     pub body_timeout: Time,
-    /// Time a connection may be idle between requests. Default `75s`.
+    /// Time a connection may be idle between requests, and a client may take nothing of a response. Default `75s`.
     pub idle_timeout: Time,
     /// Time the TLS handshake may take, and a PROXY header before it. Default `10s`.
     pub handshake_timeout: Time,
+    /// Bytes per second that a client has to send of a request body, on average over `body-timeout` of waiting for it, and to take of a response, on
+    /// average over `idle-timeout`. Only time in which the gateway waits for the client counts; for request bodies, only until the upstream has begun to
+    /// answer. Default `240B`. Below: 408, or the response is cut off. `0` is no limit.
+    pub min_rate: Bytes,
     /// Concurrent streams of one HTTP/2 connection, and requests of one of HTTP/3. Default 128.
     pub h2_streams: u32,
+    /// Streams that the client of one HTTP/2 connection may reset at once. What was used up comes back within ten seconds, and each four requests pay for
+    /// one more. Default 200. Above: the connection ends with `ENHANCE_YOUR_CALM`.
+    pub h2_resets: u32,
+    /// HTTP/2 frames without use (PING, SETTINGS, PRIORITY, `WINDOW_UPDATE`, CONTINUATION, empty and unknown ones) that may come on one connection at once.
+    /// What was used up comes back within ten seconds; each request pays for four more, and each 16 bytes of a body for one. Default 1000. Above: the
+    /// connection ends with `ENHANCE_YOUR_CALM`.
+    pub h2_control_frames: u32,
     /// Plugin instances at once, over all plugins and workers; each reserves about 4 GiB of address space, not of memory. An exchange that waits for its upstream usually needs none. Default 2000. Above: 503.
     pub plugin_instances: u32,
     /// Time that running exchanges get to end after SIGTERM. Default `30s`.
@@ -50,7 +61,10 @@ impl Default for Limits {
             body_timeout: Time::secs(30),
             idle_timeout: Time::secs(75),
             handshake_timeout: Time::secs(10),
+            min_rate: Bytes(240),
             h2_streams: 128,
+            h2_resets: 200,
+            h2_control_frames: 1000,
             plugin_instances: 2000,
             drain_timeout: Time::secs(30),
         }

@@ -1,11 +1,14 @@
 //! Where a message body ends: by length or in chunks (RFC 9112 sections 6 and 7).
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use edgeward_core::forwarded::hop_by_hop;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
 
 /// Longest line with a chunk's size: 16 digits and extensions, which nobody uses and attackers pad.
 const SIZE_LINE_MAX: usize = 256;
+/// Most bytes of extensions in a body (RFC 9112 section 7.1.1).
+const EXTENSIONS_MAX: usize = 4 << 10;
 /// Largest trailer section.
 const TRAILERS_MAX: usize = 16 << 10;
 /// Most fields in a trailer section.
@@ -18,8 +21,8 @@ pub(crate) enum Decoder {
     Done,
     /// So many bytes are left.
     Length(u64),
-    /// In chunks.
-    Chunked(Chunked),
+    /// In chunks, with the bytes of extensions so far.
+    Chunked(Chunked, usize),
     /// All there is until the connection closes; only responses are framed so.
     Close,
     /// The framing was wrong: nothing behind it can be made sense of.
@@ -40,6 +43,11 @@ pub(crate) enum Chunked {
 }
 
 impl Decoder {
+    /// For a body in chunks.
+    pub(crate) const fn chunked() -> Self {
+        Self::Chunked(Chunked::Size, 0)
+    }
+
     /// Whether nothing is left to be read.
     pub(crate) const fn is_done(&self) -> bool {
         matches!(self, Self::Done)
@@ -50,7 +58,7 @@ impl Decoder {
         match self {
             Self::Done => Some(0),
             Self::Length(left) => Some(*left),
-            Self::Chunked(_) | Self::Close | Self::Broken => None,
+            Self::Chunked(..) | Self::Close | Self::Broken => None,
         }
     }
 
@@ -81,11 +89,11 @@ impl Decoder {
                 }
                 Ok(data.map(Frame::data))
             }
-            Self::Chunked(state) => {
+            Self::Chunked(state, extensions) => {
                 let mut data = None;
                 loop {
                     match state {
-                        Chunked::Size => match size_line(buffer)? {
+                        Chunked::Size => match size_line(buffer, extensions)? {
                             None => break,
                             Some(0) => *state = Chunked::Trailers,
                             Some(size) => *state = Chunked::Data(size),
@@ -135,8 +143,8 @@ fn take(buffer: &mut BytesMut, left: &mut u64) -> Option<Bytes> {
     Some(buffer.split_to(size).freeze())
 }
 
-/// The size of the next chunk; extensions are skipped.
-fn size_line(buffer: &mut BytesMut) -> Result<Option<u64>, &'static str> {
+/// The size of the next chunk; extensions are skipped and added to those before.
+fn size_line(buffer: &mut BytesMut, extensions: &mut usize) -> Result<Option<u64>, &'static str> {
     let Some(end) = memchr::memchr(b'\n', &buffer[..buffer.len().min(SIZE_LINE_MAX)]) else {
         return if buffer.len() >= SIZE_LINE_MAX {
             Err("line with a chunk's size is too long")
@@ -159,6 +167,10 @@ fn size_line(buffer: &mut BytesMut) -> Result<Option<u64>, &'static str> {
     {
         return Err("chunk size is followed by what is no extension");
     }
+    *extensions += rest.len();
+    if *extensions > EXTENSIONS_MAX {
+        return Err("chunk extensions of more than 4 KiB");
+    }
     let size = digits.iter().fold(0_u64, |size, digit| {
         size << 4 | u64::from(char::from(*digit).to_digit(16).unwrap_or(0))
     });
@@ -166,8 +178,8 @@ fn size_line(buffer: &mut BytesMut) -> Result<Option<u64>, &'static str> {
     Ok(Some(size))
 }
 
-/// The fields of a trailer section: outer `None` while it is not whole, inner when it has none. Fields that would change framing or routing are left
-/// out (RFC 9110 section 6.5.1).
+/// The fields of a trailer section: outer `None` while it is not whole, inner when it has none. Fields that do not belong into trailers
+/// are left out.
 #[expect(clippy::option_option, reason = "named in the line above")]
 fn trailers(buffer: &mut BytesMut) -> Result<Option<Option<HeaderMap>>, &'static str> {
     if buffer.starts_with(b"\r\n") {
@@ -197,28 +209,10 @@ fn trailers(buffer: &mut BytesMut) -> Result<Option<Option<HeaderMap>>, &'static
         ) else {
             return Err("trailer section is malformed");
         };
-        if !is_framing(&name) {
-            trailers.append(name, value);
-        }
+        trailers.append(name, value);
     }
+    hop_by_hop::strip_trailers(&mut trailers);
     Ok(Some((!trailers.is_empty()).then_some(trailers)))
-}
-
-fn is_framing(name: &HeaderName) -> bool {
-    [
-        header::CONTENT_LENGTH,
-        header::TRANSFER_ENCODING,
-        header::HOST,
-        header::CONNECTION,
-        header::TE,
-        header::TRAILER,
-        header::UPGRADE,
-        header::AUTHORIZATION,
-        header::CONTENT_TYPE,
-        header::CONTENT_ENCODING,
-        header::CONTENT_RANGE,
-    ]
-    .contains(name)
 }
 
 #[cfg(test)]
@@ -231,7 +225,7 @@ mod tests {
 
     /// Decodes `input` as it arrives in pieces of `piece` bytes: data, trailers and what was left over.
     fn run(input: &[u8], piece: usize) -> Result<Outcome, &'static str> {
-        let mut decoder = Decoder::Chunked(Chunked::Size);
+        let mut decoder = Decoder::chunked();
         let mut buffer = BytesMut::new();
         let (mut data, mut trailers) = (Vec::new(), None);
         for part in input.chunks(piece) {
@@ -279,7 +273,7 @@ mod tests {
 
     #[test]
     fn the_last_chunk_is_known_as_such_when_its_end_is_there() {
-        let mut decoder = Decoder::Chunked(Chunked::Size);
+        let mut decoder = Decoder::chunked();
         let mut buffer = BytesMut::from("3\r\nabc\r\n0\r\n\r\n");
         assert_eq!(
             decoder.decode(&mut buffer).unwrap().unwrap().into_data().unwrap(),
@@ -290,7 +284,7 @@ mod tests {
 
     #[test]
     fn nothing_is_read_behind_wrong_framing() {
-        let mut decoder = Decoder::Chunked(Chunked::Size);
+        let mut decoder = Decoder::chunked();
         let mut buffer = BytesMut::from("0\r\nx : y\r\n\r\n\r\nGET /hidden HTTP/1.1\r\n\r\n");
         assert!(decoder.decode(&mut buffer).is_err());
         assert!(decoder.decode(&mut buffer).is_err() && !decoder.is_done());
@@ -321,6 +315,12 @@ mod tests {
                 input.escape_ascii().to_string()
             );
         }
+        let many = b"1;a=1234567890\r\nx\r\n".repeat(500);
+        assert!(
+            run(&many, 1000)
+                .unwrap_err()
+                .contains("extensions of more than 4 KiB")
+        );
         let long = [b"1;".as_slice(), &[b'a'; 300]].concat();
         assert!(run(&long, 7).unwrap_err().contains("too long"));
         let large = [b"0\r\nx: ".as_slice(), &[b'a'; TRAILERS_MAX]].concat();

@@ -12,7 +12,7 @@ use edgeward_core::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header, request, response};
 use smallvec::SmallVec;
 
-use super::decode::{Chunked, Decoder};
+use super::decode::Decoder;
 
 /// Fields that are tokenised on the stack; more take an allocation.
 const FIELDS: usize = 128;
@@ -30,27 +30,41 @@ pub(super) struct Head {
     pub(super) trailers: bool,
 }
 
-/// Takes a request head from the front of `buffer`; `None` when it is not whole yet. `seen` is how much was searched for its end before; 0 at first.
+/// Most empty lines before a request line.
+const EMPTY_LINES_MAX: u8 = 4;
+
+/// How far a head was looked at that is not whole yet.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    /// Bytes that were searched for its end.
+    seen: usize,
+    /// Empty lines before it.
+    empty: u8,
+}
+
+/// Takes a request head from the front of `buffer`; `None` when it is not whole yet.
 ///
 /// # Errors
 /// The answer to what is no request, or is one that proxies and servers are known to read differently, or exceeds the limits. The connection cannot be
 /// used any further.
-pub(super) fn parse(
-    buffer: &mut BytesMut,
-    seen: &mut usize,
-    limits: &Limits,
-) -> Result<Option<Head>, Reject> {
+pub(super) fn parse(buffer: &mut BytesMut, scan: &mut Scan, limits: &Limits) -> Result<Option<Head>, Reject> {
     // RFC 9112 section 2.2: an empty line before the request line, left by some clients behind a body, is skipped
-    while *seen <= 1 && buffer.starts_with(b"\r\n") {
+    while scan.seen <= 1 && buffer.starts_with(b"\r\n") {
         buffer.advance(2);
-        *seen = 0;
+        scan.seen = 0;
+        scan.empty += 1;
+        if scan.empty > EMPTY_LINES_MAX {
+            return Err(bad(format!(
+                "more than {EMPTY_LINES_MAX} empty lines before the request line"
+            )));
+        }
     }
-    let from = seen.saturating_sub(3);
+    let from = scan.seen.saturating_sub(3);
     let Some(end) = head_end(buffer, from)? else {
-        *seen = buffer.len();
+        scan.seen = buffer.len();
         return incomplete(buffer, limits);
     };
-    *seen = 0;
+    *scan = Scan::default();
     let text = buffer.split_to(end);
     if text.len() > raw_max(limits) {
         return Err(too_large(&text, limits));
@@ -256,7 +270,7 @@ fn framing(headers: &HeaderMap, version: Version) -> Result<Decoder, Reject> {
             if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
                 return Err(bad("Transfer-Encoding other than `chunked`"));
             }
-            Ok(Decoder::Chunked(Chunked::Size))
+            Ok(Decoder::chunked())
         }
         (Some(length), None) => match digits(length.as_bytes()) {
             Some(0) => Ok(Decoder::Done),
@@ -373,7 +387,7 @@ fn response_framing(
         if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
             return Err("response with a Transfer-Encoding other than `chunked`");
         }
-        return Ok(Decoder::Chunked(Chunked::Size));
+        return Ok(Decoder::chunked());
     }
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let Some(first) = lengths.next() else {
@@ -437,12 +451,12 @@ mod tests {
     /// Parses `text` as it arrives in pieces of `piece` bytes, and tells what is left behind the head.
     fn parse_in(text: &[u8], piece: usize) -> Result<Option<(Head, Vec<u8>)>, Reject> {
         let mut buffer = BytesMut::new();
-        let mut seen = 0;
+        let mut scan = Scan::default();
         let mut read = 0;
         for part in text.chunks(piece) {
             buffer.extend_from_slice(part);
             read += part.len();
-            if let Some(head) = parse(&mut buffer, &mut seen, &limits())? {
+            if let Some(head) = parse(&mut buffer, &mut scan, &limits())? {
                 buffer.extend_from_slice(&text[read..]);
                 return Ok(Some((head, buffer.to_vec())));
             }

@@ -4,6 +4,7 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -23,6 +24,18 @@ const COPY_MAX: usize = 16 << 10;
 
 /// Largest buffer of written bytes that an idle connection keeps.
 const KEPT_MAX: usize = 4 << 10;
+
+/// Time for closing in order.
+pub(crate) const LINGER_TIME: Duration = Duration::from_secs(2);
+/// What is read and thrown away meanwhile.
+const LINGER_MAX: usize = 4 << 20;
+
+/// How far closing in order has got; see [`Io::poll_linger`].
+#[derive(Default)]
+pub(crate) struct Linger {
+    shut: bool,
+    read: usize,
+}
 
 /// A connection, with TLS or without.
 pub(crate) enum Stream {
@@ -241,6 +254,28 @@ impl Io {
     /// Ends the writing direction in order (FIN, with TLS close_notify before).
     pub(crate) fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    /// Closes behind a last word: writes what waits, ends that direction, and reads on for a little while, since closing with unread bytes would take
+    /// the last word from the other side (RFC 9112 section 9.6). The caller limits the time: [`LINGER_TIME`].
+    pub(crate) fn poll_linger(&mut self, linger: &mut Linger, context: &mut Context<'_>) -> Poll<()> {
+        if !linger.shut {
+            if ready!(self.poll_flush(context)).is_err() {
+                return Poll::Ready(());
+            }
+            linger.shut = match self.poll_shutdown(context) {
+                Poll::Pending => false,
+                Poll::Ready(Ok(())) => true,
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+            };
+        }
+        loop {
+            self.input.clear();
+            match ready!(self.poll_fill(context)) {
+                Ok(count) if count > 0 && linger.read + count <= LINGER_MAX => linger.read += count,
+                _ => return Poll::Ready(()),
+            }
+        }
     }
 
     /// Bytes written so far.

@@ -14,7 +14,7 @@ pub(crate) use self::{
     body::RequestBody,
     decode::Decoder,
     head::{ResponseHead, digits, parse_response},
-    io::{Io, Stream},
+    io::{Io, LINGER_TIME, Linger, Stream},
     send::Outflow,
     server::serve,
 };

@@ -157,10 +157,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::http1::{
-        Stream,
-        decode::{Chunked, Decoder},
-    };
+    use crate::http1::{Decoder, Stream};
 
     /// Sends frames of these sizes, all there at once, and returns what the other side reads.
     async fn sent(framing: Framing, sizes: &[usize]) -> BytesMut {
@@ -203,7 +200,7 @@ mod tests {
         let length = sizes.iter().sum::<usize>() as u64;
         assert_eq!(sent(Framing::Length(length), &sizes).await, expected);
         let mut chunks = sent(Framing::Chunked, &sizes).await;
-        let mut decoder = Decoder::Chunked(Chunked::Size);
+        let mut decoder = Decoder::chunked();
         let mut decoded = Vec::new();
         while let Some(frame) = decoder.decode(&mut chunks).unwrap() {
             decoded.extend_from_slice(&frame.into_data().unwrap());

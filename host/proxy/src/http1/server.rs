@@ -3,7 +3,7 @@
 use std::{
     io,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::{Poll, ready},
     time::Duration,
 };
@@ -23,17 +23,15 @@ use super::{
     decode::Decoder,
     encode::{self, About, Framing},
     head::{self, Head},
-    io::Io,
+    io::{Io, LINGER_TIME, Linger},
     send::Outflow,
 };
-use crate::{body::Body, finish::Outgoing, handle, listen::ConnInfo, timer::Timer, worker::Worker};
+use crate::{
+    body::Body, finish::Outgoing, handle, listen::ConnInfo, pace::Pace, timer::Timer, worker::Worker,
+};
 
 /// What is read of a request body that nobody wants, so that its connection can be used again.
 const DRAIN_MAX: u64 = 256 << 10;
-/// What is read and thrown away behind a last response, so that the client gets to read it (RFC 9112 section 9.6).
-const LINGER_MAX: usize = 4 << 20;
-/// Time for the same.
-const LINGER_TIME: Duration = Duration::from_secs(2);
 
 type SharedConnection = Arc<Mutex<Shared>>;
 
@@ -96,7 +94,11 @@ pub(crate) async fn serve(
         *shared.lock().io.output() = output;
         let keep_alive = about.keep_alive;
         let outflow = Outflow::new(response.into_body(), framing, trailers);
-        if let Err(error) = send(&shared, outflow, &mut timer, limits.idle_timeout.0).await {
+        let pace = Pace::new(limits.idle_timeout.0, limits.min_rate.0);
+        if let Err(error) = send(&shared, outflow, &mut timer, pace).await {
+            if error.kind() == io::ErrorKind::TimedOut {
+                worker.shared.metrics.slow_readers.fetch_add(1, Relaxed);
+            }
             // where the end of the connection is the end of the body, a broken one must not look whole
             if framing == Framing::Close {
                 shared.lock().io.reset();
@@ -133,13 +135,13 @@ async fn wait_for_head(
     timer: &mut Timer,
     patience: Duration,
 ) -> Waited {
-    let mut seen = 0;
+    let mut scan = head::Scan::default();
     let mut deadline = None;
     let mut begun = false;
     std::future::poll_fn(|context| {
         let io = &mut shared.lock().io;
         loop {
-            match head::parse(&mut io.input, &mut seen, limits) {
+            match head::parse(&mut io.input, &mut scan, limits) {
                 Ok(Some(head)) => return Poll::Ready(Waited::Head(head)),
                 Err(reject) => return Poll::Ready(Waited::Refused(reject)),
                 Ok(None) => {}
@@ -205,13 +207,16 @@ async fn unless_gone(
 }
 
 /// Sends the response. What there is of the body goes out with the head; nothing waits for more.
+///
+/// # Errors
+/// The connection or the body broke, or the client takes the response too slowly: [`io::ErrorKind::TimedOut`].
 async fn send(
     shared: &SharedConnection,
     mut outflow: Outflow<Outgoing>,
     timer: &mut Timer,
-    stall: Duration,
+    mut pace: Pace,
 ) -> io::Result<()> {
-    let mut stalled: Option<(Instant, u64)> = None;
+    let mut seen = shared.lock().io.sent();
     std::future::poll_fn(|context| {
         loop {
             // the body is polled without the lock: it may come from the request's
@@ -229,18 +234,20 @@ async fn send(
             match locked.io.poll_flush(context) {
                 Poll::Ready(Ok(())) if outflow.has_ended() => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) if waits => {
+                    pace.moved(locked.io.sent() - std::mem::replace(&mut seen, locked.io.sent()));
                     ready!(locked.poll_gone(context));
                     return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
                 }
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
-                    let sent = locked.io.sent();
-                    let (deadline, _) = *match &mut stalled {
-                        Some(stalled) if stalled.1 == sent => stalled,
-                        stalled => stalled.insert((Instant::now() + stall, sent)),
-                    };
-                    ready!(timer.poll(deadline, context));
+                    let moved = locked.io.sent() - std::mem::replace(&mut seen, locked.io.sent());
+                    if moved > 0 {
+                        pace.moved(moved);
+                    }
+                    if !pace.poll_slow(timer, context) {
+                        return Poll::Pending;
+                    }
                     return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
                 }
             }
@@ -293,27 +300,10 @@ async fn end_body(shared: &SharedConnection) -> bool {
     tokio::time::timeout(LINGER_TIME, drained).await.unwrap_or(false)
 }
 
-/// Closes behind a last response: reads on for a little while, since closing with unread bytes would take the response from the client.
+/// Closes behind a last response.
 async fn linger(shared: &SharedConnection) {
     shared.lock().detach();
-    let mut left = LINGER_MAX;
-    let mut closing = true;
-    let lingering = std::future::poll_fn(|context| {
-        let io = &mut shared.lock().io;
-        if closing {
-            closing = match io.poll_shutdown(context) {
-                Poll::Pending => true,
-                Poll::Ready(Ok(())) => false,
-                Poll::Ready(Err(_)) => return Poll::Ready(()),
-            };
-        }
-        loop {
-            io.input.clear();
-            match ready!(io.poll_fill(context)) {
-                Ok(count) if count > 0 && count <= left => left -= count,
-                _ => return Poll::Ready(()),
-            }
-        }
-    });
+    let mut linger = Linger::default();
+    let lingering = std::future::poll_fn(|context| shared.lock().io.poll_linger(&mut linger, context));
     let _cut_off = tokio::time::timeout(LINGER_TIME, lingering).await;
 }

@@ -1,5 +1,6 @@
 //! The stream of an HTTP/2 connection, whose writes are gathered: h2 writes and flushes each DATA frame by itself, which would be a system call, and
 //! with TLS a record, for each of the responses that are ready at once. What it writes while it is polled goes out when it has been polled.
+//! All that passes is shown to `frames.rs`.
 
 use std::{
     io,
@@ -11,7 +12,8 @@ use std::{
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::http1::Io;
+use super::frames::{Abuse, Frames};
+use crate::http1::{Io, Linger};
 
 /// Most that is gathered, besides the one write that goes beyond it.
 const GATHERED_MAX: usize = 64 << 10;
@@ -24,11 +26,50 @@ struct State {
     io: Io,
     /// A write waits for what was gathered to be sent.
     full: bool,
+    frames: Frames,
+    abuse: Option<Abuse>,
 }
 
 impl Gathered {
-    pub(super) fn new(io: Io) -> Self {
-        Self(Arc::new(Mutex::new(State { io, full: false })))
+    pub(super) fn new(io: Io, frames: Frames) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            io,
+            full: false,
+            frames,
+            abuse: None,
+        })))
+    }
+
+    /// Why the client is to be let go, if it is: a read failed for that, or h2 has ended the connection with an error.
+    pub(super) fn abuse(&self) -> Option<Abuse> {
+        let state = self.0.lock();
+        state
+            .abuse
+            .or(state.frames.is_broken().then_some(Abuse::Protocol))
+    }
+
+    /// See [`Frames::unfinished`].
+    pub(super) fn unfinished(&self) -> Option<u64> {
+        self.0.lock().frames.unfinished()
+    }
+
+    /// Bytes sent so far.
+    pub(super) fn sent(&self) -> u64 {
+        self.0.lock().io.sent()
+    }
+
+    /// Puts GOAWAY with `ENHANCE_YOUR_CALM` behind what is to be sent, if that can be.
+    pub(super) fn say_goaway(&self) {
+        let mut state = self.0.lock();
+        if let Some(goaway) = state.frames.goaway() {
+            state.frames.write(&goaway);
+            state.io.output().extend_from_slice(&goaway);
+        }
+    }
+
+    /// See [`Io::poll_linger`].
+    pub(super) fn poll_linger(&self, linger: &mut Linger, context: &mut Context<'_>) -> Poll<()> {
+        self.0.lock().io.poll_linger(linger, context)
     }
 
     /// Sends all that was gathered.
@@ -52,7 +93,16 @@ impl AsyncRead for Gathered {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.0.lock().io.poll_read(context, buffer)
+        let State {
+            io, frames, abuse, ..
+        } = &mut *self.0.lock();
+        let before = buffer.filled().len();
+        ready!(io.poll_read(context, buffer))?;
+        if let Err(found) = frames.read(&buffer.filled()[before..]) {
+            *abuse = Some(found);
+            return Poll::Ready(Err(io::Error::other(found)));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -72,8 +122,10 @@ impl AsyncWrite for Gathered {
             ready!(state.io.poll_flush(context))?;
             state.full = false;
         }
-        let output = state.io.output();
+        let State { io, frames, .. } = &mut *state;
+        let output = io.output();
         for part in data {
+            frames.write(part);
             output.extend_from_slice(part);
         }
         Poll::Ready(Ok(data.iter().map(|part| part.len()).sum()))
@@ -116,7 +168,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut other, _) = listener.accept().await.unwrap();
-        let mut gathered = Gathered::new(Io::new(Stream::Tcp(stream), BytesMut::new()));
+        let io = Io::new(Stream::Tcp(stream), BytesMut::new());
+        let mut gathered = Gathered::new(io, Frames::new(1, 1));
         let sender = gathered.clone();
         let (stuck, wait) = tokio::sync::oneshot::channel();
         let mut stuck = Some(stuck);

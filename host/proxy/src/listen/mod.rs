@@ -2,10 +2,12 @@
 
 pub(crate) mod addresses;
 mod client_auth;
+mod frames;
 mod gathered;
 mod http2;
 mod proxy_header;
 pub(crate) mod quic;
+mod stall;
 pub(crate) mod tls;
 
 use std::{
@@ -36,8 +38,10 @@ use tokio::{
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub(crate) use self::frames::Abuse;
 use self::{
     addresses::{Addresses, Counted},
+    frames::Frames,
     gathered::Gathered,
     proxy_header::ProxyHeaderError,
 };
@@ -485,7 +489,14 @@ async fn run(worker: Arc<Worker>, conn: Arc<ConnInfo>, limits: Limits, mut strea
         Stream::Tcp(_) | Stream::Closed => false,
     };
     if http2 {
-        http2::serve(&worker, &conn, &limits, Gathered::new(Io::new(stream, first))).await;
+        let frames = Frames::new(limits.h2_resets, limits.h2_control_frames);
+        http2::serve(
+            &worker,
+            &conn,
+            &limits,
+            Gathered::new(Io::new(stream, first), frames),
+        )
+        .await;
     } else {
         http1::serve(worker, conn, limits, stream, first).await;
     }

@@ -286,6 +286,9 @@ impl<'a> Call<'a> {
     }
 
     fn accept(&self, answer: Answer, flight: InFlight) -> Result<Response<Body>, Failed> {
+        if let Some(upload) = &self.upload {
+            upload.answered();
+        }
         let config = &self.group.config;
         match answer {
             Answer::H1(response, exchange) => {
@@ -311,7 +314,7 @@ impl<'a> Call<'a> {
                 let lease = Box::new(H2Lease { flight, stream });
                 Ok(response.map(|incoming| {
                     Body::from_upstream(incoming)
-                        .with_timeout(config.body_timeout.0)
+                        .with_timeout(config.body_timeout.0, 0)
                         .with_lease(lease)
                 }))
             }
