@@ -8,7 +8,10 @@ use edgeward_core::{
     normalize::{PathError, normalize_path, refuse_ambiguous},
     reject::{Reject, RejectCode},
 };
-use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, header, request::Parts, uri::Authority};
+
+/// Longest method, in bytes: twice that of the longest one registered.
+const METHOD_MAX: usize = 32;
 
 /// A request target in normal form.
 #[derive(Debug)]
@@ -64,6 +67,13 @@ pub(crate) fn check<'r>(
             "a field value begins or ends with a blank",
         ));
     }
+    let method = head.method.as_str().len();
+    if method > METHOD_MAX {
+        return Err(Reject::new(
+            RejectCode::BadRequest,
+            format!("method of {method} bytes exceeds {METHOD_MAX}"),
+        ));
+    }
     if head.method == Method::CONNECT {
         return Err(Reject::new(
             RejectCode::BadRequest,
@@ -94,6 +104,9 @@ fn authority(head: &Parts) -> Result<Cow<'_, str>, Reject> {
         if authority.as_str().contains('@') {
             return bad("request target with user information");
         }
+        if !has_port_or_none(authority) {
+            return bad("authority of the request target with a port that is none");
+        }
         if head.version == http::Version::HTTP_11 && host.is_none() {
             return bad("no Host field");
         }
@@ -108,11 +121,25 @@ fn authority(head: &Parts) -> Result<Cow<'_, str>, Reject> {
         Some("") | None if head.version == http::Version::HTTP_10 => Ok(Cow::Borrowed("")),
         None => bad("no Host field"),
         Some("") => bad("empty Host field"),
-        Some(host) => match host.parse::<http::uri::Authority>() {
-            Ok(parsed) if !parsed.as_str().contains('@') => Ok(Cow::Borrowed(host)),
+        Some(host) => match host.parse::<Authority>() {
+            Ok(parsed) if !parsed.as_str().contains('@') && has_port_or_none(&parsed) => {
+                Ok(Cow::Borrowed(host))
+            }
             _ => bad("Host field is not a host"),
         },
     }
+}
+
+/// Whether what stands behind the host is a port, or nothing.
+fn has_port_or_none(authority: &Authority) -> bool {
+    let behind = authority
+        .as_str()
+        .get(authority.host().len()..)
+        .unwrap_or_default();
+    behind.is_empty()
+        || behind
+            .strip_prefix(':')
+            .is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok())
 }
 
 /// Makes one `Cookie` of those that HTTP/2 and HTTP/3 split for their compression (RFC 9113 section 8.2.3, RFC 9114 section 4.2.1): plugins and upstream
@@ -172,6 +199,14 @@ mod tests {
             (Request::get("/").header("host", ""), "empty Host"),
             (Request::get("/").header("host", "user@a"), "not a host"),
             (Request::get("/").header("host", "a b"), "not a host"),
+            (Request::get("/").header("host", "a:b"), "not a host"),
+            (Request::get("/").header("host", "a:+1"), "not a host"),
+            (Request::get("/").header("host", "[::1]:65536"), "not a host"),
+            (Request::get("http://a:b/"), "port that is none"),
+            (
+                Request::builder().method("M".repeat(33).as_str()).uri("/"),
+                "method of 33 bytes",
+            ),
             (Request::get("/%00").header("host", "a"), "request target"),
             (Request::get("http://u@a/"), "user information"),
             (

@@ -201,6 +201,10 @@ fn read(text: BytesMut, limits: &Limits) -> Result<Head, Reject> {
             format!("request target of {} bytes exceeds {}", target.len(), limits.uri),
         ));
     }
+    // the parser would drop it, and others would not (RFC 9112 section 3.2)
+    if memchr::memchr(b'#', target.as_bytes()).is_some() {
+        return Err(bad("request target has a fragment"));
+    }
     let uri = Uri::from_maybe_shared(slice(target.as_bytes()))
         .map_err(|error| bad("request target is no URI").because(error))?;
     let mut headers = HeaderMap::with_capacity(parsed.headers.len() + 8); // with room for what the gateway adds
@@ -578,6 +582,7 @@ mod tests {
             (b"GET /a b HTTP/1.1\r\n\r\n", "version"),
             (b"GET / HTTP/2.0\r\n\r\n", "version"),
             (b"GET / HTTP/0.9\r\n\r\n", "version"),
+            (b"GET /a#b HTTP/1.1\r\n\r\n", "fragment"),
             (b"GET /\r\n\r\n", ""),
             (b"\x16\x03\x01\x02\x00\x01", "not an HTTP request"),
             (b"SSH-2.0-OpenSSH_9.2\r\n", ""),

@@ -81,8 +81,13 @@ pub(crate) async fn serve(
                 (method, version, keep_alive, trailers, response)
             }
         };
-        // a client that was not told to send its body may or may not send it
-        keep_alive &= !worker.drain.is_cancelled() && !std::mem::take(&mut shared.lock().expects_continue);
+        {
+            let mut shared = shared.lock();
+            // a client that was not told to send its body may or may not send it; behind wrong framing nothing makes sense
+            keep_alive &= !std::mem::take(&mut shared.expects_continue)
+                && !matches!(shared.decoder, Decoder::Broken)
+                && !worker.drain.is_cancelled();
+        }
         let mut about = About {
             method: &method,
             version,
