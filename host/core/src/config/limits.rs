@@ -36,7 +36,8 @@ pub struct Limits {
     /// Concurrent streams of one HTTP/2 connection, and requests of one of HTTP/3. Default 128.
     pub h2_streams: u32,
     /// Streams that the client of one HTTP/2 connection may reset at once. What was used up comes back within ten seconds, and each four requests pay for
-    /// one more. Default 200. Above: the connection ends with `ENHANCE_YOUR_CALM`.
+    /// one more. The same number of streams, in all, it may make the gateway reset or refuse by errors. Default 200. Above: the connection ends with
+    /// `ENHANCE_YOUR_CALM`.
     pub h2_resets: u32,
     /// HTTP/2 frames without use (PING, SETTINGS, PRIORITY, `WINDOW_UPDATE`, CONTINUATION, empty and unknown ones) that may come on one connection at once.
     /// What was used up comes back within ten seconds; each request pays for four more, and each 16 bytes of a body for one. Default 1000. Above: the

@@ -12,8 +12,6 @@ const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
-/// `ENHANCE_YOUR_CALM` (RFC 9113 section 7).
-const CALM: u32 = 11;
 /// Length of the client's connection preface (RFC 9113 section 3.4).
 const PREFACE: u32 = 24;
 
@@ -41,7 +39,7 @@ pub(crate) enum Abuse {
     /// Nothing, or too little, of what was written is taken.
     #[error("what was sent is not read, or more slowly than `limits.min-rate`")]
     SlowReader,
-    /// The HTTP/2 library found the protocol broken, or one of its own limits exceeded.
+    /// The protocol is broken, or one of the HTTP/2 library's own limits exceeded.
     #[error("the protocol was broken")]
     Protocol,
 }
@@ -55,6 +53,14 @@ impl Abuse {
         Self::SlowReader,
         Self::Protocol,
     ];
+
+    /// Error code of GOAWAY (RFC 9113 section 7): `PROTOCOL_ERROR` or `ENHANCE_YOUR_CALM`.
+    const fn code(self) -> u32 {
+        match self {
+            Self::Protocol => 1,
+            Self::Resets | Self::ControlFrames | Self::SlowHead | Self::SlowReader => 11,
+        }
+    }
 
     /// The metric's label.
     pub(crate) const fn name(self) -> &'static str {
@@ -202,6 +208,10 @@ impl Frames {
     /// It does too much without use.
     pub(super) fn read(&mut self, mut data: &[u8]) -> Result<(), Abuse> {
         while let Some(head) = self.input.next(&mut data) {
+            // h2 does not insist on it
+            if !self.greeted && head.kind != SETTINGS {
+                return Err(Abuse::Protocol);
+            }
             self.kind = head.kind;
             self.begun += u64::from(head.kind != CONTINUATION);
             let useful = match head.kind {
@@ -269,16 +279,16 @@ impl Frames {
         self.broken
     }
 
-    /// GOAWAY with `ENHANCE_YOUR_CALM` (RFC 9113 section 6.8), unless a frame is half written.
-    pub(super) fn goaway(&self) -> Option<[u8; 17]> {
-        if !self.output.is_between() {
+    /// GOAWAY (RFC 9113 section 6.8), unless h2 has said that already, or a frame is half written.
+    pub(super) fn goaway(&self, abuse: Abuse) -> Option<[u8; 17]> {
+        if self.broken || !self.output.is_between() {
             return None;
         }
         let mut frame = [0; 17];
         frame[2] = 8;
         frame[3] = GOAWAY;
         frame[9..13].copy_from_slice(&self.stream.to_be_bytes());
-        frame[13..].copy_from_slice(&CALM.to_be_bytes());
+        frame[13..].copy_from_slice(&abuse.code().to_be_bytes());
         Some(frame)
     }
 }
@@ -333,6 +343,16 @@ mod tests {
     }
 
     #[test]
+    fn the_first_frame_is_settings() {
+        let mut frames = Frames::new(9, 9);
+        frames.read(&[0; PREFACE as usize]).unwrap();
+        assert_eq!(
+            frames.read(&frame(HEADERS, END_HEADERS, 1, 9)),
+            Err(Abuse::Protocol)
+        );
+    }
+
+    #[test]
     fn a_flood_ends_at_its_limit() {
         for kind in [2, SETTINGS, 6, GOAWAY, 8, CONTINUATION, 99, DATA] {
             let mut frames = greeted(5, 100);
@@ -364,7 +384,7 @@ mod tests {
                 frames.read(&frame(8, 0, stream, 4)).unwrap();
             }
         }
-        assert!(frames.goaway().is_some());
+        assert!(frames.goaway(Abuse::Resets).is_some());
     }
 
     #[test]
@@ -401,14 +421,17 @@ mod tests {
     fn the_last_word_names_the_last_stream_and_never_stands_inside_a_frame() {
         let mut frames = greeted(9, 99);
         frames.read(&frame(HEADERS, END_HEADERS, 5, 1)).unwrap();
-        let goaway = frames.goaway().unwrap();
+        let goaway = frames.goaway(Abuse::Resets).unwrap();
         assert_eq!(goaway, [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 11]);
         let data = frame(DATA, 0, 5, 10);
         frames.write(&data[..15]);
-        assert!(frames.goaway().is_none());
+        assert!(frames.goaway(Abuse::Resets).is_none());
         frames.write(&data[15..]);
-        assert!(frames.goaway().is_some() && !frames.is_broken());
+        assert!(frames.goaway(Abuse::Protocol).is_some() && !frames.is_broken());
         frames.write(&goaway);
-        assert!(frames.is_broken());
+        assert!(
+            frames.is_broken() && frames.goaway(Abuse::Resets).is_none(),
+            "once"
+        );
     }
 }

@@ -58,10 +58,10 @@ impl Gathered {
         self.0.lock().io.sent()
     }
 
-    /// Puts GOAWAY with `ENHANCE_YOUR_CALM` behind what is to be sent, if that can be.
-    pub(super) fn say_goaway(&self) {
+    /// Puts GOAWAY behind what is to be sent, if that can be and was not done.
+    pub(super) fn say_goaway(&self, abuse: Abuse) {
         let mut state = self.0.lock();
-        if let Some(goaway) = state.frames.goaway() {
+        if let Some(goaway) = state.frames.goaway(abuse) {
             state.frames.write(&goaway);
             state.io.output().extend_from_slice(&goaway);
         }

@@ -28,20 +28,17 @@ use crate::{
     worker::Worker,
 };
 
-/// Serves a connection to its end. An abuser is told so (GOAWAY with `ENHANCE_YOUR_CALM`), counted and let go.
+/// Serves a connection to its end. An abuser is told so (GOAWAY), counted and let go.
 pub(super) async fn serve(worker: &Arc<Worker>, conn: &Arc<ConnInfo>, limits: &Limits, stream: Gathered) {
     let found = Box::pin(exchange(worker, conn, limits, stream.clone())).await;
     // hyper's side of the connection is gone by now, and with it what it held of streams
     let Some(abuse) = found else { return };
     worker.shared.metrics.abuse(abuse);
     tracing::info!(reason = %abuse, peer = %conn.peer.address, "HTTP/2 connection ended");
-    match abuse {
-        // nothing gets through
-        Abuse::SlowReader => return,
-        // h2 has told already
-        Abuse::Protocol => {}
-        Abuse::Resets | Abuse::ControlFrames | Abuse::SlowHead => stream.say_goaway(),
+    if abuse == Abuse::SlowReader {
+        return; // nothing gets through
     }
+    stream.say_goaway(abuse);
     let mut linger = Linger::default();
     let closing = poll_fn(|context| stream.poll_linger(&mut linger, context));
     let _cut_off = tokio::time::timeout(LINGER_TIME, closing).await;
@@ -172,6 +169,7 @@ fn builder(worker: &Arc<Worker>, limits: &Limits) -> http2::Builder<Streams> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.h2_streams)
         .max_header_list_size(u32::try_from(limits.head.0.saturating_mul(2)).unwrap_or(u32::MAX))
+        .max_local_error_reset_streams(Some(limits.h2_resets as usize))
         .max_send_buf_size(256 << 10)
         .initial_stream_window_size(256 << 10)
         .initial_connection_window_size(1 << 20)
