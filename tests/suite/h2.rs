@@ -1,4 +1,4 @@
-//! HTTP/2, with prior knowledge and towards the origin.
+//! HTTP/2, with prior knowledge and towards the origin. What is refused is in `conformance/`.
 
 use bytes::Bytes;
 use edgeward_tests::{Connection, Gateway, Origin, bytes, chunked, empty, with_trailers};
@@ -33,31 +33,6 @@ async fn prior_knowledge_is_spoken_in_cleartext() {
     assert_eq!(reply.json()["body"], "hello");
     let reply = connection.get("/nowhere/../../..").await;
     assert_eq!(reply.status, 404);
-}
-
-#[tokio::test]
-async fn a_head_above_the_limit_is_refused_by_name() {
-    let origin = Origin::start();
-    let gateway = Gateway::start(json!({
-        "limits": {"head": "8KiB"},
-        "upstreams": {"origin": {"endpoints": [origin.endpoint()]}},
-        "routes": [{"path": "/{path+}", "upstream": "origin"}],
-    }))
-    .await;
-    let mut connection = Connection::h2(gateway.address()).await;
-    let request = |bytes: usize| Request::get("/echo").header("x-long", "x".repeat(bytes));
-    assert_eq!(connection.send(request(7 << 10), empty()).await.status, 200);
-    // up to twice the limit the HTTP/2 library lets it through, and the answer is the gateway's
-    for bytes in [9 << 10, 15 << 10] {
-        let reply = connection.send(request(bytes), empty()).await;
-        assert_eq!(
-            (reply.status, reply.response_type().as_str()),
-            (431, "HEAD_TOO_LARGE"),
-            "{bytes}"
-        );
-    }
-    assert_eq!(connection.send(request(100), empty()).await.status, 200);
-    assert_eq!(origin.seen().len(), 2);
 }
 
 #[tokio::test]

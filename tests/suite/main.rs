@@ -14,6 +14,7 @@ mod cache;
 mod capabilities;
 mod cli;
 mod config;
+mod conformance;
 mod crash;
 mod examples;
 mod failures;

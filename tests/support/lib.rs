@@ -9,6 +9,7 @@
 
 mod client;
 mod example;
+pub mod frames;
 mod gateway;
 mod h3;
 mod logs;
