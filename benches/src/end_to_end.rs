@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, convert::Infallible, net::SocketAddr, path::Pat
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use edgeward_core::config;
-use edgeward_proxy::{Proxy, Snapshot, SnapshotInput};
+use edgeward_proxy::{Certificates, Material, Proxy, Snapshot, SnapshotInput};
 use edgeward_runtime::{Runtime, RuntimeOptions};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Empty, Full};
@@ -66,7 +66,7 @@ impl Gateway {
         }))?;
         let snapshot = Snapshot::build(SnapshotInput {
             config: &config,
-            base_dir: Path::new("."),
+            material: &Material::new(Path::new("."), Certificates::new()),
             plugins: &plugins,
             previous: None,
         })?;

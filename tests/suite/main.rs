@@ -12,6 +12,7 @@ mod bodies;
 mod budgets;
 mod cache;
 mod capabilities;
+mod certificates;
 mod cli;
 mod config;
 mod conformance;

@@ -168,10 +168,11 @@ async fn keys_are_exchanged_as_the_client_likes_best_hybrid_ones_too() {
 }
 
 #[tokio::test]
-async fn sessions_outlive_a_new_configuration_unless_client_certificates_come_in() {
+async fn sessions_outlive_a_new_configuration_unless_the_check_of_client_certificates_changes() {
     let ca = Ca::new();
     let folder = folder(&ca);
     let ca_file = ca.write(folder.path());
+    let path = folder.path().to_owned();
     let gateway = Gateway::start_in(folder, config(&json!({}))).await;
     let client = Client::new(&[&TLS13], &EVERY_GROUP);
     let resumed = async || client.ask(&gateway).await.unwrap().2;
@@ -183,11 +184,23 @@ async fn sessions_outlive_a_new_configuration_unless_client_certificates_come_in
     };
     publish(json!({})).await;
     assert!(resumed().await);
-    publish(json!({"client-auth": {"ca": ca_file, "required": false}})).await;
-    assert!(!resumed().await);
+    ca.issue(&["a.example"]).write(&path, "a");
+    publish(json!({})).await;
+    assert!(resumed().await, "another certificate");
+    let optional = json!({"client-auth": {"ca": ca_file, "required": false}});
+    publish(optional.clone()).await;
+    assert!(!resumed().await, "client certificates come in");
     assert!(resumed().await);
-    publish(json!({"client-auth": {"ca": ca_file, "required": false}})).await;
-    assert!(!resumed().await, "another truststore may be behind the same name");
+    publish(optional.clone()).await;
+    assert!(resumed().await, "the same truststore");
+    ca.issue(&["a.example"]).write(&path, "a");
+    publish(optional.clone()).await;
+    assert!(resumed().await, "another certificate, the same truststore");
+    let _same_file = Ca::new().write(&path);
+    publish(optional).await;
+    assert!(!resumed().await, "another truststore behind the same name");
+    publish(json!({"client-auth": {"ca": ca_file, "required": false, "depth": 1}})).await;
+    assert!(!resumed().await, "another depth");
 }
 
 #[tokio::test]

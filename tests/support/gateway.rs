@@ -11,7 +11,7 @@ use edgeward_core::{
     config::{self, Config, ModuleRef},
     exposition::Exposition,
 };
-use edgeward_proxy::{Proxy, Snapshot, SnapshotInput};
+use edgeward_proxy::{Certificates, Material, Proxy, Snapshot, SnapshotInput};
 use edgeward_runtime::{LoadError, PluginVersion, Runtime, RuntimeOptions, StatsView, VersionSpec};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -232,7 +232,7 @@ async fn build(
     }
     Snapshot::build(SnapshotInput {
         config: &config,
-        base_dir: folder,
+        material: &Material::new(folder, Certificates::new()),
         plugins: &plugins,
         previous,
     })

@@ -153,12 +153,18 @@ impl Ca {
         path
     }
 
+    /// A truststore with this CA.
+    #[must_use]
+    pub fn roots(&self) -> rustls::RootCertStore {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.der.clone()).unwrap();
+        roots
+    }
+
     /// A client that trusts this CA and offers these protocols, with a certificate of its own if given.
     #[must_use]
     pub fn client(&self, protocols: &[&str], identity: Option<&Issued>) -> Arc<rustls::ClientConfig> {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(self.der.clone()).unwrap();
-        let builder = rustls::ClientConfig::builder().with_root_certificates(roots);
+        let builder = rustls::ClientConfig::builder().with_root_certificates(self.roots());
         let mut config = match identity {
             Some(identity) => builder
                 .with_client_auth_cert(identity.presented(), identity.key())

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use edgeward_control::ConfigFile;
+use edgeward_control::{ConfigFile, store::certificates::peek};
 use edgeward_core::config::{ModuleRef, Problem, Problems};
-use edgeward_proxy::{Snapshot, SnapshotInput};
+use edgeward_proxy::{Material, Snapshot, SnapshotInput};
 use edgeward_runtime::{Runtime, RuntimeOptions, VersionSpec};
 use serde_json::json;
 
@@ -99,9 +99,12 @@ async fn deep(args: &Args, file: &ConfigFile, output: Output) -> anyhow::Result<
     }
     // without all plugins the snapshot would only repeat that they are missing
     if problems.is_empty() {
+        // past the store as well
+        let certificates = peek(&data_dir)?.into_iter();
+        let certificates = certificates.map(|(name, stored)| (name, stored.pem)).collect();
         let input = SnapshotInput {
             config: &file.config,
-            base_dir: &file.base_dir,
+            material: &Material::new(&file.base_dir, certificates),
             plugins: &plugins,
             previous: None,
         };

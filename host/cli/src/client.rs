@@ -152,6 +152,19 @@ impl Client {
         self.send(Method::POST, path, "application/json", body).await
     }
 
+    /// PUT of JSON.
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let body = Full::new(Bytes::from(body.to_string())).boxed_unsync();
+        self.send(Method::PUT, path, "application/json", body).await
+    }
+
+    /// DELETE.
+    pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<()> {
+        let body = Full::new(Bytes::new()).boxed_unsync();
+        self.send(Method::DELETE, path, "application/json", body).await?;
+        Ok(())
+    }
+
     /// POST of a module, with progress.
     pub(crate) async fn upload(&self, bytes: Bytes, output: Output) -> anyhow::Result<Value> {
         let bar = output.bytes(bytes.len() as u64);
@@ -225,6 +238,11 @@ impl Client {
 /// Path of a plugin in the API.
 pub(crate) fn plugin_path(name: &str, rest: &str) -> String {
     format!("/v1/plugins/{}{rest}", utf8_percent_encode(name, SEGMENT))
+}
+
+/// Path of a certificate in the API.
+pub(crate) fn certificate_path(name: &str) -> String {
+    format!("/v1/certificates/{}", utf8_percent_encode(name, SEGMENT))
 }
 
 /// Runs a client command.

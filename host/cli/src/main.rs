@@ -1,6 +1,7 @@
 //! The `edgeward` binary: parses the command line, runs one command, turns its outcome into an exit code.
 //! Exit codes: 0 success, 1 failure, 2 wrong usage or an invalid configuration.
 
+mod certificate;
 mod check;
 mod client;
 mod output;
@@ -43,6 +44,9 @@ enum Command {
     /// Make, build, test and upload plugins.
     #[command(subcommand)]
     Plugin(plugin::Command),
+    /// Put, list and delete certificates.
+    #[command(subcommand)]
+    Certificate(certificate::Command),
     /// Make a version of a plugin live.
     Publish(publish::PublishArgs),
     /// Go back to the version of a plugin that was live before, or to a given one.
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args, output),
         Command::Schema(args) => schema::run(&args, output),
         Command::Plugin(command) => plugin::run(command, output),
+        Command::Certificate(command) => certificate::run(command, output),
         Command::Publish(args) => publish::publish(&args, output),
         Command::Rollback(args) => publish::rollback(&args, output),
         Command::Status(args) => status::run(&args, output),
@@ -95,6 +100,9 @@ mod tests {
             "plugin inspect a.wasm",
             "plugin try a.wasm --request a.http",
             "plugin push a a.wasm --publish",
+            "certificate put site --cert a.crt --key a.key --for a.example",
+            "certificate list",
+            "certificate delete site",
             "publish a 1",
             "rollback a",
             "status",

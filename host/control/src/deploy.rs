@@ -2,6 +2,7 @@
 //! the same steps: plan, load the plugins that are new, build a snapshot, record it, publish it. A step that fails ends
 //! the change; what ran before still runs.
 
+mod certificates;
 mod load;
 mod status;
 
@@ -17,10 +18,11 @@ use std::{
 
 use arc_swap::ArcSwap;
 use edgeward_core::config::{Config, Problem, Problems};
-use edgeward_proxy::{Proxy, Snapshot, SnapshotInput};
+use edgeward_proxy::{Material, Proxy, Snapshot, SnapshotInput};
 use edgeward_runtime::{PluginVersion, Runtime};
 use serde::Serialize;
 
+pub use certificates::CertificateView;
 pub use load::Loaded;
 pub use status::{LastError, LivePlugin, PluginDetail, ReloadStatus, Status};
 
@@ -28,7 +30,7 @@ use crate::{
     clock::now_ms,
     error::ControlError,
     file::{self, ConfigFile},
-    store::{Action, Store, VersionRow},
+    store::{Action, Store, StoredCertificate, VersionRow},
 };
 
 /// Makes every change to what runs. Cheap to clone.
@@ -68,6 +70,10 @@ pub struct Applied {
     pub effective: Arc<Config>,
     /// Where relative paths begin.
     pub base_dir: PathBuf,
+    /// Files as they were when the configuration was loaded, and certificates.
+    pub material: Material,
+    /// Certificates of the store.
+    pub certificates: Arc<BTreeMap<String, StoredCertificate>>,
     /// Live versions that are not the file's.
     pub live: BTreeMap<String, VersionRow>,
     /// Plugins in use.
@@ -105,6 +111,14 @@ pub struct Published {
     pub took_ms: u64,
 }
 
+impl Applied {
+    fn warn_of_missing_certificates(&self) {
+        for warning in certificates::missing(&self.file, &self.certificates) {
+            tracing::warn!("{warning}");
+        }
+    }
+}
+
 impl Deployer {
     /// Loads everything for the start: the file's configuration with live versions in place.
     ///
@@ -119,10 +133,20 @@ impl Deployer {
         let recent = load::Recent::default();
         let published: Vec<String> = live.keys().cloned().collect();
         let hint = |error| suggest_rollback(error, &published, store.root());
-        let applied = plan(&runtime, &store, &recent, &file, live, &BTreeMap::new())
-            .await
-            .map_err(hint)?;
+        let certificates = Arc::new(store.certificates.read()?);
+        let applied = plan(
+            &runtime,
+            &store,
+            &recent,
+            &file,
+            live,
+            certificates,
+            &BTreeMap::new(),
+        )
+        .await
+        .map_err(hint)?;
         let snapshot = build(&applied, None)?;
+        applied.warn_of_missing_certificates();
         let now = now_ms();
         let shared = Shared {
             runtime,
@@ -344,10 +368,12 @@ impl Deployer {
             recent,
             ..
         } = &*self.shared;
-        let next = plan(runtime, store, recent, &file, live, &before.plugins).await?;
+        let certificates = Arc::clone(&before.certificates);
+        let next = plan(runtime, store, recent, &file, live, certificates, &before.plugins).await?;
         let snapshot = build(&next, Some(&proxy.current()))?;
         let id = snapshot.id();
         proxy.publish(snapshot)?;
+        next.warn_of_missing_certificates();
         self.shared.applied.store(Arc::new(next));
         tracing::info!(path = %self.shared.path.display(), snapshot = id, "configuration is live");
         for warning in file::needs_restart(&self.shared.started_with, &file.config) {
@@ -439,6 +465,7 @@ async fn plan(
     recent: &load::Recent,
     file: &ConfigFile,
     live: BTreeMap<String, VersionRow>,
+    certificates: Arc<BTreeMap<String, StoredCertificate>>,
     current: &BTreeMap<String, Loaded>,
 ) -> Result<Applied, ControlError> {
     let effective = file::effective(&file.config, &live).map_err(ControlError::Invalid)?;
@@ -459,6 +486,8 @@ async fn plan(
         file: Arc::new(file.config.clone()),
         effective: Arc::new(effective),
         base_dir: file.base_dir.clone(),
+        material: Material::new(&file.base_dir, certificates::for_proxy(&certificates)),
+        certificates,
         live,
         plugins,
         at: now_ms(),
@@ -473,7 +502,7 @@ fn build(applied: &Applied, previous: Option<&Snapshot>) -> Result<Snapshot, Con
         .collect();
     Snapshot::build(SnapshotInput {
         config: &applied.effective,
-        base_dir: &applied.base_dir,
+        material: &applied.material,
         plugins: &plugins,
         previous,
     })

@@ -29,7 +29,6 @@ pub enum ControlError {
 
 impl ControlError {
     /// One problem at one place.
-    #[cfg(test)]
     pub(crate) fn invalid(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Invalid(Problems(vec![Problem::new(path, message)]))
     }

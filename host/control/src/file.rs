@@ -178,8 +178,11 @@ pub fn references(config: &Config, base_dir: &Path) -> BTreeSet<PathBuf> {
         .filter_map(|listener| listener.tls.as_ref())
     {
         for certificate in &tls.certificates {
-            paths.extend([&certificate.cert, &certificate.key]);
-            paths.extend(&certificate.ocsp);
+            paths.extend(
+                [&certificate.cert, &certificate.key, &certificate.ocsp]
+                    .into_iter()
+                    .flatten(),
+            );
         }
         let domains = tls.domains.iter().map(|domain| &domain.client_auth);
         for auth in domains.chain([&tls.client_auth]).flatten() {

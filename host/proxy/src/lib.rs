@@ -2,12 +2,14 @@
 
 mod admit;
 mod body;
+mod certificate;
 mod date;
 mod finish;
 mod handle;
 mod http1;
 mod http3;
 mod listen;
+mod material;
 mod metrics;
 mod pace;
 mod pem;
@@ -40,6 +42,8 @@ use crate::{
     metrics::{Metrics, RouteStats},
     worker::{Command, WorkerHandle},
 };
+pub use certificate::{CertificateError, CertificateInfo, CertificatePem};
+pub use material::{Certificates, Material};
 pub use snapshot::{Snapshot, SnapshotInput};
 pub use upstream::{EndpointStatus, UpstreamConfigError, UpstreamGroup};
 
@@ -186,9 +190,9 @@ async fn watch_certificates(shared: Arc<Shared>) {
         minutes.tick().await;
         let live = shared.live.load_full();
         let mut few = BTreeMap::new();
-        for (listener, expiry) in live.expiries() {
-            if let Some(days_left) = expiry.days_left_if_few() {
-                few.insert((listener.to_owned(), expiry.certificate.clone()), days_left);
+        for (listener, shown) in live.certificates() {
+            if let Some(days_left) = shown.info.days_left_if_few() {
+                few.insert((listener.to_owned(), shown.label.clone()), days_left);
             }
         }
         for (of, days_left) in &few {
@@ -348,15 +352,15 @@ impl Proxy {
             route.stats.write(&route.info.name, out);
         }
         self.shared.unrouted.write("", out);
-        for (listener, expiry) in live.expiries() {
+        for (listener, shown) in live.certificates() {
             out.family(
                 "edgeward_certificate_not_after_seconds",
                 Kind::Gauge,
                 "Unix time until which a certificate of a listener holds.",
             )
             .add(
-                &[("listener", listener), ("certificate", &expiry.certificate)],
-                expiry.not_after,
+                &[("listener", listener), ("certificate", &shown.label)],
+                shown.info.not_after,
             );
         }
         self.shared.metrics.write(out);

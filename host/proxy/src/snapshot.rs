@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -15,6 +14,7 @@ use std::{
 use bytes::Bytes;
 use edgeward_core::{
     config::{self, Config, FixedResponse, HeaderCondition, Limits, Problem, Problems},
+    ids::Digest,
     phase::Phases,
     route::{BuildError, HeaderMatch, HeaderValueMatch, HostPattern, PathPattern, RouteSpec, Router},
 };
@@ -24,10 +24,9 @@ use ipnet::IpNet;
 
 use crate::{
     body::Body,
-    listen::{
-        quic,
-        tls::{Expiry, Tls},
-    },
+    certificate::Shown,
+    listen::{quic, tls::Tls},
+    material::Material,
     metrics::RouteStats,
     upstream::UpstreamGroup,
 };
@@ -37,11 +36,11 @@ use crate::{
 pub struct SnapshotInput<'a> {
     /// The configuration, checked.
     pub config: &'a Config,
-    /// Folder that relative paths start from.
-    pub base_dir: &'a Path,
+    /// Files and certificates that it names.
+    pub material: &'a Material,
     /// Loaded versions by name of the binding; every binding that a route names must be there.
     pub plugins: &'a BTreeMap<String, Arc<PluginVersion>>,
-    /// The snapshot before, whose upstreams and counters live on where their configuration did not change.
+    /// The snapshot before, whose upstreams, TLS settings and counters live on where neither their configuration nor a file of theirs has changed.
     pub previous: Option<&'a Snapshot>,
 }
 
@@ -56,6 +55,8 @@ pub struct Snapshot {
     pub(crate) listeners: Vec<Arc<ListenerSpec>>,
     pub(crate) workers: usize,
     upstreams: BTreeMap<String, Arc<UpstreamGroup>>,
+    /// Contents of the files of each upstream.
+    upstream_files: BTreeMap<String, Vec<Digest>>,
     plugins: BTreeMap<String, Arc<PluginVersion>>,
 }
 
@@ -94,7 +95,7 @@ pub(crate) struct Fixed {
 pub(crate) struct ListenerSpec {
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
-    pub(crate) tls: Option<Tls>,
+    pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) trusted_hops: Vec<IpNet>,
     /// Peers that begin connections with a PROXY header.
     pub(crate) proxy_protocol: Vec<IpNet>,
@@ -104,6 +105,13 @@ pub(crate) struct ListenerSpec {
     pub(crate) quic: Option<Arc<quinn::ServerConfig>>,
     /// UDP port that clients are told; of the listener if `None`.
     pub(crate) http3_port: Option<u16>,
+}
+
+impl ListenerSpec {
+    /// Whether it goes on with the sockets of another: those of the same address. Where the system chooses the port, names tell listeners apart.
+    pub(crate) fn takes_over(&self, other: &Self) -> bool {
+        self.address == other.address && (self.address.port() != 0 || self.name == other.name)
+    }
 }
 
 impl Fixed {
@@ -137,13 +145,13 @@ impl Fixed {
 }
 
 impl Snapshot {
-    /// Until when certificates hold, with the names of their listeners.
-    pub(crate) fn expiries(&self) -> impl Iterator<Item = (&str, &Expiry)> {
+    /// Certificates that are shown, with the names of their listeners.
+    pub(crate) fn certificates(&self) -> impl Iterator<Item = (&str, &Shown)> {
         let secured = self
             .listeners
             .iter()
-            .filter_map(|listener| Some((listener, listener.tls.as_ref()?)));
-        secured.flat_map(|(listener, tls)| tls.expiries.iter().map(|expiry| (listener.name.as_str(), expiry)))
+            .filter_map(|listener| Some((&*listener.name, listener.tls.as_ref()?)));
+        secured.flat_map(|(listener, tls)| tls.certificates().map(move |shown| (listener, shown)))
     }
 
     /// Builds a snapshot.
@@ -155,7 +163,8 @@ impl Snapshot {
         let config = input.config;
         let mut problems = Vec::new();
         let listeners = build_listeners(&input, &mut problems);
-        let upstreams = build_upstreams(&input, &mut problems);
+        let upstream_files = upstream_files(&input);
+        let upstreams = build_upstreams(&input, &upstream_files, &mut problems);
         let routes: Vec<_> = config
             .routes
             .iter()
@@ -194,6 +203,7 @@ impl Snapshot {
                     usize::from,
                 ),
                 upstreams,
+                upstream_files,
                 plugins: input.plugins.clone(),
             }),
             _ => Err(Problems(problems)),
@@ -222,10 +232,7 @@ impl Snapshot {
 fn build_listeners(input: &SnapshotInput<'_>, problems: &mut Vec<Problem>) -> Vec<Arc<ListenerSpec>> {
     let mut listeners = Vec::new();
     for (index, listener) in input.config.listeners.iter().enumerate() {
-        let name = listener
-            .name
-            .clone()
-            .unwrap_or_else(|| listener.address.to_string());
+        let name = listener.display_name();
         let before = input.previous.and_then(|previous| {
             let mut listeners = previous.listeners.iter();
             listeners.find(|before| before.name == name)?.tls.as_ref()
@@ -233,7 +240,7 @@ fn build_listeners(input: &SnapshotInput<'_>, problems: &mut Vec<Problem>) -> Ve
         let tls = match listener
             .tls
             .as_ref()
-            .map(|tls| Tls::build(tls, listener.http2, listener.http3, input.base_dir, before))
+            .map(|tls| Tls::build(tls, listener.http2, listener.http3, input.material, before))
             .transpose()
         {
             Ok(tls) => tls,
@@ -244,7 +251,7 @@ fn build_listeners(input: &SnapshotInput<'_>, problems: &mut Vec<Problem>) -> Ve
         };
         let quic = match tls
             .as_ref()
-            .and_then(Tls::quic)
+            .and_then(|tls| tls.quic())
             .map(|tls| quic::server(tls, &input.config.limits))
             .transpose()
         {
@@ -269,15 +276,34 @@ fn build_listeners(input: &SnapshotInput<'_>, problems: &mut Vec<Problem>) -> Ve
     listeners
 }
 
+/// Contents of the files that upstreams name. One that cannot be read is missing in its list: whoever builds the upstream says why.
+fn upstream_files(input: &SnapshotInput<'_>) -> BTreeMap<String, Vec<Digest>> {
+    let digests = |config: &config::Upstream| {
+        let tls = config.tls.iter();
+        let paths = tls
+            .flat_map(|tls| [&tls.ca, &tls.client_cert, &tls.client_key])
+            .flatten();
+        paths
+            .filter_map(|path| Some(input.material.file(path).ok()?.digest))
+            .collect()
+    };
+    let upstreams = input.config.upstreams.iter();
+    upstreams
+        .map(|(name, config)| (name.clone(), digests(config)))
+        .collect()
+}
+
 fn build_upstreams(
     input: &SnapshotInput<'_>,
+    files: &BTreeMap<String, Vec<Digest>>,
     problems: &mut Vec<Problem>,
 ) -> BTreeMap<String, Arc<UpstreamGroup>> {
     let mut upstreams = BTreeMap::new();
     for (name, config) in &input.config.upstreams {
-        let config = with_base_dir(config, input.base_dir);
+        let config = with_base_dir(config, input.material.base_dir());
         let kept = input
             .previous
+            .filter(|previous| previous.upstream_files.get(name) == files.get(name))
             .and_then(|previous| previous.upstreams.get(name))
             .filter(|old| *old.config() == config);
         let group = match kept {
@@ -294,7 +320,7 @@ fn build_upstreams(
     upstreams
 }
 
-fn with_base_dir(config: &config::Upstream, base_dir: &Path) -> config::Upstream {
+fn with_base_dir(config: &config::Upstream, base_dir: &std::path::Path) -> config::Upstream {
     let mut config = config.clone();
     if let Some(tls) = &mut config.tls {
         for path in [&mut tls.ca, &mut tls.client_cert, &mut tls.client_key]

@@ -2,6 +2,7 @@
 //! through `deploy`.
 
 mod auth;
+mod certificates;
 mod modules;
 mod openapi;
 mod plugins;
@@ -77,6 +78,13 @@ pub fn router(deployer: Deployer, upload_limit: u64, token: Token) -> Router {
         )
         .route("/v1/plugins/{name}/publish", post(plugins::publish))
         .route("/v1/plugins/{name}/rollback", post(plugins::rollback))
+        .route("/v1/certificates", get(certificates::list))
+        .route(
+            "/v1/certificates/{name}",
+            get(certificates::read)
+                .put(certificates::put)
+                .delete(certificates::remove),
+        )
         .route_layer(middleware::from_fn_with_state(Arc::new(token), auth::check));
     let open = Router::new()
         .route("/healthz", get(status::health))

@@ -6,7 +6,7 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::{modules, plugins, status};
+use super::{certificates, modules, plugins, status};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -16,6 +16,7 @@ use super::{modules, plugins, status};
         modules::upload, modules::list, modules::read, modules::remove,
         plugins::list, plugins::read, plugins::versions, plugins::version, plugins::remove, plugins::create,
         plugins::put_module, plugins::publish, plugins::rollback,
+        certificates::list, certificates::read, certificates::put, certificates::remove,
     ),
     modifiers(&Token),
 )]

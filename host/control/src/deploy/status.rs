@@ -12,7 +12,7 @@ use edgeward_core::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Applied, Deployer};
+use super::{Applied, Deployer, certificates};
 use crate::{
     clock::{now_ms, rfc3339},
     error::ControlError,
@@ -192,6 +192,7 @@ impl Deployer {
 
     fn warnings(&self, applied: &Applied) -> Vec<String> {
         let mut warnings = file::needs_restart(&self.shared.started_with, &applied.file);
+        warnings.extend(certificates::missing(&applied.file, &applied.certificates));
         for (name, row) in &applied.live {
             if !applied.file.plugins.contains_key(name) {
                 warnings.push(format!(

@@ -1,10 +1,11 @@
 //! What survives a restart: one folder that belongs to one gateway. `blobs` holds modules, `journal` what was made of
-//! them and what is live, `keys` the secrets that the gateway makes itself.
+//! them and what is live, `certificates` those of listeners, `keys` the secrets that the gateway makes itself.
 //!
 //! Crash safety: a module's file is durable before its row, a row's transaction is durable before anyone is told, and
 //! [`Store::open`] removes what an interrupted upload left behind. So a kill at any moment leaves the old or the new state.
 
 mod blobs;
+pub mod certificates;
 mod journal;
 pub mod keys;
 
@@ -18,7 +19,11 @@ use std::{
 use edgeward_core::ids::Digest;
 
 pub use blobs::{Blobs, Upload};
+pub use certificates::{Certificates, StoredCertificate};
 pub use journal::{Action, Journal, ModuleRow, Publication, Receipt, VersionRow};
+
+/// Folder of certificates.
+const CERTIFICATES: &str = "certificates";
 
 /// The open data folder; at most one process has it at a time.
 #[derive(Debug)]
@@ -28,6 +33,8 @@ pub struct Store {
     pub blobs: Blobs,
     /// Versions and publications.
     pub journal: Journal,
+    /// Certificates by name.
+    pub certificates: Certificates,
     /// The kernel gives the lock up when the process ends, however it ends.
     _lock: File,
 }
@@ -127,15 +134,17 @@ impl Store {
         make_dir(root)?;
         let root = root.canonicalize().map_err(io_error("find", root))?;
         let lock = lock(&root)?;
-        for name in ["modules", "keys", "compiled"] {
+        for name in ["modules", "keys", "compiled", CERTIFICATES] {
             make_dir(&root.join(name))?;
         }
         let journal = Journal::open(&root.join("edgeward.db"))?;
         let blobs = Blobs::open(root.join("modules"), &journal.digests()?)?;
+        let certificates = Certificates::open(root.join(CERTIFICATES))?;
         Ok(Self {
             root,
             blobs,
             journal,
+            certificates,
             _lock: lock,
         })
     }

@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::{
-    Config, DecisionCache, HeaderCondition, Isolation, ListenerTls, OnError, Plugin, Problem, Route, Upstream,
+    Config, DecisionCache, HeaderCondition, Isolation, ListenerTls, OnError, Plugin, Problem, Route,
+    Upstream, is_certificate_name, is_server_name,
 };
 use crate::route::{HostPattern, PathPattern};
 
@@ -27,36 +28,27 @@ pub fn check(config: &Config) -> Vec<Problem> {
                 .hint("add e.g. `listeners: [{address: \"0.0.0.0:8080\"}]`"),
         );
     }
-    let mut names = HashSet::new();
-    let mut addresses = HashSet::new();
+    let (mut names, mut addresses) = (HashSet::new(), HashSet::new());
     for (index, listener) in config.listeners.iter().enumerate() {
-        if listener.address.port() != 0 && !addresses.insert(listener.address) {
-            problems.push(Problem::new(
-                format!("listeners[{index}].address"),
-                format!("another listener has `{}` too", listener.address),
-            ));
-        }
-        let name = listener
-            .name
-            .clone()
-            .unwrap_or_else(|| listener.address.to_string());
+        let name = listener.display_name();
         if (listener.address.port() != 0 || listener.name.is_some()) && !names.insert(name.clone()) {
             problems.push(Problem::new(
                 format!("listeners[{index}]"),
                 format!("another listener is called `{name}` too"),
             ));
         }
-        if listener
-            .tls
-            .as_ref()
-            .is_some_and(|tls| tls.certificates.is_empty())
-        {
+        if listener.address.port() != 0 && !addresses.insert(listener.address) {
             problems.push(Problem::new(
-                format!("listeners[{index}].tls.certificates"),
-                "is empty",
+                format!("listeners[{index}].address"),
+                format!("another listener has {} too", listener.address),
             ));
         }
         if let Some(tls) = &listener.tls {
+            check_certificates(
+                tls,
+                &format!("listeners[{index}].tls.certificates"),
+                &mut problems,
+            );
             check_domains(tls, &format!("listeners[{index}].tls.domains"), &mut problems);
         }
     }
@@ -103,6 +95,39 @@ pub fn check(config: &Config) -> Vec<Problem> {
     problems
 }
 
+/// Each certificate comes from one place.
+fn check_certificates(tls: &ListenerTls, path: &str, problems: &mut Vec<Problem>) {
+    if tls.certificates.is_empty() {
+        problems.push(Problem::new(path, "is empty"));
+    }
+    for (index, certificate) in tls.certificates.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        let in_files = certificate.cert.is_some() || certificate.key.is_some() || certificate.ocsp.is_some();
+        match &certificate.stored {
+            Some(_) if in_files => {
+                problems.push(Problem::new(path, "comes from files or is `stored`, not both"));
+            }
+            Some(name) if name != "*" && !is_certificate_name(name) => {
+                problems.push(
+                    Problem::new(
+                        format!("{path}.stored"),
+                        format!("`{name}` cannot be the name of a certificate"),
+                    )
+                    .hint("1 to 64 of a-z, A-Z, 0-9, `-`, `_`, `.`, or `*` for all"),
+                );
+            }
+            Some(_) => {}
+            None => {
+                for (key, file) in [("cert", &certificate.cert), ("key", &certificate.key)] {
+                    if file.is_none() {
+                        problems.push(Problem::new(format!("{path}.{key}"), "is missing"));
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Names of domains are names, each in one place.
 fn check_domains(tls: &ListenerTls, path: &str, problems: &mut Vec<Problem>) {
     let mut names = HashSet::new();
@@ -114,7 +139,7 @@ fn check_domains(tls: &ListenerTls, path: &str, problems: &mut Vec<Problem>) {
         for name in &domain.names {
             match HostPattern::parse(name) {
                 Err(error) => problems.push(Problem::new(&path, error.to_string())),
-                Ok(_) if name.contains([':', '[']) || name == "*" => {
+                Ok(_) if !is_server_name(name) => {
                     problems.push(Problem::new(&path, format!("`{name}` is not a server name")));
                 }
                 Ok(pattern) => {
@@ -336,6 +361,8 @@ mod tests {
 listeners:
   - address: '127.0.0.1:0'
     tls: {certificates: [], domains: [{names: []}, {names: [a.example, '*', 'b:1', 'x..y']}, {names: [A.example.]}]}
+  - {address: '127.0.0.1:81', tls: {certificates: [{cert: a.pem}, {cert: a.pem, key: a.pem, stored: a}, {stored: a/b}, {stored: '*'}]}}
+  - {name: second, address: '127.0.0.1:81'}
 upstreams: {pets: {endpoints: ['http://10.0.0.1'], retry: {budget: 7}}}
 limits: {plugin-instances: 0}
 plugins:
@@ -361,6 +388,10 @@ routes:
             "listeners[0].tls.domains[1].names: `b:1` is not a server name",
             "listeners[0].tls.domains[1].names: ",
             "listeners[0].tls.domains[2].names: `A.example.` is there twice",
+            "listeners[1].tls.certificates[0].key: is missing",
+            "listeners[1].tls.certificates[1]: comes from files or is `stored`, not both",
+            "listeners[1].tls.certificates[2].stored: `a/b` cannot be the name of a certificate",
+            "listeners[2].address: another listener has 127.0.0.1:81 too",
             "upstreams.pets.endpoints[0]: `http://10.0.0.1` is not `host:port`",
             "upstreams.pets.retry.budget: 7 is not between 0 and 1",
             "limits.plugin-instances: 0 is not from 1 to 16384",

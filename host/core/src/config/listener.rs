@@ -1,13 +1,16 @@
 //! Section `listeners`.
 
 use std::{
+    borrow::Cow,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+
+use crate::route::HostPattern;
 
 /// A socket that clients connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -49,7 +52,8 @@ pub struct Listener {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ListenerTls {
-    /// Certificates; chosen by the server name (SNI) that the client asks for, the first one when none matches.
+    /// Certificates; chosen by the server name (SNI) that the client asks for, the first one when none matches. Without any that is there, handshakes
+    /// fail.
     pub certificates: Vec<Certificate>,
     /// Protocol versions and cipher suites.
     #[serde(default)]
@@ -104,20 +108,74 @@ pub enum TlsPolicy {
     Intermediate,
 }
 
-/// A certificate chain and its key, PEM files.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+/// A certificate chain and its key: in files (`cert`, `key`), or kept by the gateway (`stored`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Certificate {
-    /// Certificate chain, PEM, leaf first.
-    pub cert: PathBuf,
-    /// Private key, PEM (PKCS#8, SEC1 or PKCS#1).
-    pub key: PathBuf,
-    /// OCSP response of the CA (DER) that is stapled to the certificate.
-    #[serde(default)]
+    /// File with the certificate chain, PEM, leaf first.
+    pub cert: Option<PathBuf>,
+    /// File with the private key, PEM (PKCS#8, SEC1 or PKCS#1).
+    pub key: Option<PathBuf>,
+    /// File with an OCSP response of the CA (DER) that is stapled to the certificate.
     pub ocsp: Option<PathBuf>,
-    /// Server names it is for, `*.example.com` allowed. Default: the DNS names in the certificate.
-    #[serde(default)]
+    /// Name of a certificate that was put through the admin API; `*` for all of them. One that is not there (yet) is left out.
+    pub stored: Option<String>,
+    /// Server names it is for, `*.example.com` allowed. Default: the names it was put with, else the DNS names in the certificate.
     pub names: Vec<String>,
+}
+
+/// Where a certificate comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateSource<'a> {
+    /// Files.
+    Files {
+        /// The chain.
+        cert: &'a Path,
+        /// The key.
+        key: &'a Path,
+        /// The OCSP response.
+        ocsp: Option<&'a Path>,
+    },
+    /// Kept by the gateway under this name; `*` for all that were put through the admin API.
+    Stored(Cow<'a, str>),
+}
+
+impl Listener {
+    /// Its name, or the address where it has none.
+    #[must_use]
+    pub fn display_name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.address.to_string())
+    }
+}
+
+impl Certificate {
+    /// Where it comes from; nowhere in a configuration that was not checked.
+    #[must_use]
+    pub fn source(&self) -> Option<CertificateSource<'_>> {
+        if let Some(name) = &self.stored {
+            return Some(CertificateSource::Stored(name.into()));
+        }
+        Some(CertificateSource::Files {
+            cert: self.cert.as_deref()?,
+            key: self.key.as_deref()?,
+            ocsp: self.ocsp.as_deref(),
+        })
+    }
+}
+
+/// Whether this is a name that clients can ask for by SNI, or `*.` and one.
+#[must_use]
+pub fn is_server_name(name: &str) -> bool {
+    HostPattern::parse(name).is_ok() && !name.contains([':', '[']) && name != "*"
+}
+
+/// Whether a certificate can be put under this name: 1 to 64 of a-z, A-Z, 0-9, `-`, `_`, `.`, beginning with a letter or digit.
+#[must_use]
+pub fn is_certificate_name(name: &str) -> bool {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    name.len() <= 64
+        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name.bytes().all(known)
 }
 
 fn depth() -> u8 {

@@ -1,8 +1,8 @@
 //! Client certificates: truststore, revocation lists, depth of chains.
 
-use std::{fs, path::Path, sync::Arc};
+use std::sync::Arc;
 
-use edgeward_core::config::ClientAuth;
+use edgeward_core::{config::ClientAuth, ids::Digest};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme,
     client::danger::HandshakeSignatureValid,
@@ -14,51 +14,76 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime, pem::PemObject};
 
-use crate::pem;
+use crate::{
+    material::{Content, Material},
+    pem,
+};
 
-/// Checks client certificates against truststore and revocation lists.
-///
-/// # Errors
-/// A file cannot be read or used; the text names it.
-pub(super) fn verifier(
-    config: &ClientAuth,
-    provider: &Arc<CryptoProvider>,
-    base_dir: &Path,
-) -> Result<Arc<dyn ClientCertVerifier>, String> {
-    let path = base_dir.join(&config.ca);
-    let roots = pem::roots(&path).map_err(|problem| format!("{}: {problem}", path.display()))?;
-    let mut lists = Vec::new();
-    for file in &config.crl {
-        lists.extend(revocations(&base_dir.join(file))?);
+/// The files of a rule for client certificates, read.
+pub(super) struct AuthFiles {
+    ca: Content,
+    crl: Vec<Content>,
+}
+
+impl AuthFiles {
+    pub(super) fn read(config: &ClientAuth, material: &Material) -> Result<Self, String> {
+        Ok(Self {
+            ca: material.file(&config.ca)?,
+            crl: config
+                .crl
+                .iter()
+                .map(|path| material.file(path))
+                .collect::<Result<_, _>>()?,
+        })
     }
-    let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
-        .with_crls(lists)
-        .enforce_revocation_expiration();
-    if !config.required {
-        verifier = verifier.allow_unauthenticated();
+
+    pub(super) fn digests(&self) -> impl Iterator<Item = Digest> {
+        std::iter::once(&self.ca).chain(&self.crl).map(|file| file.digest)
     }
-    let failed = |error| match config.crl.first() {
-        Some(list) => format!("{} and {}: {error}", path.display(), list.display()),
-        None => format!("{}: {error}", path.display()),
-    };
-    Ok(Arc::new(AtDepth {
-        verifier: verifier.build().map_err(failed)?,
-        intermediates: config.depth.into(),
-    }))
+
+    /// Checks client certificates against truststore and revocation lists.
+    ///
+    /// # Errors
+    /// A file cannot be used; the text names it.
+    pub(super) fn verifier(
+        &self,
+        config: &ClientAuth,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Arc<dyn ClientCertVerifier>, String> {
+        let path = config.ca.display();
+        let roots = pem::roots(&self.ca.bytes).map_err(|problem| format!("{path}: {problem}"))?;
+        let mut lists = Vec::new();
+        for (path, file) in config.crl.iter().zip(&self.crl) {
+            let found = revocations(&file.bytes);
+            lists.extend(found.map_err(|problem| format!("{}: {problem}", path.display()))?);
+        }
+        let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+            .with_crls(lists)
+            .enforce_revocation_expiration();
+        if !config.required {
+            verifier = verifier.allow_unauthenticated();
+        }
+        let failed = |error| match config.crl.first() {
+            Some(list) => format!("{path} and {}: {error}", list.display()),
+            None => format!("{path}: {error}"),
+        };
+        Ok(Arc::new(AtDepth {
+            verifier: verifier.build().map_err(failed)?,
+            intermediates: config.depth.into(),
+        }))
+    }
 }
 
 /// Revocation lists in a file, PEM or DER.
-fn revocations(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
-    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let bytes = fs::read(path).map_err(|error| failed(&error))?;
+fn revocations(bytes: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
     if bytes.first() == Some(&0x30) {
-        return Ok(vec![bytes.into()]);
+        return Ok(vec![bytes.to_vec().into()]);
     }
-    let lists: Vec<_> = CertificateRevocationListDer::pem_slice_iter(&bytes)
+    let lists: Vec<_> = CertificateRevocationListDer::pem_slice_iter(bytes)
         .collect::<Result<_, _>>()
-        .map_err(|error| failed(&error))?;
+        .map_err(|error| error.to_string())?;
     if lists.is_empty() {
-        return Err(failed(&"no revocation list in it"));
+        return Err("no revocation list in it".to_owned());
     }
     Ok(lists)
 }

@@ -554,7 +554,6 @@ pub(crate) fn changes(shared: &Shared, wanted: &[Arc<ListenerSpec>]) -> (Vec<Mis
 impl Listener {
     /// Whether it is this listener's, which may have another name by now.
     pub(crate) fn is_of(&self, spec: &ListenerSpec) -> bool {
-        let current = self.spec.load();
-        current.address == spec.address && (current.name == spec.name || spec.address.port() != 0)
+        spec.takes_over(&self.spec.load())
     }
 }

@@ -318,7 +318,7 @@ async fn establish(
         .into_0rtt()
         .map_err(|_a_client| EstablishError::Handshake(io::ErrorKind::NotConnected.into()))?;
     let mut completed = Some(completed);
-    let asks = spec.tls.as_ref().is_some_and(Tls::asks_for_certificates);
+    let asks = spec.tls.as_ref().is_some_and(|tls| tls.asks_for_certificates());
     if asks && let Some(completed) = completed.take() {
         completed.await;
         if let Some(error) = connection.close_reason() {

@@ -1,15 +1,10 @@
 //! TLS of listeners: protocol versions, certificates by server name, client certificates, ALPN.
 
-use std::{
-    collections::HashMap,
-    fs,
-    path::Path,
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use edgeward_core::{
-    config::{Certificate, ClientAuth, ListenerTls, TlsPolicy},
+    config::{Certificate, CertificateSource, ClientAuth, ListenerTls, TlsPolicy, is_certificate_name},
+    ids::Digest,
     route::{MAX_HOST, canonical_host},
 };
 use rustls::{
@@ -19,14 +14,13 @@ use rustls::{
     sign::CertifiedKey,
     version::{TLS12, TLS13},
 };
-use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
 
-use super::client_auth;
-use crate::pem;
-
-const DAY: i64 = 24 * 60 * 60;
-/// Certificates are warned of when that much time is left, in seconds, or a quarter of their whole time if that is less.
-const EXPIRY_WARNING: i64 = 14 * DAY;
+use super::client_auth::AuthFiles;
+use crate::{
+    certificate::{self, CertificateError, CertificatePem, Shown},
+    material::{Content, Material},
+    pem,
+};
 
 /// Sessions of a listener that HTTP/3 clients may resume; the oldest go first. About 2 KiB each.
 const QUIC_SESSIONS: usize = 4096;
@@ -39,8 +33,10 @@ pub(crate) struct Tls {
     quic: Option<Arc<ServerConfig>>,
     /// Settings of domains with a rule of their own, with the number of the rule.
     domains: Names<(usize, Arc<ServerConfig>)>,
-    pub(crate) expiries: Vec<Expiry>,
+    resolver: Arc<Resolver>,
     config: ListenerTls,
+    http2: bool,
+    digests: Digests,
 }
 
 /// Something by server name: exact, or for all names one label below another (`*.example.com`, RFC 6125 section 6.4.3).
@@ -76,56 +72,184 @@ impl<T> Names<T> {
     }
 }
 
-/// Until when a certificate of a listener holds.
-#[derive(Debug)]
-pub(crate) struct Expiry {
-    /// Its file, as the configuration names it.
-    pub(crate) certificate: String,
-    /// Unix times, in seconds.
-    not_before: i64,
-    pub(crate) not_after: i64,
+/// What the settings of a listener are made from, read.
+struct Sources {
+    certificates: Vec<Source>,
+    /// Of the listener, then of its domains.
+    auth: Vec<Option<AuthFiles>>,
 }
 
-impl Expiry {
-    /// Days that are left when it is time to do something; 0 and less when it has expired.
-    pub(crate) fn days_left_if_few(&self) -> Option<i64> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-        self.days_left_at(i64::try_from(now.as_secs()).ok()?)
+/// A certificate, read.
+struct Source {
+    /// Its place in the configuration's list.
+    index: usize,
+    label: String,
+    chain: Content,
+    key: Content,
+    ocsp: Option<Content>,
+    /// Names that it was given when it was kept.
+    names: Vec<String>,
+}
+
+/// What tells two contents of [`Sources`] apart.
+#[derive(Debug, PartialEq, Eq)]
+struct Digests {
+    certificates: Vec<CertificateDigests>,
+    auth: Vec<Vec<Digest>>,
+}
+
+/// The same for one certificate.
+#[derive(Debug, PartialEq, Eq)]
+struct CertificateDigests {
+    label: String,
+    names: Vec<String>,
+    chain: Digest,
+    key: Digest,
+    ocsp: Option<Digest>,
+}
+
+impl Source {
+    fn digests(&self) -> CertificateDigests {
+        CertificateDigests {
+            label: self.label.clone(),
+            names: self.names.clone(),
+            chain: self.chain.digest,
+            key: self.key.digest,
+            ocsp: self.ocsp.as_ref().map(|ocsp| ocsp.digest),
+        }
+    }
+}
+
+impl Sources {
+    fn read(config: &ListenerTls, material: &Material) -> Result<Self, String> {
+        let mut certificates = Vec::new();
+        for (index, certificate) in config.certificates.iter().enumerate() {
+            match certificate.source() {
+                Some(CertificateSource::Files { cert, key, ocsp }) => certificates.push(Source {
+                    index,
+                    label: cert.display().to_string(),
+                    chain: material.file(cert)?,
+                    key: material.file(key).map_err(|problem| {
+                        // both at once, where both are at fault
+                        let chain = material
+                            .file(cert)
+                            .and_then(|chain| pem::certificates(&chain.bytes));
+                        match chain {
+                            Err(other) => format!("{}: {other}; {problem}", cert.display()),
+                            Ok(_) => problem,
+                        }
+                    })?,
+                    ocsp: ocsp.map(|path| material.file(path)).transpose()?,
+                    names: Vec::new(),
+                }),
+                Some(CertificateSource::Stored(name)) => {
+                    let kept = material.certificates().iter();
+                    let wanted = kept
+                        .filter(|(kept, _)| *name == **kept || (name == "*" && is_certificate_name(kept)));
+                    certificates.extend(wanted.map(|(name, pem)| Source::kept(index, name, pem)));
+                }
+                None => return Err("a certificate is neither in files nor stored".to_owned()),
+            }
+        }
+        let domains = config.domains.iter().map(|domain| &domain.client_auth);
+        let auth = std::iter::once(&config.client_auth).chain(domains);
+        Ok(Self {
+            certificates,
+            auth: auth
+                .map(|auth| {
+                    auth.as_ref()
+                        .map(|auth| AuthFiles::read(auth, material))
+                        .transpose()
+                })
+                .collect::<Result<_, _>>()?,
+        })
     }
 
-    fn days_left_at(&self, now: i64) -> Option<i64> {
-        let left = self.not_after.saturating_sub(now);
-        let whole = self.not_after.saturating_sub(self.not_before);
-        (left < EXPIRY_WARNING.min(whole / 4)).then(|| left.div_euclid(DAY))
+    fn digests(&self) -> Digests {
+        let of_auth = |auth: &Option<AuthFiles>| auth.iter().flat_map(AuthFiles::digests).collect();
+        Digests {
+            certificates: self.certificates.iter().map(Source::digests).collect(),
+            auth: self.auth.iter().map(of_auth).collect(),
+        }
+    }
+}
+
+impl Source {
+    fn kept(index: usize, name: &str, pem: &CertificatePem) -> Self {
+        Self {
+            index,
+            label: name.to_owned(),
+            chain: Content::from(pem.chain.as_bytes()),
+            key: Content::from(pem.key.as_bytes()),
+            ocsp: None,
+            names: pem.names.clone(),
+        }
+    }
+
+    fn load(&self, config: &Certificate, provider: &CryptoProvider) -> Result<Shown, String> {
+        let (mut key, info) =
+            certificate::load(&self.chain.bytes, &self.key.bytes, provider).map_err(|error| {
+                match (&error, &config.key) {
+                    (CertificateError::Key(problem), Some(path)) => format!("{}: {problem}", path.display()),
+                    (CertificateError::Chain(problem), _) => format!("{}: {problem}", self.label),
+                    (CertificateError::Pair(error), Some(path)) => {
+                        format!("{} and {}: {error}", self.label, path.display())
+                    }
+                    _ => format!("{}: {error}", self.label),
+                }
+            })?;
+        if let (Some(response), Some(path)) = (&self.ocsp, &config.ocsp) {
+            // RFC 6960 section 4.2.1: a sequence whose first element, the status, is 0 when there is an answer
+            let bytes = &response.bytes;
+            if bytes.first() != Some(&0x30) || !bytes.windows(3).take(6).any(|status| status == [0x0a, 1, 0])
+            {
+                return Err(format!(
+                    "{}: not a successful OCSP response (DER)",
+                    path.display()
+                ));
+            }
+            key.ocsp = Some(bytes.to_vec());
+        }
+        Ok(Shown {
+            label: self.label.clone(),
+            key: Arc::new(key),
+            info,
+        })
     }
 }
 
 impl Tls {
-    /// Builds the TLS settings of a listener; the error names file and reason. Sessions of `previous`, the same listener before, are resumed if
-    /// that cannot go around a check of client certificates that is new.
+    /// The TLS settings of a listener; the error names file and reason. `previous`, of the same listener before, is returned as it is when nothing has
+    /// changed. Else what did not change of it lives on: certificates, and sessions where the same check of client certificates holds.
     pub(crate) fn build(
         config: &ListenerTls,
         http2: bool,
         http3: bool,
-        base_dir: &Path,
-        previous: Option<&Self>,
-    ) -> Result<Self, String> {
+        material: &Material,
+        previous: Option<&Arc<Self>>,
+    ) -> Result<Arc<Self>, String> {
+        let sources = Sources::read(config, material)?;
+        let digests = sources.digests();
+        if let Some(same) = previous.filter(|previous| {
+            previous.config == *config && previous.http2 == http2 && previous.quic.is_some() == http3 && previous.digests == digests
+        }) {
+            return Ok(Arc::clone(same));
+        }
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let mut expiries = Vec::new();
-        let resolver = Arc::new(Resolver::new(config, &provider, base_dir, &mut expiries)?);
+        let resolver = Arc::new(Resolver::new(config, &sources, &provider, previous)?);
         let versions: &[&SupportedProtocolVersion] = match config.policy {
             TlsPolicy::Modern => &[&TLS13],
             TlsPolicy::Intermediate => &[&TLS13, &TLS12],
         };
-        let server = |auth: Option<&ClientAuth>, tickets: Option<Arc<dyn ProducesTickets>>| {
+        let server = |auth: Option<&ClientAuth>, files: &Option<AuthFiles>, tickets: Option<Arc<dyn ProducesTickets>>| {
             let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
                 .with_protocol_versions(versions)
                 .map_err(|error| error.to_string())?;
-            let builder = match auth {
-                None => builder.with_no_client_auth(),
-                Some(auth) => {
-                    builder.with_client_cert_verifier(client_auth::verifier(auth, &provider, base_dir)?)
+            let builder = match (auth, files) {
+                (Some(auth), Some(files)) => {
+                    builder.with_client_cert_verifier(files.verifier(auth, &provider)?)
                 }
+                _ => builder.with_no_client_auth(),
             };
             let mut server = builder.with_cert_resolver(Arc::clone(&resolver) as _);
             server.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -137,11 +261,17 @@ impl Tls {
             }
             Ok::<_, String>(Arc::new(server))
         };
-        let anyone = |previous: &&Self| config.client_auth.is_none() && previous.config.client_auth.is_none();
-        let previous = previous.filter(anyone);
+        let same_check = |previous: &&Arc<Self>| {
+            previous.config.client_auth == config.client_auth
+                && previous.digests.auth.first() == digests.auth.first()
+        };
+        let previous = previous.filter(same_check);
+
+        let mut auth = sources.auth.iter();
+        let own_auth = auth.next().unwrap_or(&None);
         let quic = http3
             .then(|| {
-                let mut quic = Arc::unwrap_or_clone(server(config.client_auth.as_ref(), None)?);
+                let mut quic = Arc::unwrap_or_clone(server(config.client_auth.as_ref(), own_auth, None)?);
                 quic.alpn_protocols = vec![b"h3".to_vec()];
                 // each session is good for one resumption, so that early data cannot be sent twice (RFC 8446 section 8.1)
                 quic.session_storage = match previous.and_then(|previous| previous.quic.as_ref()) {
@@ -159,21 +289,29 @@ impl Tls {
             Some(previous) => Arc::clone(&previous.server.ticketer),
             None => tickets()?,
         };
+        let own = server(config.client_auth.as_ref(), own_auth, Some(kept))?;
         let mut domains = Names::new();
-        for (index, domain) in config.domains.iter().enumerate() {
+        for (index, (domain, files)) in config.domains.iter().zip(auth).enumerate() {
             // with tickets of its own: a session of elsewhere must not pass for one that was checked here
-            let own = server(domain.client_auth.as_ref(), Some(tickets()?))?;
+            let own = server(domain.client_auth.as_ref(), files, Some(tickets()?))?;
             for name in &domain.names {
                 domains.insert(name, (index, Arc::clone(&own)));
             }
         }
-        Ok(Self {
-            server: server(config.client_auth.as_ref(), Some(kept))?,
+        Ok(Arc::new(Self {
+            server: own,
             quic,
             domains,
-            expiries,
+            resolver,
             config: config.clone(),
-        })
+            http2,
+            digests,
+        }))
+    }
+
+    /// Certificates that are shown.
+    pub(crate) fn certificates(&self) -> impl Iterator<Item = &Shown> {
+        self.resolver.certificates.iter().map(|(_, shown)| &**shown)
     }
 
     /// Settings for HTTP/3, if the listener speaks it.
@@ -216,36 +354,47 @@ fn tickets() -> Result<Arc<dyn ProducesTickets>, String> {
     aws_lc_rs::Ticketer::new().map_err(|error| error.to_string())
 }
 
-/// Chooses a certificate by server name, the first when none matches.
+/// Chooses a certificate by server name, the first when none matches. Without any, handshakes fail.
 #[derive(Debug)]
 struct Resolver {
     names: Names<Arc<CertifiedKey>>,
-    first: Arc<CertifiedKey>,
+    certificates: Vec<(CertificateDigests, Arc<Shown>)>,
 }
 
 impl Resolver {
     fn new(
         config: &ListenerTls,
+        sources: &Sources,
         provider: &CryptoProvider,
-        base_dir: &Path,
-        expiries: &mut Vec<Expiry>,
+        previous: Option<&Arc<Tls>>,
     ) -> Result<Self, String> {
         let mut names = Names::new();
-        let mut first = None;
-        for certificate in &config.certificates {
-            let key = Arc::new(load(certificate, provider, base_dir)?);
-            let (own_names, expiry) = leaf(certificate, &key)?;
-            expiries.push(expiry);
-            let given = &certificate.names;
-            for name in if given.is_empty() { &own_names } else { given } {
-                names.insert(name, Arc::clone(&key));
+        let mut certificates = Vec::new();
+        for source in &sources.certificates {
+            let Some(config) = config.certificates.get(source.index) else {
+                continue;
+            };
+            let digests = source.digests();
+            let known = previous.and_then(|previous| {
+                let mut shown = previous.resolver.certificates.iter();
+                shown.find(|(of, _)| *of == digests)
+            });
+            let shown = match known {
+                Some((_, shown)) => Arc::clone(shown),
+                None => Arc::new(source.load(config, provider)?),
+            };
+            let given = [&config.names, &source.names, &shown.info.dns_names];
+            for name in given
+                .into_iter()
+                .find(|names| !names.is_empty())
+                .into_iter()
+                .flatten()
+            {
+                names.insert(name, Arc::clone(&shown.key));
             }
-            first.get_or_insert(key);
+            certificates.push((digests, shown));
         }
-        Ok(Self {
-            names,
-            first: first.ok_or("no certificate")?,
-        })
+        Ok(Self { names, certificates })
     }
 }
 
@@ -253,80 +402,76 @@ impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         // rustls hands names over in lower case
         let chosen = hello.server_name().and_then(|name| self.names.get(name));
-        Some(Arc::clone(chosen.unwrap_or(&self.first)))
+        let first = || Some(&self.certificates.first()?.1.key);
+        chosen.or_else(first).map(Arc::clone)
     }
-}
-
-fn load(config: &Certificate, provider: &CryptoProvider, base_dir: &Path) -> Result<CertifiedKey, String> {
-    let path = base_dir.join(&config.cert);
-    let chain = pem::certificates(&path).map_err(|problem| format!("{}: {problem}", path.display()))?;
-    let path = base_dir.join(&config.key);
-    let key = PrivateKeyDer::from_pem_file(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let mut certified = CertifiedKey::from_der(chain, key, provider)
-        .map_err(|error| format!("{} and {}: {error}", config.cert.display(), config.key.display()))?;
-    if let Some(path) = &config.ocsp {
-        let path = base_dir.join(path);
-        let response = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        // RFC 6960 section 4.2.1: a sequence whose first element, the status, is 0 when there is an answer
-        if response.first() != Some(&0x30)
-            || !response.windows(3).take(6).any(|status| status == [0x0a, 1, 0])
-        {
-            return Err(format!(
-                "{}: not a successful OCSP response (DER)",
-                path.display()
-            ));
-        }
-        certified.ocsp = Some(response);
-    }
-    Ok(certified)
-}
-
-/// DNS names of the leaf (RFC 6125: the subject alternative names; a common name does not count), and until when it holds.
-fn leaf(config: &Certificate, key: &CertifiedKey) -> Result<(Vec<String>, Expiry), String> {
-    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", config.cert.display());
-    let leaf = key.cert.first().ok_or_else(|| failed(&"no certificate in it"))?;
-    let (_, parsed) = x509_parser::parse_x509_certificate(leaf).map_err(|error| failed(&error))?;
-    let names = parsed
-        .subject_alternative_name()
-        .map_err(|error| failed(&error))?;
-    let names = names.map(|names| {
-        names
-            .value
-            .general_names
-            .iter()
-            .filter_map(|name| match name {
-                x509_parser::extensions::GeneralName::DNSName(name) => Some((*name).to_owned()),
-                _ => None,
-            })
-            .collect()
-    });
-    let expiry = Expiry {
-        certificate: config.cert.display().to_string(),
-        not_before: parsed.validity().not_before.timestamp(),
-        not_after: parsed.validity().not_after.timestamp(),
-    };
-    Ok((names.unwrap_or_default(), expiry))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, path::Path};
+
     use super::*;
+    use crate::material::Certificates;
+
+    fn write(folder: &Path, name: &str) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new([format!("{name}.example")]).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        fs::write(folder.join(format!("{name}.crt")), certificate.pem()).unwrap();
+        fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
 
     #[test]
-    fn a_certificate_is_warned_of_in_time() {
-        let expiry = |days| Expiry {
-            certificate: "a.crt".to_owned(),
-            not_before: 0,
-            not_after: days * DAY,
+    fn what_did_not_change_is_the_same_object_and_files_are_read_once_per_load() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = ("a", "b");
+        write(folder.path(), a);
+        write(folder.path(), b);
+        let certificate = |name: &str| Certificate {
+            cert: Some(format!("{name}.crt").into()),
+            key: Some(format!("{name}.key").into()),
+            ..Certificate::default()
         };
-        let year = expiry(365);
-        assert_eq!(year.days_left_at(350 * DAY), None);
-        assert_eq!(year.days_left_at(352 * DAY), Some(13));
-        assert_eq!(year.days_left_at(364 * DAY + 1), Some(0));
-        assert_eq!(year.days_left_at(366 * DAY), Some(-1));
-        // those that hold for six days are renewed at four
-        let week = expiry(6);
-        assert_eq!(week.days_left_at(4 * DAY), None);
-        assert_eq!(week.days_left_at(5 * DAY), Some(1));
+        let config = ListenerTls {
+            certificates: vec![certificate(a), certificate(b)],
+            policy: TlsPolicy::default(),
+            client_auth: None,
+            domains: Vec::new(),
+        };
+        let load = || Material::new(folder.path(), Certificates::new());
+        let first_load = load();
+        let build = |config: &ListenerTls, material: &Material, previous: Option<&Arc<Tls>>| {
+            Tls::build(config, true, material, previous)
+        };
+        let first = build(&config, &first_load, None).unwrap();
+        assert!(Arc::ptr_eq(
+            &first,
+            &build(&config, &load(), Some(&first)).unwrap()
+        ));
+        write(folder.path(), b);
+        let same = build(&config, &first_load, Some(&first)).unwrap();
+        assert!(Arc::ptr_eq(&first, &same), "what was read before");
+        let second = build(&config, &load(), Some(&first)).unwrap();
+        let keys = |tls: &Tls| {
+            tls.certificates()
+                .map(|shown| Arc::clone(&shown.key))
+                .collect::<Vec<_>>()
+        };
+        let (before, after) = (keys(&first), keys(&second));
+        assert!(Arc::ptr_eq(&before[0], &after[0]), "not read anew");
+        assert!(!Arc::ptr_eq(&before[1], &after[1]));
+        assert!(Arc::ptr_eq(&first.server.ticketer, &second.server.ticketer));
+        fs::write(folder.path().join("a.key"), "broken").unwrap();
+        let problem = build(&config, &load(), Some(&second)).unwrap_err();
+        assert!(problem.contains("a.key"), "{problem}");
+        let same = build(&config, &first_load, Some(&first)).unwrap();
+        assert!(Arc::ptr_eq(&first, &same), "a change of something else");
+        let modern = ListenerTls {
+            policy: TlsPolicy::Modern,
+            ..config
+        };
+        let third = build(&modern, &first_load, Some(&first)).unwrap();
+        assert!(!Arc::ptr_eq(&first, &third));
     }
 }

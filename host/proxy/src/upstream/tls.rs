@@ -1,10 +1,14 @@
 //! TLS towards upstreams: one rustls client configuration per group, built once. The certificate is always verified; there is no switch for that.
 
-use std::{path::Path, sync::Arc, sync::OnceLock};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use edgeward_core::config;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::{PrivateKeyDer, ServerName, pem::PemObject as _};
+use rustls_pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
 use super::error::UpstreamConfigError;
@@ -21,9 +25,10 @@ pub(super) fn connector(
     let mut config = match (&tls.client_cert, &tls.client_key) {
         (None, None) => builder.with_no_client_auth(),
         (Some(cert), Some(key)) => {
-            let chain = pem::certificates(cert).map_err(of("client-cert", cert))?;
-            let key = PrivateKeyDer::from_pem_file(key)
-                .map_err(|error| of("client-key", key)(error.to_string()))?;
+            let chain = read(cert).and_then(|pem| pem::certificates(&pem));
+            let chain = chain.map_err(of("client-cert", cert))?;
+            let own_key = read(key).and_then(|pem| pem::key(&pem));
+            let key = own_key.map_err(of("client-key", key))?;
             builder.with_client_auth_cert(chain, key)?
         }
         _ => return Err(UpstreamConfigError::HalfClientCert),
@@ -47,7 +52,12 @@ pub(super) fn server_name(
 
 fn roots(ca: Option<&Path>) -> Result<Arc<RootCertStore>, UpstreamConfigError> {
     let Some(path) = ca else { return system_roots() };
-    pem::roots(path).map(Arc::new).map_err(of("ca", path))
+    let roots = read(path).and_then(|pem| pem::roots(&pem));
+    roots.map(Arc::new).map_err(of("ca", path))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|error| error.to_string())
 }
 
 /// Read once per process: hundreds of certificates, and every group shares them.

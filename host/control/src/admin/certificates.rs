@@ -1,0 +1,101 @@
+//! Certificates: put, list, read, remove. A key goes in and never out.
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use edgeward_core::config::is_certificate_name;
+use edgeward_proxy::CertificatePem;
+use serde::Deserialize;
+
+use super::{Api, ApiError};
+use crate::deploy::CertificateView;
+
+/// A certificate to keep.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewCertificate {
+    /// Certificate chain, PEM, leaf first.
+    chain: String,
+    /// Private key, PEM (PKCS#8, SEC1 or PKCS#1).
+    key: String,
+    /// Server names it is for, `*.example.com` allowed. Default: the DNS names in the certificate.
+    #[serde(default)]
+    names: Vec<String>,
+}
+
+/// Every certificate that is kept, with what there is to tell of it but its key.
+#[utoipa::path(get, path = "/v1/certificates", tag = "certificates", security(("token" = [])), responses((status = 200, body = Vec<CertificateView>)))]
+pub(super) async fn list(State(api): State<Api>) -> Result<Json<Vec<CertificateView>>, ApiError> {
+    Ok(Json(api.deployer.certificates()?))
+}
+
+/// One certificate, without its key.
+#[utoipa::path(
+    get, path = "/v1/certificates/{name}", tag = "certificates", security(("token" = [])),
+    params(("name" = String, Path, description = "name of the certificate")),
+    responses((status = 200, body = CertificateView), (status = 404, body = ApiError)),
+)]
+pub(super) async fn read(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<CertificateView>, ApiError> {
+    Ok(Json(api.deployer.certificate(&name)?))
+}
+
+/// Keeps a certificate under a name. Handshakes that come after the answer get it where a listener shows it; open connections stay.
+#[utoipa::path(
+    put, path = "/v1/certificates/{name}", tag = "certificates", security(("token" = [])),
+    params(("name" = String, Path, description = "1 to 64 of a-z, A-Z, 0-9, `-`, `_`, `.`")),
+    request_body = NewCertificate,
+    responses(
+        (status = 201, body = CertificateView), (status = 200, body = CertificateView, description = "replaced"),
+        (status = 409, body = ApiError, description = "too many"),
+        (status = 422, body = ApiError, description = "chain or key cannot be used, do not belong together, or the certificate has expired"),
+    ),
+)]
+pub(super) async fn put(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<(StatusCode, Json<CertificateView>), ApiError> {
+    if !is_certificate_name(&name) {
+        let problem =
+            format!("`{name}` cannot be the name of a certificate: 1 to 64 of a-z, A-Z, 0-9, `-`, `_`, `.`");
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, problem));
+    }
+    // the parser's own words may quote the key
+    let new: NewCertificate = serde_json::from_slice(&body).map_err(|error| {
+        let problem = format!(
+            "body: not a JSON object of `chain`, `key` (PEM) and `names`, see line {} column {}",
+            error.line(),
+            error.column()
+        );
+        ApiError::new(StatusCode::BAD_REQUEST, problem)
+    })?;
+    let pem = CertificatePem {
+        chain: new.chain,
+        key: new.key,
+        names: new.names,
+    };
+    let (view, created) = api.deployer.put_certificate(&name, pem).await?;
+    let status = if created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    Ok((status, Json(view)))
+}
+
+/// Removes a certificate that no listener asks for by its name.
+#[utoipa::path(
+    delete, path = "/v1/certificates/{name}", tag = "certificates", security(("token" = [])),
+    params(("name" = String, Path, description = "name of the certificate")),
+    responses((status = 204), (status = 404, body = ApiError), (status = 409, body = ApiError, description = "in use")),
+)]
+pub(super) async fn remove(State(api): State<Api>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
+    api.deployer.remove_certificate(&name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

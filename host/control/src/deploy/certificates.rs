@@ -1,0 +1,243 @@
+//! Certificates that are kept in the store: put, told of, removed. A change takes the road of every other: build a snapshot with it, make it
+//! durable, publish.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use edgeward_core::config::{CertificateSource, Config, is_certificate_name};
+use edgeward_proxy::{CertificatePem, Certificates};
+use serde::Serialize;
+
+use super::{Applied, Deployer, build};
+use crate::{
+    clock::{now_ms, rfc3339},
+    error::ControlError,
+    store::{StoreError, StoredCertificate},
+};
+
+/// Certificates that are kept at most.
+const CERTIFICATES_MAX: usize = 1000;
+
+/// Certificates of the store, by name.
+pub(super) type Stored = BTreeMap<String, StoredCertificate>;
+
+/// What there is to tell of a certificate; never its key.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct CertificateView {
+    /// Its name.
+    pub name: String,
+    /// Server names it is for.
+    pub names: Vec<String>,
+    /// Whose it is.
+    pub subject: String,
+    /// Who issued it.
+    pub issuer: String,
+    /// Its number, in hex.
+    pub serial: String,
+    /// RFC 3339.
+    pub not_before: String,
+    /// RFC 3339.
+    pub not_after: String,
+    /// SHA-256 of the leaf in DER, as `sha256:<64 hex digits>`.
+    pub fingerprint: String,
+    /// When it was put, RFC 3339.
+    pub updated_at: String,
+    /// Listeners that show it.
+    pub listeners: Vec<String>,
+}
+
+/// As the data plane wants them.
+pub(super) fn for_proxy(stored: &Stored) -> Certificates {
+    stored
+        .iter()
+        .map(|(name, certificate)| (name.clone(), Arc::clone(&certificate.pem)))
+        .collect()
+}
+
+fn not_found(name: &str) -> StoreError {
+    StoreError::NotFound(format!("no certificate is called `{name}`"))
+}
+
+/// Names of the listeners that show a certificate, and whether each asks for it by its name.
+fn shown_by<'c>(config: &'c Config, name: &'c str) -> impl Iterator<Item = (String, bool)> {
+    config.listeners.iter().filter_map(move |listener| {
+        let sources = listener.tls.iter().flat_map(|tls| &tls.certificates);
+        let wanted: Vec<_> = sources
+            .filter_map(|certificate| match certificate.source()? {
+                CertificateSource::Stored(wanted) if wanted == name => Some(true),
+                CertificateSource::Stored(all) if all == "*" && is_certificate_name(name) => Some(false),
+                _ => None,
+            })
+            .collect();
+        let by_name = wanted.iter().any(|by_name| *by_name);
+        (!wanted.is_empty()).then(|| (listener.display_name(), by_name))
+    })
+}
+
+/// What listeners show by name and is not there, as warnings.
+pub(super) fn missing(config: &Config, stored: &Stored) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for listener in &config.listeners {
+        for certificate in listener.tls.iter().flat_map(|tls| &tls.certificates) {
+            if let Some(CertificateSource::Stored(name)) = certificate.source()
+                && name != "*"
+                && !stored.contains_key(&*name)
+            {
+                warnings.push(format!(
+                    "listener `{}` shows certificate `{name}`, which is not there yet",
+                    listener.display_name()
+                ));
+            }
+        }
+    }
+    warnings
+}
+
+fn view(applied: &Applied, name: &str, stored: &StoredCertificate) -> Result<CertificateView, ControlError> {
+    let info = stored
+        .pem
+        .info()
+        .map_err(|error| ControlError::invalid("", error.to_string()))?;
+    let time = |seconds: i64| rfc3339(seconds.saturating_mul(1000));
+    let names = if stored.pem.names.is_empty() {
+        &info.dns_names
+    } else {
+        &stored.pem.names
+    };
+    Ok(CertificateView {
+        name: name.to_owned(),
+        names: names.clone(),
+        not_before: time(info.not_before),
+        not_after: time(info.not_after),
+        fingerprint: info.sha256.to_string(),
+        subject: info.subject,
+        issuer: info.issuer,
+        serial: info.serial,
+        updated_at: rfc3339(stored.updated_at),
+        listeners: shown_by(&applied.file, name).map(|(name, _)| name).collect(),
+    })
+}
+
+/// Refuses what no client would take: expired, or without a name that it is for.
+fn check(pem: &CertificatePem) -> Result<(), ControlError> {
+    let info = pem
+        .inspect()
+        .map_err(|error| ControlError::invalid("", error.to_string()))?;
+    if info.left(now_ms() / 1000) <= 0 {
+        let expired = rfc3339(info.not_after.saturating_mul(1000));
+        return Err(ControlError::invalid("", format!("chain: expired at {expired}")));
+    }
+    if pem.names.is_empty() && info.dns_names.is_empty() {
+        let problem = "has no DNS names: give `names`";
+        return Err(ControlError::invalid("", format!("chain: {problem}")));
+    }
+    for name in &pem.names {
+        if !edgeward_core::config::is_server_name(name) {
+            return Err(ControlError::invalid(
+                "names",
+                format!("`{name}` is not a server name"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl Deployer {
+    /// Every certificate that is kept.
+    ///
+    /// # Errors
+    /// None that an operator could cause: all were checked when they were put.
+    pub fn certificates(&self) -> Result<Vec<CertificateView>, ControlError> {
+        let applied = self.applied();
+        let all = applied.certificates.iter();
+        all.map(|(name, stored)| view(&applied, name, stored)).collect()
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// Not there.
+    pub fn certificate(&self, name: &str) -> Result<CertificateView, ControlError> {
+        let applied = self.applied();
+        let stored = applied.certificates.get(name).ok_or_else(|| not_found(name))?;
+        view(&applied, name, stored)
+    }
+
+    /// Keeps a certificate under a name, in place of what was there; handshakes from now on are answered with it where a listener shows it. True when
+    /// the name is new. Runs to its end even if the caller goes away.
+    ///
+    /// # Errors
+    /// It cannot be used: nothing has changed then.
+    pub async fn put_certificate(
+        &self,
+        name: &str,
+        pem: CertificatePem,
+    ) -> Result<(CertificateView, bool), ControlError> {
+        check(&pem)?;
+        let stored = StoredCertificate::new(pem);
+        let previous = self.change_certificate(name, Some(stored)).await?;
+        Ok((self.certificate(name)?, previous.is_none()))
+    }
+
+    /// Removes a certificate that no listener asks for by its name.
+    ///
+    /// # Errors
+    /// Not there, or in use.
+    pub async fn remove_certificate(&self, name: &str) -> Result<(), ControlError> {
+        self.change_certificate(name, None).await?;
+        Ok(())
+    }
+
+    /// Returns what was there before.
+    async fn change_certificate(
+        &self,
+        name: &str,
+        new: Option<StoredCertificate>,
+    ) -> Result<Option<StoredCertificate>, ControlError> {
+        let (this, name) = (self.clone(), name.to_owned());
+        let outcome = tokio::spawn(async move { this.change_certificate_locked(&name, new).await }).await;
+        outcome.unwrap_or(Err(ControlError::Panicked))
+    }
+
+    async fn change_certificate_locked(
+        &self,
+        name: &str,
+        new: Option<StoredCertificate>,
+    ) -> Result<Option<StoredCertificate>, ControlError> {
+        let _guard = self.shared.change.lock().await;
+        let proxy = self.ready()?;
+        let mut next = (*self.applied()).clone();
+        let mut certificates = (*next.certificates).clone();
+        let previous = match &new {
+            Some(new) => certificates.insert(name.to_owned(), new.clone()),
+            None => {
+                if let Some((listener, _)) = shown_by(&next.file, name).find(|(_, by_name)| *by_name) {
+                    let problem = format!("certificate `{name}` is shown by listener `{listener}`");
+                    return Err(StoreError::Conflict(problem).into());
+                }
+                Some(certificates.remove(name).ok_or_else(|| not_found(name))?)
+            }
+        };
+        if certificates.len() > CERTIFICATES_MAX {
+            let problem = format!("there are {CERTIFICATES_MAX} certificates already: remove some");
+            return Err(StoreError::Conflict(problem).into());
+        }
+        next.material = next.material.with_certificates(for_proxy(&certificates));
+        next.certificates = Arc::new(certificates);
+        let snapshot = build(&next, Some(&proxy.current()))?;
+        let id = snapshot.id();
+        let keep = |certificate: Option<&StoredCertificate>| match certificate {
+            Some(certificate) => self.shared.store.certificates.keep(name, certificate),
+            None => self.shared.store.certificates.remove(name),
+        };
+        keep(new.as_ref())?;
+        if let Err(error) = proxy.publish(snapshot) {
+            keep(previous.as_ref())?;
+            return Err(error.into());
+        }
+        self.shared.applied.store(Arc::new(next));
+        let done = if new.is_some() { "is live" } else { "was removed" };
+        tracing::info!(certificate = name, snapshot = id, "a certificate {done}");
+        Ok(previous)
+    }
+}
