@@ -431,16 +431,21 @@ async fn http3_comes_and_goes_with_the_configuration() {
     };
     let tls = site.ca.client(&["h2"], None);
     let mut beside = Connection::tls(address, "example.test", &tls).await.unwrap();
+    let held = Request::get("https://example.test/hold/reload").body(()).unwrap();
+    let mut held = h3.begin(held).await.unwrap();
+    held.finish().await;
+    site.origin.wait_for("/hold/reload", 1).await;
     publish(json!({"http3": false})).await;
-    // what is open goes on
-    assert_eq!(h3.get("/fixed").await.status, 200);
+    // what runs is finished
+    site.origin.release("reload");
+    assert_eq!(held.reply().await.unwrap().status, 200);
+    within("closing", h3.connection.closed()).await;
     assert_eq!(beside.get("/fixed").await.status, 200);
     let late = tokio::time::timeout(
         Duration::from_millis(300),
         client.endpoint.connect(address, "example.test").unwrap(),
     );
     assert!(!matches!(late.await, Ok(Ok(_))));
-    h3.connection.close(0x100_u32.into(), b"");
     within("the port", async {
         while UdpSocket::bind(address).await.is_err() {
             tokio::task::yield_now().await;

@@ -57,7 +57,7 @@ pub(crate) async fn serve(
     let shared = Arc::new(Mutex::new(Shared::new(Io::new(stream, first))));
     let _closing = Closing(Arc::clone(&shared));
     let mut timer = Timer::new();
-    let mut drain = pin!(worker.drain.cancelled());
+    let mut drain = pin!(conn.drain.cancelled());
     // a connection that was just made gets the time for a head, later ones the idle time
     let mut patience = limits.head_timeout.0;
     loop {
@@ -86,7 +86,7 @@ pub(crate) async fn serve(
             // a client that was not told to send its body may or may not send it; behind wrong framing nothing makes sense
             keep_alive &= !std::mem::take(&mut shared.expects_continue)
                 && !matches!(shared.decoder, Decoder::Broken)
-                && !worker.drain.is_cancelled();
+                && !conn.drain.is_cancelled();
         }
         let mut about = About {
             method: &method,

@@ -3,7 +3,7 @@
 use std::{
     future::poll_fn,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll, ready},
 };
 
@@ -17,7 +17,7 @@ use super::{
     code::{Code, Fault},
     head::{self, HeadError},
     reader::{Event, Reader},
-    send::{self, unless_stopped},
+    send::{self, SendError, unless_stopped},
     server::Link,
 };
 use crate::{
@@ -91,10 +91,12 @@ async fn exchange(
             (Method::GET, response)
         }
     };
-    let stall = link.limits.idle_timeout.0;
-    send::response(send, response, &method, stall)
+    send::response(send, response, &method, &link.limits)
         .await
         .map_err(|error| {
+            if matches!(error, SendError::Stalled) {
+                link.worker.shared.metrics.slow_readers.fetch_add(1, Relaxed);
+            }
             tracing::debug!(%error, "answer did not reach its end");
             Fault::Stream(error.code(), "answer did not reach its end")
         })

@@ -4,10 +4,10 @@ use std::{
     future::poll_fn,
     pin::{Pin, pin},
     task::Poll,
-    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
+use edgeward_core::config::Limits;
 use http::{Method, Response, StatusCode, header, response::Parts};
 use http_body::{Body, Frame};
 use quinn::{SendStream, WriteError};
@@ -18,7 +18,7 @@ use super::{
     head::is_connection_specific,
     qpack,
 };
-use crate::{body::BodyError, date, http1::digits};
+use crate::{body::BodyError, date, http1::digits, pace::Pace, timer::Timer};
 
 /// Why an answer did not reach its end.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +51,7 @@ pub(super) async fn response<B>(
     stream: &mut SendStream,
     response: Response<B>,
     method: &Method,
-    stall: Duration,
+    limits: &Limits,
 ) -> Result<(), SendError>
 where
     B: Body<Data = Bytes, Error = BodyError> + Unpin,
@@ -59,6 +59,8 @@ where
     let (parts, mut body) = response.into_parts();
     let mut left = declared(&parts, &body, method);
     let mut out = BytesMut::with_capacity(512);
+    let mut pace = Pace::new(limits.idle_timeout.0, limits.min_rate.0);
+    let mut timer = Timer::new();
     put_head(&mut out, &parts, left);
     if *method == Method::HEAD || has_no_body(parts.status) {
         left = None;
@@ -67,7 +69,7 @@ where
         let frame = match poll_fn(|context| Poll::Ready(Pin::new(&mut body).poll_frame(context))).await {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
-                write(stream, &mut [out.split().freeze()], stall).await?;
+                write(stream, &mut [out.split().freeze()], &mut pace, &mut timer).await?;
                 match next_frame(stream, &mut body).await {
                     Some(frame) => frame,
                     None => return Err(WriteError::Stopped(Code::RequestCancelled.var_int()).into()),
@@ -86,7 +88,7 @@ where
                 }
                 let kind = kind::DATA;
                 FrameHeader { kind, length }.put(&mut out);
-                write(stream, &mut [out.split().freeze(), data], stall).await?;
+                write(stream, &mut [out.split().freeze(), data], &mut pace, &mut timer).await?;
             }
             Err(frame) => {
                 if let Ok(trailers) = frame.into_trailers() {
@@ -107,7 +109,7 @@ where
         return Err(SendError::Length);
     }
     // in one packet with what was written last, since the connection sends when this task waits
-    write(stream, &mut [out.split().freeze()], stall).await?;
+    write(stream, &mut [out.split().freeze()], &mut pace, &mut timer).await?;
     let _stopped_by_the_client = stream.finish();
     Ok(())
 }
@@ -180,11 +182,32 @@ pub(super) async fn unless_stopped<T>(stream: &SendStream, future: impl Future<O
     .await
 }
 
-async fn write(stream: &mut SendStream, chunks: &mut [Bytes], stall: Duration) -> Result<(), SendError> {
-    if chunks.iter().all(Bytes::is_empty) {
-        return Ok(());
-    }
-    let written = tokio::time::timeout(stall, stream.write_all_chunks(chunks)).await;
-    written.map_err(|_elapsed| SendError::Stalled)??;
-    Ok(())
+/// Puts all of the chunks into the stream, which takes them as the client does.
+async fn write(
+    stream: &mut SendStream,
+    chunks: &mut [Bytes],
+    pace: &mut Pace,
+    timer: &mut Timer,
+) -> Result<(), SendError> {
+    let mut first = 0;
+    poll_fn(|context| {
+        loop {
+            while chunks.get(first).is_some_and(Bytes::is_empty) {
+                first += 1;
+            }
+            let Some(rest) = chunks.get_mut(first..).filter(|rest| !rest.is_empty()) else {
+                return Poll::Ready(Ok(()));
+            };
+            // the future keeps nothing between polls
+            match pin!(stream.write_chunks(rest)).poll(context) {
+                Poll::Ready(Ok(written)) => pace.moved(written.bytes as u64),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                Poll::Pending if pace.poll_slow(timer, context) => {
+                    return Poll::Ready(Err(SendError::Stalled));
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await
 }

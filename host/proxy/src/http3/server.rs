@@ -176,7 +176,7 @@ async fn run(
             }
             Some(_ended) = streams.join_next() => {}
             Some(_ended) = others.join_next() => {}
-            () = link.worker.drain.cancelled(), if !ending => {
+            () = conn.drain.cancelled(), if !ending => {
                 ending = true;
                 go_away(&mut control, next_stream).await?;
             }

@@ -64,7 +64,7 @@ async fn exchange(
     tokio::pin!(connection);
     let idle = tokio::time::sleep(limits.idle_timeout.0);
     tokio::pin!(idle);
-    let drain = worker.drain.cancelled();
+    let drain = conn.drain.cancelled();
     tokio::pin!(drain);
     let mut watch = Watch::new(limits);
     let mut ending = false;

@@ -90,6 +90,8 @@ pub(crate) struct ConnInfo {
     /// What answers say of HTTP/3.
     pub(crate) alt_svc: Option<HeaderValue>,
     transport: Transport,
+    /// Cancelled when its listener goes or the gateway drains: it ends after the exchange that runs.
+    pub(crate) drain: CancellationToken,
     counted: Arc<Counted>,
     /// Forwarding fields of its last request.
     pub(crate) forwarded: LastFields,
@@ -163,6 +165,7 @@ impl ConnInfo {
             client_subject: self.client_subject.clone(),
             alt_svc: self.alt_svc.clone(),
             transport: self.transport,
+            drain: self.drain.clone(),
             counted,
             forwarded: LastFields::default(),
             activity: Arc::clone(&self.activity),
@@ -300,6 +303,9 @@ pub(crate) async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket:
             return;
         }
     };
+    // of this listener's connections on this worker; a child, so that a gateway that drains reaches them as well
+    let drain = worker.drain.child_token();
+    let _ends_them = drain.clone().drop_guard();
     loop {
         let next = async {
             let accepted = socket.accept().await;
@@ -309,15 +315,15 @@ pub(crate) async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket:
         let (accepted, place) = tokio::select! {
             next = next => next,
             () = listener.closed.cancelled() => return,
-            () = worker.drain.cancelled() => return,
+            () = drain.cancelled() => return,
         };
         match accepted {
             Ok((stream, peer)) => {
                 let spec = listener.spec.load_full();
-                let connection = Arc::clone(&worker);
+                let (connection, drain) = (Arc::clone(&worker), drain.clone());
                 worker.connections.spawn(async move {
                     let _place = place;
-                    serve(connection, spec, stream, peer).await;
+                    serve(connection, spec, drain, stream, peer).await;
                 });
             }
             Err(error) => {
@@ -330,7 +336,13 @@ pub(crate) async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket:
 }
 
 /// Serves an accepted connection to its end.
-async fn serve(worker: Arc<Worker>, spec: Arc<ListenerSpec>, stream: TcpStream, address: SocketAddr) {
+async fn serve(
+    worker: Arc<Worker>,
+    spec: Arc<ListenerSpec>,
+    drain: CancellationToken,
+    stream: TcpStream,
+    address: SocketAddr,
+) {
     let metrics = &worker.shared.metrics;
     metrics.connections_total.fetch_add(1, Relaxed);
     metrics.connections.fetch_add(1, Relaxed);
@@ -338,7 +350,7 @@ async fn serve(worker: Arc<Worker>, spec: Arc<ListenerSpec>, stream: TcpStream, 
         tracing::debug!(%error, peer = %address, "TCP_NODELAY refused");
     }
     let limits = worker.shared.live.load().limits.clone();
-    match establish(&worker.shared.addresses, spec, &limits, stream, address).await {
+    match establish(&worker.shared.addresses, spec, drain, &limits, stream, address).await {
         Ok((conn, stream)) => run(Arc::clone(&worker), conn, limits, stream).await,
         Err(error) => {
             error.count(metrics);
@@ -374,6 +386,7 @@ impl EstablishError {
 async fn establish(
     addresses: &Arc<Addresses>,
     spec: Arc<ListenerSpec>,
+    drain: CancellationToken,
     limits: &Limits,
     mut stream: TcpStream,
     mut address: SocketAddr,
@@ -397,7 +410,7 @@ async fn establish(
             sni: None,
             client_certificate: None,
         };
-        let conn = connection(peer, spec, Transport::Tcp, None, counted);
+        let conn = connection(peer, spec, Transport::Tcp, None, drain, counted);
         return Ok((conn, Stream::Tcp(stream)));
     };
     let handshake = async {
@@ -423,7 +436,7 @@ async fn establish(
             .and_then(|chain| Some(chain.first()?.to_vec())),
     };
     let alt_svc = quic::alt_svc(&spec, tls, peer.sni.as_deref(), port);
-    let conn = connection(peer, Arc::clone(&spec), Transport::Tcp, alt_svc, counted);
+    let conn = connection(peer, Arc::clone(&spec), Transport::Tcp, alt_svc, drain, counted);
     Ok((conn, Stream::Tls(Box::new(stream.into()))))
 }
 
@@ -448,6 +461,7 @@ fn connection(
     listener: Arc<ListenerSpec>,
     transport: Transport,
     alt_svc: Option<HeaderValue>,
+    drain: CancellationToken,
     counted: Arc<Counted>,
 ) -> Arc<ConnInfo> {
     let activity = Activity {
@@ -462,6 +476,7 @@ fn connection(
         listener,
         alt_svc,
         transport,
+        drain,
         counted,
         forwarded: LastFields::default(),
         activity: Arc::new(activity),
@@ -479,7 +494,7 @@ async fn run(worker: Arc<Worker>, conn: Arc<ConnInfo>, limits: Limits, mut strea
             let sniffed = tokio::time::timeout(limits.head_timeout.0, sniff(&mut stream, &mut first));
             let sniffed = tokio::select! {
                 sniffed = sniffed => sniffed,
-                () = worker.drain.cancelled() => return,
+                () = conn.drain.cancelled() => return,
             };
             match sniffed {
                 Ok(Ok(http2)) => http2,

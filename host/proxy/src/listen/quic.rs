@@ -23,8 +23,9 @@ use quinn::{
 use rand::RngExt as _;
 use rustls_pki_types::CertificateDer;
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio_util::sync::CancellationToken;
 
-use super::{ConnInfo, EstablishError, Listener, Place, Transport, connection, count, tls::Tls};
+use super::{ConnInfo, EstablishError, Listener, Transport, connection, count, tls::Tls};
 use crate::{http3, snapshot::ListenerSpec, worker::Worker};
 
 /// Bytes of our connection ids: two that lead to the worker, the rest random.
@@ -201,11 +202,14 @@ pub(crate) async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket:
         }
     };
     let handshakes = Arc::new(AtomicUsize::new(0));
+    // as for TCP
+    let drain = worker.drain.child_token();
+    let _ends_them = drain.clone().drop_guard();
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
             () = listener.closed.cancelled() => break,
-            () = worker.drain.cancelled() => break,
+            () = drain.cancelled() => break,
         };
         let Some(incoming) = incoming else { return };
         let spec = listener.spec.load_full();
@@ -228,9 +232,16 @@ pub(crate) async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket:
             continue;
         };
         let handshake = Handshake::new(&handshakes);
-        let config = Arc::clone(config);
-        let serving = serve(Arc::clone(&worker), spec, incoming, config, place, handshake);
-        worker.connections.spawn(serving);
+        let accepted = Accepted {
+            incoming,
+            config: Arc::clone(config),
+            drain: drain.clone(),
+        };
+        let (worker, spec) = (Arc::clone(&worker), Arc::clone(&spec));
+        worker.connections.clone().spawn(async move {
+            let _place = place;
+            serve(worker, spec, accepted, handshake).await;
+        });
     }
     // those that are open go on
     endpoint.set_server_config(None);
@@ -252,21 +263,22 @@ impl Drop for Handshake {
     }
 }
 
-/// Serves a connection to its end.
-async fn serve(
-    worker: Arc<Worker>,
-    spec: Arc<ListenerSpec>,
+/// A connection at its very beginning.
+struct Accepted {
     incoming: Incoming,
     config: Arc<ServerConfig>,
-    _place: Place,
-    handshake: Handshake,
-) {
+    /// Ends it, after the exchanges that run.
+    drain: CancellationToken,
+}
+
+/// Serves a connection to its end.
+async fn serve(worker: Arc<Worker>, spec: Arc<ListenerSpec>, accepted: Accepted, handshake: Handshake) {
     let metrics = &worker.shared.metrics;
     metrics.connections_total.fetch_add(1, Relaxed);
     metrics.connections.fetch_add(1, Relaxed);
     let limits = worker.shared.live.load().limits.clone();
-    let address = incoming.remote_address();
-    let established = establish(&worker, spec, &limits, incoming, config);
+    let address = accepted.incoming.remote_address();
+    let established = establish(&worker, spec, &limits, accepted);
     let established = tokio::time::timeout(limits.handshake_timeout.0, established)
         .await
         .unwrap_or_else(|_elapsed| Err(EstablishError::Handshake(io::ErrorKind::TimedOut.into())));
@@ -294,8 +306,7 @@ async fn establish(
     worker: &Worker,
     spec: Arc<ListenerSpec>,
     limits: &Limits,
-    incoming: Incoming,
-    config: Arc<ServerConfig>,
+    accepted: Accepted,
 ) -> Result<
     (
         Arc<ConnInfo>,
@@ -305,6 +316,11 @@ async fn establish(
     EstablishError,
 > {
     let failed = |error| EstablishError::Handshake(io::Error::other(error));
+    let Accepted {
+        incoming,
+        config,
+        drain,
+    } = accepted;
     let mut address = incoming.remote_address();
     address.set_ip(address.ip().to_canonical());
     let counted = count(&worker.shared.addresses, address, &spec, limits)?;
@@ -334,7 +350,7 @@ async fn establish(
             .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok())
             .and_then(|chain| Some(chain.first()?.to_vec())),
     };
-    let conn = self::connection(peer, spec, Transport::Quic, None, counted);
+    let conn = self::connection(peer, spec, Transport::Quic, None, drain, counted);
     let completed = async move {
         match completed {
             Some(completed) => completed.await,

@@ -231,7 +231,10 @@ impl Tls {
         let sources = Sources::read(config, material)?;
         let digests = sources.digests();
         if let Some(same) = previous.filter(|previous| {
-            previous.config == *config && previous.http2 == http2 && previous.quic.is_some() == http3 && previous.digests == digests
+            previous.config == *config
+                && previous.http2 == http2
+                && previous.quic.is_some() == http3
+                && previous.digests == digests
         }) {
             return Ok(Arc::clone(same));
         }
@@ -241,7 +244,9 @@ impl Tls {
             TlsPolicy::Modern => &[&TLS13],
             TlsPolicy::Intermediate => &[&TLS13, &TLS12],
         };
-        let server = |auth: Option<&ClientAuth>, files: &Option<AuthFiles>, tickets: Option<Arc<dyn ProducesTickets>>| {
+        let server = |auth: Option<&ClientAuth>,
+                      files: &Option<AuthFiles>,
+                      tickets: Option<Arc<dyn ProducesTickets>>| {
             let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
                 .with_protocol_versions(versions)
                 .map_err(|error| error.to_string())?;
