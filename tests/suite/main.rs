@@ -38,3 +38,4 @@ mod tls_policy;
 mod transform;
 mod upstream;
 mod waf;
+mod websocket;

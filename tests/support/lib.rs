@@ -18,6 +18,7 @@ mod paths;
 mod process;
 mod raw;
 mod tls;
+mod websocket;
 
 use std::time::Duration;
 
@@ -31,6 +32,9 @@ pub use paths::{core_module_bytes, edgeward, guest, guest_bytes, suite_cache, ta
 pub use process::{Cli, Process, cli, cli_with};
 pub use raw::{Raw, raw, scripted_upstream};
 pub use tls::{Ca, Issued, install_provider};
+pub use websocket::{
+    Duplex, Opened, Over, Socket, WebSocketOrigin, accept_key, connect, hear, hear_close, tell,
+};
 
 /// Longest time that anything in a test may take: generous, because the machine may be loaded.
 pub const DEADLINE: Duration = Duration::from_secs(30);

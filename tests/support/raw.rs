@@ -53,11 +53,29 @@ impl Raw {
 
     /// Reads to the end.
     pub async fn to_end(&mut self) -> String {
+        String::from_utf8_lossy(&self.to_end_bytes().await).into_owned()
+    }
+
+    /// The same, of what is no text.
+    pub async fn to_end_bytes(&mut self) -> Vec<u8> {
         within("the end of the connection", async {
             while self.stream.read_buf(&mut self.received).await.unwrap_or(0) > 0 {}
         })
         .await;
-        String::from_utf8_lossy(&std::mem::take(&mut self.received)).into_owned()
+        std::mem::take(&mut self.received)
+    }
+
+    /// Reads so many bytes.
+    pub async fn bytes(&mut self, count: usize) -> Vec<u8> {
+        within(&format!("{count} bytes"), async {
+            while self.received.len() < count {
+                let more = self.stream.read_buf(&mut self.received).await.unwrap_or(0);
+                assert!(more > 0, "the peer closed after {:?}", self.received);
+            }
+        })
+        .await;
+        let rest = self.received.split_off(count);
+        std::mem::replace(&mut self.received, rest)
     }
 
     /// Says that nothing more comes.

@@ -12,3 +12,4 @@ pub mod phase;
 pub mod reject;
 pub mod retry;
 pub mod route;
+pub mod websocket;

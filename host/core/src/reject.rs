@@ -66,6 +66,8 @@ rejects! {
     HeadTooLarge "HEAD_TOO_LARGE" 431 Client "Request Header Fields Too Large" "The request head has more fields than `limits.header-count` or is larger than `limits.head`.";
     RouteNotFound "ROUTE_NOT_FOUND" 404 Client "Not Found" "No route matches host, path and header conditions.";
     MethodNotAllowed "METHOD_NOT_ALLOWED" 405 Client "Method Not Allowed" "Routes match the path, but none this method; `Allow` lists the others.";
+    UpgradeRequired "UPGRADE_REQUIRED" 426 Client "Upgrade Required" "The client asks for another version of WebSocket than 13; `Sec-WebSocket-Version` names that.";
+    NotImplemented "NOT_IMPLEMENTED" 501 Client "Not Implemented" "An extended CONNECT (RFC 8441) for another protocol than `websocket`, or to a route without `websocket: true`.";
     Unauthorized "UNAUTHORIZED" 401 Plugin "Unauthorized" "An authorizer found no valid credentials.";
     AccessDenied "ACCESS_DENIED" 403 Plugin "Forbidden" "An authorizer recognised the caller and refused.";
     WafFiltered "WAF_FILTERED" 403 Plugin "Forbidden" "An inspecting plugin (WAF) blocked the request.";

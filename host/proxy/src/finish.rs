@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -21,6 +21,8 @@ use crate::{
     listen::ConnInfo,
     pipeline::SharedChain,
     snapshot::Snapshot,
+    tunnel::{Ended, Tunnel},
+    upstream::Switched,
     worker::Worker,
 };
 
@@ -50,11 +52,17 @@ pub(crate) struct Finish {
     pub(crate) chain: Option<SharedChain>,
     /// True once the response body was handed out to its end.
     pub(crate) complete: bool,
+    /// The upstream's connection, when it agreed to an upgrade and the client was not told yet.
+    pub(crate) switched: Option<Box<Switched>>,
+    /// Set by the tunnel, if the exchange became one.
+    pub(crate) tunnel: Option<Ended>,
 }
 
 impl Drop for Finish {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
+        // how long a tunnel was open says nothing about how fast it was answered
+        let answered = self.tunnel.as_ref().map_or(duration, |tunnel| tunnel.answered);
         let request_bytes = self.request_bytes.as_ref().map_or(0, |bytes| bytes.load(Relaxed));
         self.conn.end();
         let metrics = &self.worker.shared.metrics;
@@ -64,7 +72,7 @@ impl Drop for Finish {
         }
         let route = self.route.and_then(|index| self.snapshot.routes.get(index));
         let stats = route.map_or(&self.worker.shared.unrouted, |route| &route.stats);
-        stats.record(self.status, duration, request_bytes, self.response_bytes);
+        stats.record(self.status, answered, request_bytes, self.response_bytes);
         if self.snapshot.log_access {
             self.log(
                 route.map_or("", |route| &route.info.name),
@@ -116,6 +124,7 @@ impl Finish {
             bytes_out = self.response_bytes,
             elapsed_ms = duration.as_secs_f64() * 1000.0,
             aborted = !self.complete,
+            tunnel_end = self.tunnel.as_ref().map(|tunnel| tunnel.end),
             snapshot = self.snapshot.id(),
             "exchange"
         );
@@ -125,14 +134,23 @@ impl Finish {
 /// A response body that finishes its exchange.
 pub(crate) struct Outgoing {
     body: Body,
-    /// In a box: it is large, and responses are moved a few times.
-    finish: Box<Finish>,
+    /// In a box: it is large, and responses are moved a few times. Behind an upgrade the tunnel has it.
+    finish: Option<Box<Finish>>,
 }
 
 impl Outgoing {
     pub(crate) fn new(body: Body, mut finish: Box<Finish>) -> Self {
         finish.complete = body.is_end_stream();
-        Self { body, finish }
+        Self {
+            body,
+            finish: Some(finish),
+        }
+    }
+
+    /// What goes on behind this response, if the upstream has agreed to leave HTTP. The response's body is empty then.
+    pub(crate) fn take_tunnel(&mut self) -> Option<Tunnel> {
+        let upstream = self.finish.as_mut()?.switched.take()?;
+        Some(Tunnel::new(self.finish.take()?, *upstream))
     }
 }
 
@@ -144,17 +162,21 @@ impl http_body::Body for Outgoing {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+        let Self { body, finish } = &mut *self;
+        let frame = ready!(Pin::new(&mut *body).poll_frame(context));
+        let Some(finish) = finish else {
+            return Poll::Ready(frame);
+        };
         match &frame {
-            None => self.finish.complete = true,
+            None => finish.complete = true,
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
-                    self.finish.response_bytes += data.len() as u64;
+                    finish.response_bytes += data.len() as u64;
                 }
-                self.finish.complete = self.body.is_end_stream();
+                finish.complete = body.is_end_stream();
             }
             Some(Err(error)) => {
-                tracing::debug!(request_id = self.finish.request_id, %error, "response body broke off");
+                tracing::debug!(request_id = finish.request_id, %error, "response body broke off");
             }
         }
         Poll::Ready(frame)

@@ -28,6 +28,7 @@ use crate::{
     pipeline::{self, SharedChain, Step},
     respond,
     snapshot::{Route, Target},
+    upgrade::{self, Upgrade, Wish},
     upstream::{self, SendOptions, UpstreamError, UpstreamErrorKind},
     worker::Worker,
 };
@@ -68,6 +69,7 @@ pub(crate) async fn handle(
     };
     let mut response = without_forbidden_body(&finish.method, response);
     tell_of_http3(&finish.conn, &mut response);
+    upgrade::begin(&mut finish, &mut response);
     finish.status = response.status().as_u16();
     response.map(|body| Outgoing::new(body, finish))
 }
@@ -80,7 +82,11 @@ pub(crate) fn refuse(
     version: Version,
 ) -> Response<Outgoing> {
     let method = Method::from_bytes(b"-").unwrap_or_default();
-    let mut finish = begin(worker, conn, &method, version);
+    refused(begin(worker, conn, &method, version), reject)
+}
+
+/// Answers an exchange with a refusal, without its plugins.
+pub(crate) fn refused(mut finish: Box<Finish>, reject: Reject) -> Response<Outgoing> {
     let mut response = respond::reject(&reject, &finish.request_id);
     tell_of_http3(&finish.conn, &mut response);
     finish.status = response.status().as_u16();
@@ -118,6 +124,8 @@ fn begin(worker: Arc<Worker>, conn: Arc<ConnInfo>, method: &Method, version: Ver
         response_bytes: 0,
         chain: None,
         complete: false,
+        switched: None,
+        tunnel: None,
     })
 }
 
@@ -157,6 +165,7 @@ async fn steps(finish: &mut Finish, request: Request<Body>) -> Result<Response<B
     let snapshot = Arc::clone(&finish.snapshot);
     let conn = Arc::clone(&finish.conn);
     // 1. refuse what is no request for us
+    let wish = Wish::take(&mut head)?;
     let admitted = admit::check(&snapshot.limits, conn.listener.encoded_slashes, &head)?;
     let authority = admitted.authority.into_owned();
     let path = admitted.path.into_owned();
@@ -199,11 +208,18 @@ async fn steps(finish: &mut Finish, request: Request<Body>) -> Result<Response<B
         .get(index)
         .ok_or_else(|| Reject::new(RejectCode::Internal, "route table out of step"))?;
     finish.route = Some(index);
-    // 3. limits of the body
+    // 3. limits of the body, and whether it may become a tunnel
     let body = admit_body(finish, route, &head, body)?;
+    let upgrade = match wish {
+        Some(wish) => wish.admit(route.websocket, &head, &body)?,
+        None => None,
+    };
     // 4. connection fields go, client address and hops are established
     let client = hops(&conn, &mut head, &authority);
     finish.client = Some(client);
+    if let Some(upgrade) = &upgrade {
+        upgrade.ask(&mut head.headers);
+    }
     set_request_id(&mut head, &finish.request_id);
     let has_body = head.method != Method::HEAD;
     let head = RequestHead {
@@ -227,11 +243,14 @@ async fn steps(finish: &mut Finish, request: Request<Body>) -> Result<Response<B
     };
     let answer = match step {
         // 6. upstream
-        Step::Next((head, body)) => target(finish, route, head, body).await?,
+        Step::Next((head, body)) => target(finish, route, head, body, upgrade).await?,
         Step::Answer(answer) => answer,
     };
     // 7. plugins on the response
-    let bodiless = matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let bodiless = matches!(
+        answer.status(),
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::SWITCHING_PROTOCOLS
+    );
     match &finish.chain {
         Some(chain) => Box::pin(chain.response(answer, has_body && !bodiless)).await,
         None => Ok(answer),
@@ -313,14 +332,20 @@ async fn target(
     route: &Route,
     head: RequestHead,
     body: Body,
+    upgrade: Option<Upgrade>,
 ) -> Result<Response<Body>, Reject> {
     let group = match &route.target {
         Target::Fixed(fixed) => return Ok(fixed.response()),
         Target::Upstream(group) => group,
     };
-    let request = outgoing(head, body)?;
+    let mut request = outgoing(head, body)?;
+    if let Some(upgrade) = &upgrade {
+        // once more: the handshake is not the plugins'
+        upgrade.ask(request.headers_mut());
+    }
     let options = SendOptions {
         timeout: route.timeout,
+        upgrade,
     };
     let worker = Arc::clone(&finish.worker);
     match upstream::send(&worker.pools, group, request, options).await {
@@ -328,6 +353,7 @@ async fn target(
             finish.endpoint = Some(sent.endpoint);
             finish.attempts = sent.attempts;
             finish.upstream = Some(Duration::from_micros(sent.head_us));
+            finish.switched = sent.switched;
             count_retries(&worker, sent.attempts);
             let mut response = sent.response;
             let version = response.version();

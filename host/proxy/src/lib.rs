@@ -17,6 +17,8 @@ mod pipeline;
 mod respond;
 mod snapshot;
 mod timer;
+mod tunnel;
+mod upgrade;
 mod upstream;
 mod worker;
 

@@ -45,6 +45,12 @@ pub(crate) struct Metrics {
     pub(crate) exchanges: AtomicU64,
     pub(crate) upstream_retries: AtomicU64,
     pub(crate) publishes: AtomicU64,
+    pub(crate) tunnels: AtomicU64,
+    pub(crate) tunnels_total: AtomicU64,
+    /// From clients.
+    pub(crate) tunnel_bytes_in: AtomicU64,
+    /// To clients.
+    pub(crate) tunnel_bytes_out: AtomicU64,
 }
 
 impl RouteStats {
@@ -195,6 +201,25 @@ impl Metrics {
                 Counter,
                 "Configurations put into effect.",
                 &self.publishes,
+            ),
+            ("edgeward_tunnels", Gauge, "Open WebSockets.", &self.tunnels),
+            (
+                "edgeward_tunnels_total",
+                Counter,
+                "WebSockets that an upstream agreed to.",
+                &self.tunnels_total,
+            ),
+            (
+                "edgeward_tunnel_request_bytes_total",
+                Counter,
+                "Bytes of WebSockets from clients, framing included.",
+                &self.tunnel_bytes_in,
+            ),
+            (
+                "edgeward_tunnel_response_bytes_total",
+                Counter,
+                "Bytes of WebSockets to clients, framing included.",
+                &self.tunnel_bytes_out,
             ),
         ] {
             out.family(name, kind, help).add(&[], value.load(Relaxed));

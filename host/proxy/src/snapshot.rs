@@ -72,6 +72,8 @@ pub(crate) struct Route {
     /// Largest request body in bytes; `u64::MAX` for none.
     pub(crate) body_limit: u64,
     pub(crate) timeout: Option<Duration>,
+    /// Clients may go on with WebSocket.
+    pub(crate) websocket: bool,
     pub(crate) stats: Arc<RouteStats>,
 }
 
@@ -389,6 +391,7 @@ fn build_route(
         phases,
         body_limit: if limit == 0 { u64::MAX } else { limit },
         timeout: route.timeout.map(|time| time.0),
+        websocket: route.websocket,
         stats,
     })
 }

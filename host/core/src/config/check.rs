@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Config, DecisionCache, HeaderCondition, Isolation, ListenerTls, OnError, Plugin, Problem, Route,
-    Upstream, is_certificate_name, is_server_name,
+    Upstream, UpstreamProtocol, is_certificate_name, is_server_name,
 };
 use crate::route::{HostPattern, PathPattern};
 
@@ -321,6 +321,26 @@ fn check_route(index: usize, route: &Route, config: &Config, problems: &mut Vec<
         (None, Some(answer)) => check_status(&format!("{path}.respond.status"), answer.status, problems),
         (Some(_), None) => {}
     }
+    if route.websocket {
+        let http2 = |name| {
+            let upstream = config.upstreams.get(name);
+            upstream.is_some_and(|upstream| upstream.protocol == UpstreamProtocol::Http2)
+        };
+        match &route.upstream {
+            None => problems.push(Problem::new(
+                format!("{path}.websocket"),
+                "needs an upstream, which a fixed answer is not",
+            )),
+            Some(name) if http2(name) => problems.push(
+                Problem::new(
+                    format!("{path}.websocket"),
+                    format!("upstream `{name}` is spoken to in HTTP/2, and WebSocket in HTTP/1.1 only"),
+                )
+                .hint("give it an upstream with `protocol: http1`; clients may use either"),
+            ),
+            Some(_) => {}
+        }
+    }
     let mut seen = HashSet::new();
     for (at, name) in route.pipeline.iter().enumerate() {
         if !config.plugins.contains_key(name) {
@@ -363,7 +383,7 @@ listeners:
     tls: {certificates: [], domains: [{names: []}, {names: [a.example, '*', 'b:1', 'x..y']}, {names: [A.example.]}]}
   - {address: '127.0.0.1:81', tls: {certificates: [{cert: a.pem}, {cert: a.pem, key: a.pem, stored: a}, {stored: a/b}, {stored: '*'}]}}
   - {name: second, address: '127.0.0.1:81'}
-upstreams: {pets: {endpoints: ['http://10.0.0.1'], retry: {budget: 7}}}
+upstreams: {pets: {endpoints: ['http://10.0.0.1'], retry: {budget: 7}}, calls: {endpoints: ['10.0.0.2:80'], protocol: http2}}
 limits: {plugin-instances: 0}
 plugins:
   auth: {module: a.wasm, limits: {memory: 1GiB, cpu-time: 0}, decision-cache: {}}
@@ -371,7 +391,8 @@ plugins:
 routes:
   - {path: 'pets', upstream: pest}
   - {path: '/a', upstream: pets, respond: {status: 200}, pipeline: [auth, auth, nobody]}
-  - {path: '/b', respond: {status: 99}}
+  - {path: '/b', respond: {status: 99}, websocket: true}
+  - {path: '/c', upstream: calls, websocket: true}
 ",
         )
         .unwrap_err()
@@ -401,11 +422,13 @@ routes:
             "plugins.key.decision-cache.headers[0]: `x key` is not a field name",
             "plugins.key.decision-cache.max-ttl: 2h is not between 1us and 1h",
             "routes[0].path: ",
-            "routes[0].upstream: no upstream is called `pest` (there are: pets)",
+            "routes[0].upstream: no upstream is called `pest` (there are: calls, pets)",
             "routes[1]: has both",
             "routes[1].pipeline[1]: plugin `auth` stands twice",
             "routes[1].pipeline[2]: no plugin is called `nobody`",
             "routes[2].respond.status: 99",
+            "routes[2].websocket: needs an upstream",
+            "routes[3].websocket: upstream `calls` is spoken to in HTTP/2",
         ] {
             assert!(text.contains(expected), "{expected} not in\n{text}");
         }

@@ -43,6 +43,10 @@ pub struct Limits {
     /// What was used up comes back within ten seconds; each request pays for four more, and each 16 bytes of a body for one. Default 1000. Above: the
     /// connection ends with `ENHANCE_YOUR_CALM`.
     pub h2_control_frames: u32,
+    /// Time a WebSocket may pass without a byte in either direction, pings included. Default `10m`. After it: Close 1001 to both sides. `0` is no limit.
+    pub websocket_idle_timeout: Time,
+    /// Time a WebSocket may be open. Default `2h`. After it: Close 1001 to both sides. `0` is no limit.
+    pub websocket_lifetime: Time,
     /// Plugin instances at once, over all plugins and workers; each reserves about 4 GiB of address space, not of memory. An exchange that waits for its upstream usually needs none. Default 2000. Above: 503.
     pub plugin_instances: u32,
     /// Time that running exchanges get to end after SIGTERM. Default `30s`.
@@ -66,6 +70,8 @@ impl Default for Limits {
             h2_streams: 128,
             h2_resets: 200,
             h2_control_frames: 1000,
+            websocket_idle_timeout: Time::secs(600),
+            websocket_lifetime: Time::secs(7200),
             plugin_instances: 2000,
             drain_timeout: Time::secs(30),
         }

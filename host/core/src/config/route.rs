@@ -31,6 +31,8 @@ pub struct Route {
     pub body_limit: Option<Bytes>,
     /// Time to the response head, overriding the upstream's `response-timeout`.
     pub timeout: Option<Time>,
+    /// Clients may go on with WebSocket (`Upgrade: websocket`, or extended CONNECT of HTTP/2) if the upstream agrees. Default `false`: what flows then passes no body phase of any plugin and no body limit.
+    pub websocket: bool,
 }
 
 /// A condition on a request header field.

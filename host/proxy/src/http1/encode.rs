@@ -33,7 +33,7 @@ pub(super) struct About<'a> {
 /// Writes the head of a response. `keep_alive` is set to false where the framing needs it.
 ///
 /// Framing is the gateway's alone: what the fields of the response say about it is replaced, but for a length that the body does not know itself, and
-/// that of answers without a body (HEAD, 304).
+/// that of answers without a body (HEAD, 304). Behind a 101 the connection is not HTTP's any more.
 pub(super) fn response_head<B: Body>(
     output: &mut BytesMut,
     response: &Response<B>,
@@ -57,7 +57,7 @@ pub(super) fn response_head<B: Body>(
     about.keep_alive &= framing != Framing::Close;
     output.reserve(256 + headers.len() * 48);
     status_line(output, status);
-    let dated = fields(output, headers, &header::DATE);
+    let (dated, upgrade) = fields(output, headers, &header::DATE);
     match framing {
         Framing::Length(length) => length_field(output, length),
         Framing::Chunked => output.put_slice(b"transfer-encoding: chunked\r\n"),
@@ -68,7 +68,12 @@ pub(super) fn response_head<B: Body>(
         }
         Framing::None | Framing::Close => {}
     }
+    if upgrade {
+        // RFC 9110 section 7.8
+        output.put_slice(b"connection: upgrade\r\n");
+    }
     match (about.keep_alive, about.version) {
+        _ if status == StatusCode::SWITCHING_PROTOCOLS => {}
         (false, _) => output.put_slice(b"connection: close\r\n"),
         (true, Version::HTTP_10) => output.put_slice(b"connection: keep-alive\r\n"),
         (true, _) => {}
@@ -102,7 +107,7 @@ pub(super) fn request_head(output: &mut BytesMut, request: &Request<()>, body: &
     }
     output.put_slice(target.as_bytes());
     output.put_slice(b" HTTP/1.1\r\n");
-    let te = fields(output, headers, &header::TE);
+    let (te, upgrade) = fields(output, headers, &header::TE);
     match framing {
         Framing::Length(length) => length_field(output, length),
         Framing::Chunked => output.put_slice(b"transfer-encoding: chunked\r\n"),
@@ -116,13 +121,16 @@ pub(super) fn request_head(output: &mut BytesMut, request: &Request<()>, body: &
     if te {
         output.put_slice(b"connection: te\r\n");
     }
+    if upgrade {
+        output.put_slice(b"connection: upgrade\r\n");
+    }
     output.put_slice(b"\r\n");
     framing
 }
 
-/// All fields but those that the framing and the connection decide. Tells whether `sought` is among them.
-fn fields(output: &mut BytesMut, headers: &HeaderMap, sought: &HeaderName) -> bool {
-    let mut found = false;
+/// All fields but those that the framing and the connection decide. Tells whether `sought` and `Upgrade` are among them.
+fn fields(output: &mut BytesMut, headers: &HeaderMap, sought: &HeaderName) -> (bool, bool) {
+    let (mut found, mut upgrade) = (false, false);
     for (name, value) in headers {
         if *name == header::CONTENT_LENGTH
             || *name == header::TRANSFER_ENCODING
@@ -131,9 +139,10 @@ fn fields(output: &mut BytesMut, headers: &HeaderMap, sought: &HeaderName) -> bo
             continue;
         }
         found |= name == sought;
+        upgrade |= *name == header::UPGRADE;
         field(output, name.as_str().as_bytes(), value.as_bytes());
     }
-    found
+    (found, upgrade)
 }
 
 fn declared(headers: &HeaderMap) -> Option<u64> {

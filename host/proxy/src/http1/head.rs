@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
 use smallvec::SmallVec;
 
 use super::decode::Decoder;
+use crate::upgrade::Wish;
 
 /// Fields that are tokenised on the stack; more take an allocation.
 const FIELDS: usize = 128;
@@ -28,6 +29,8 @@ pub(super) struct Head {
     pub(super) expects_continue: bool,
     /// The client reads trailers.
     pub(super) trailers: bool,
+    /// The client asks for another protocol (RFC 9110 section 7.8). For WebSocket the extensions of `parts` have a [`Wish`].
+    pub(super) upgrade: bool,
 }
 
 /// Most empty lines before a request line.
@@ -208,13 +211,14 @@ fn read(text: BytesMut, limits: &Limits) -> Result<Head, Reject> {
     let uri = Uri::from_maybe_shared(slice(target.as_bytes()))
         .map_err(|error| bad("request target is no URI").because(error))?;
     let mut headers = HeaderMap::with_capacity(parsed.headers.len() + 8); // with room for what the gateway adds
-    let (mut framed, mut connected, mut te) = (false, false, false);
+    let (mut framed, mut connected, mut te, mut upgrade) = (false, false, false, false);
     for field in parsed.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes())
             .map_err(|error| bad("a field name is no token").because(error))?;
         framed |= name == header::CONTENT_LENGTH || name == header::TRANSFER_ENCODING;
         connected |= name == header::CONNECTION;
         te |= name == header::TE;
+        upgrade |= name == header::UPGRADE;
         let value = HeaderValue::from_maybe_shared(slice(field.value))
             .map_err(|error| bad("a field value has control characters").because(error))?;
         headers
@@ -242,7 +246,17 @@ fn read(text: BytesMut, limits: &Limits) -> Result<Head, Reject> {
             .get_all(header::TE)
             .iter()
             .any(|value| has_token(value, b"trailers"));
+    // RFC 9110 section 7.8: not in HTTP/1.0, and only where `Connection` names it
+    upgrade &= version == Version::HTTP_11 && connection.upgrade;
     let mut request = http::Request::new(());
+    if upgrade
+        && headers
+            .get_all(header::UPGRADE)
+            .iter()
+            .any(|value| has_token(value, b"websocket"))
+    {
+        request.extensions_mut().insert(Wish::Upgrade);
+    }
     *request.method_mut() = method;
     *request.uri_mut() = uri;
     *request.version_mut() = version;
@@ -254,6 +268,7 @@ fn read(text: BytesMut, limits: &Limits) -> Result<Head, Reject> {
         keep_alive,
         expects_continue,
         trailers,
+        upgrade,
     })
 }
 
@@ -299,7 +314,7 @@ const RESPONSE_MAX: usize = 64 << 10;
 const RESPONSE_FIELDS: usize = 200;
 
 /// Takes the head of the response to a request with `method` from the front of `buffer`; `None` when it is not whole yet. Interim responses are
-/// skipped (RFC 9110 section 15.2), but for 101, which nobody asked for.
+/// skipped (RFC 9110 section 15.2), but for 101, behind which HTTP has ended: whether it was asked for is the caller's to know.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -324,10 +339,7 @@ pub(crate) fn parse_response(
             return Err("response head is malformed");
         };
         let status = StatusCode::from_u16(code).map_err(|_ignored| "response with a status that is none")?;
-        if status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err("101 to a request without Upgrade");
-        }
-        if status.is_informational() {
+        if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
             buffer.advance(length);
             continue;
         }
@@ -381,6 +393,10 @@ fn response_framing(
     method: &Method,
     keep_alive: &mut bool,
 ) -> Result<Decoder, &'static str> {
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        *keep_alive = false;
+        return Ok(Decoder::Done);
+    }
     if *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         return Ok(Decoder::Done);
     }
@@ -424,6 +440,7 @@ pub(crate) fn digits(text: &[u8]) -> Option<u64> {
 struct Tokens {
     close: bool,
     keep_alive: bool,
+    upgrade: bool,
 }
 
 impl Tokens {
@@ -431,11 +448,13 @@ impl Tokens {
         for value in headers.get_all(header::CONNECTION) {
             self.close |= has_token(value, b"close");
             self.keep_alive |= has_token(value, b"keep-alive");
+            self.upgrade |= has_token(value, b"upgrade");
         }
     }
 }
 
-fn has_token(value: &HeaderValue, token: &[u8]) -> bool {
+/// Whether a list has a token, whatever its case.
+pub(crate) fn has_token(value: &HeaderValue, token: &[u8]) -> bool {
     value
         .as_bytes()
         .split(|byte| *byte == b',')
@@ -507,6 +526,38 @@ mod tests {
             ("GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n", false),
         ] {
             assert_eq!(head(text).keep_alive, keep, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_upgrade_is_asked_for_where_connection_names_it() {
+        for (text, upgrade, websocket) in [
+            (
+                "GET / HTTP/1.1\r\nUpgrade: h2c, WebSocket\r\nConnection: x, Upgrade\r\n\r\n",
+                true,
+                true,
+            ),
+            (
+                "GET / HTTP/1.1\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n",
+                true,
+                false,
+            ),
+            (
+                "GET / HTTP/1.1\r\nUpgrade: websocket/13\r\nConnection: upgrade\r\n\r\n",
+                true,
+                false,
+            ),
+            ("GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n", false, false),
+            ("GET / HTTP/1.1\r\nConnection: upgrade\r\n\r\n", false, false),
+            (
+                "GET / HTTP/1.0\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+                false,
+                false,
+            ),
+        ] {
+            let head = head(text);
+            assert_eq!(head.upgrade, upgrade, "{text}");
+            assert_eq!(head.parts.extensions.get::<Wish>().is_some(), websocket, "{text}");
         }
     }
 

@@ -289,6 +289,12 @@ impl Io {
         self.input.is_empty() && self.poll_fill(&mut context).is_pending()
     }
 
+    /// The stream for whoever goes on without HTTP, and what was read of it and not taken. What was written must be out.
+    pub(crate) fn leave(&mut self) -> (Stream, BytesMut) {
+        let stream = std::mem::replace(&mut self.stream, Stream::Closed);
+        (stream, std::mem::take(&mut self.input))
+    }
+
     /// Closes the socket, whoever else may hold this.
     pub(super) fn close(&mut self) {
         self.stream = Stream::Closed;

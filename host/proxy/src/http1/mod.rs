@@ -13,7 +13,7 @@ mod server;
 pub(crate) use self::{
     body::RequestBody,
     decode::Decoder,
-    head::{ResponseHead, digits, parse_response},
+    head::{ResponseHead, digits, has_token, parse_response},
     io::{Io, LINGER_TIME, Linger, Stream},
     send::Outflow,
     server::serve,

@@ -27,7 +27,8 @@ use super::{
     send::Outflow,
 };
 use crate::{
-    body::Body, finish::Outgoing, handle, listen::ConnInfo, pace::Pace, timer::Timer, worker::Worker,
+    body::Body, finish::Outgoing, handle, listen::ConnInfo, pace::Pace, timer::Timer, tunnel::Tunnel,
+    upgrade::Wish, worker::Worker,
 };
 
 /// What is read of a request body that nobody wants, so that its connection can be used again.
@@ -62,7 +63,7 @@ pub(crate) async fn serve(
     let mut patience = limits.head_timeout.0;
     loop {
         let waited = wait_for_head(drain.as_mut(), &shared, &limits, &mut timer, patience).await;
-        let (method, version, mut keep_alive, trailers, response) = match waited {
+        let (method, version, mut keep_alive, trailers, mut response) = match waited {
             Waited::Over => break,
             Waited::Refused(reject) => {
                 let response =
@@ -71,7 +72,9 @@ pub(crate) async fn serve(
             }
             Waited::Head(head) => {
                 let (method, version) = (head.parts.method.clone(), head.parts.version);
-                let (keep_alive, trailers) = (head.keep_alive, head.trailers);
+                let wishes = head.parts.extensions.get::<Wish>().is_some();
+                // a client that was not let go may think that it was: nothing behind is taken for a request
+                let (keep_alive, trailers) = (head.keep_alive && !wishes, head.trailers);
                 let body = begin_body(&shared, head.body, head.expects_continue);
                 let request = Request::from_parts(head.parts, body);
                 let exchange = pin!(handle::handle(Arc::clone(&worker), Arc::clone(&conn), request));
@@ -81,6 +84,7 @@ pub(crate) async fn serve(
                 (method, version, keep_alive, trailers, response)
             }
         };
+        let tunnel = agreed_tunnel(&shared, &mut response);
         {
             let mut shared = shared.lock();
             // a client that was not told to send its body may or may not send it; behind wrong framing nothing makes sense
@@ -111,6 +115,11 @@ pub(crate) async fn serve(
             tracing::debug!(%error, peer = %conn.peer.address, "connection ended");
             return;
         }
+        if let Some(tunnel) = tunnel {
+            let (stream, early) = shared.lock().io.leave();
+            tunnel.run(stream, early).await;
+            return;
+        }
         if !keep_alive || !end_body(&shared).await {
             linger(&shared).await;
             return;
@@ -119,6 +128,24 @@ pub(crate) async fn serve(
     }
     let closing = std::future::poll_fn(|context| shared.lock().io.poll_shutdown(context));
     let _closed = tokio::time::timeout(LINGER_TIME, closing).await;
+}
+
+/// The tunnel that begins behind the response. A client has to wait for the answer (RFC 6455 section 4.1): where bytes came before it, somebody may
+/// have taken them for a request, and they are neither that nor passed on.
+fn agreed_tunnel(shared: &SharedConnection, response: &mut Response<Outgoing>) -> Option<Tunnel> {
+    let tunnel = response.body_mut().take_tunnel()?;
+    if shared.lock().io.is_quiet() {
+        return Some(tunnel);
+    }
+    *response = tunnel.refuse(early());
+    None
+}
+
+fn early() -> Reject {
+    Reject::new(
+        RejectCode::BadRequest,
+        "bytes came behind a request with Upgrade before it was answered",
+    )
 }
 
 /// Closes the socket when the connection's task ends, even if a body of the last request is still held elsewhere.
@@ -147,6 +174,9 @@ async fn wait_for_head(
         let io = &mut shared.lock().io;
         loop {
             match head::parse(&mut io.input, &mut scan, limits) {
+                Ok(Some(head)) if head.upgrade && head.body.is_done() && !io.input.is_empty() => {
+                    return Poll::Ready(Waited::Refused(early()));
+                }
                 Ok(Some(head)) => return Poll::Ready(Waited::Head(head)),
                 Err(reject) => return Poll::Ready(Waited::Refused(reject)),
                 Ok(None) => {}

@@ -8,8 +8,12 @@ use std::{
     time::Duration,
 };
 
+use bytes::BytesMut;
 use edgeward_core::config::Limits;
-use hyper::{Request, body::Incoming, server::conn::http2, service::service_fn};
+use hyper::{
+    Method, Request, body::Incoming, ext::Protocol, server::conn::http2, service::service_fn,
+    upgrade::OnUpgrade,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::Instant;
 
@@ -25,6 +29,7 @@ use crate::{
     http1::{LINGER_TIME, Linger},
     pace::Pace,
     timer::Timer,
+    upgrade::Wish,
     worker::Worker,
 };
 
@@ -51,14 +56,29 @@ async fn exchange(
     limits: &Limits,
     stream: Gathered,
 ) -> Option<Abuse> {
-    let service = service_fn(|request: Request<Incoming>| {
+    let service = service_fn(|mut request: Request<Incoming>| {
+        let upgrade = wish(&mut request);
+        let worker = Arc::clone(worker);
         let exchange = handle::handle(
-            Arc::clone(worker),
+            Arc::clone(&worker),
             Arc::clone(conn),
             request.map(Body::from_client),
         );
         // in a box: hyper moves the future several times before it runs
-        Box::pin(async { Ok::<_, Infallible>(exchange.await.map(Pieces::new)) })
+        Box::pin(async move {
+            let mut response = exchange.await;
+            if let Some(upgrade) = upgrade
+                && let Some(tunnel) = response.body_mut().take_tunnel()
+            {
+                worker.connections.spawn(async move {
+                    match upgrade.await {
+                        Ok(stream) => tunnel.run(TokioIo::new(stream), BytesMut::new()).await,
+                        Err(error) => tracing::debug!(%error, "the client went before its tunnel began"),
+                    }
+                });
+            }
+            Ok::<_, Infallible>(response.map(Pieces::new))
+        })
     });
     let connection = builder(worker, limits).serve_connection(TokioIo::new(stream.clone()), service);
     tokio::pin!(connection);
@@ -162,11 +182,23 @@ impl Watch {
     }
 }
 
+/// What an extended CONNECT (RFC 8441 section 4) asks for, and where its stream will be. Other requests have neither.
+fn wish(request: &mut Request<Incoming>) -> Option<OnUpgrade> {
+    if request.method() != Method::CONNECT {
+        return None;
+    }
+    let protocol = request.extensions_mut().remove::<Protocol>()?;
+    let websocket = protocol.as_str().eq_ignore_ascii_case("websocket");
+    request.extensions_mut().insert(Wish::Connect { websocket });
+    Some(hyper::upgrade::on(request))
+}
+
 /// hyper's limits are the outer wall; `admit` applies the exact ones with an error body.
 fn builder(worker: &Arc<Worker>, limits: &Limits) -> http2::Builder<Streams> {
     let mut builder = http2::Builder::new(Streams::new(worker, limits));
     builder
         .timer(TokioTimer::new())
+        .enable_connect_protocol()
         .max_concurrent_streams(limits.h2_streams)
         .max_header_list_size(u32::try_from(limits.head.0.saturating_mul(2)).unwrap_or(u32::MAX))
         .max_local_error_reset_streams(Some(limits.h2_resets as usize))

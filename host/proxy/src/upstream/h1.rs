@@ -22,6 +22,7 @@ use crate::{
     body::{Body, BodyError},
     http1::{Decoder, Io, Outflow, ResponseHead, Stream, parse_response},
     timer::Timer,
+    upgrade::Upgrade,
 };
 
 /// A connection without an exchange. Dropping it closes the socket.
@@ -177,6 +178,23 @@ impl H1Exchange {
         Body::from_http1_response(Box::new(body))
     }
 
+    /// The connection behind a 101.
+    ///
+    /// # Errors
+    /// The upstream has switched before it had the request.
+    pub(super) fn switch(mut self, upgrade: Upgrade, flight: InFlight) -> Result<Switched, &'static str> {
+        if self.upload.is_some() {
+            return Err("101 before the end of the request");
+        }
+        let (stream, early) = self.h1.0.io.leave();
+        Ok(Switched {
+            stream,
+            early,
+            upgrade,
+            _flight: flight,
+        })
+    }
+
     /// Reads the body and throws it away, at most `limit` bytes, and closes: the peer sees no broken connection.
     pub(super) async fn read_to_end(mut self, limit: u64) {
         let mut left = limit;
@@ -226,6 +244,22 @@ impl H1Exchange {
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
         }
+    }
+}
+
+/// A connection that is not HTTP's any more. It belongs to no pool, and counts as a request under way as long as this exists.
+pub(crate) struct Switched {
+    pub(crate) stream: Stream,
+    /// What came right behind the 101.
+    pub(crate) early: BytesMut,
+    /// What the upstream has agreed to.
+    pub(crate) upgrade: Upgrade,
+    _flight: InFlight,
+}
+
+impl std::fmt::Debug for Switched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Switched")
     }
 }
 

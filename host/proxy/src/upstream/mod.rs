@@ -41,19 +41,26 @@ pub use self::{
 };
 pub(crate) use self::{
     error::{UpstreamError, UpstreamErrorKind},
-    h1::ResponseBody,
+    h1::{ResponseBody, Switched},
     pool::Pools,
 };
-use crate::body::{Body, Stage, Upload};
+use crate::{
+    body::{Body, Stage, Upload},
+    upgrade::Upgrade,
+};
+
+const UNASKED: &str = "101 to a request without Upgrade";
 
 /// Addresses of one name that are tried when connecting fails, without counting as retries (a name may have a family that is not reachable).
 const SIBLINGS_MAX: usize = 3;
 
 /// What a single request wants different from its upstream.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct SendOptions {
     /// Time from the end of the request to the response head, instead of `response-timeout`.
     pub(crate) timeout: Option<Duration>,
+    /// The handshake that the request's head has. Sent once and never again, and on a new connection, which nobody has closed meanwhile.
+    pub(crate) upgrade: Option<Upgrade>,
 }
 
 /// A response head with its body still flowing.
@@ -67,6 +74,8 @@ pub(crate) struct Sent {
     pub(crate) attempts: u8,
     /// Time from the call to the response head in microseconds.
     pub(crate) head_us: u64,
+    /// The connection, when the response is a 101 that agrees to the upgrade.
+    pub(crate) switched: Option<Box<Switched>>,
 }
 
 /// Sends a request to an endpoint of `group` and waits for the response head.
@@ -123,6 +132,7 @@ pub(crate) async fn send(
                     endpoint: Arc::clone(&endpoint.name),
                     attempts,
                     head_us,
+                    switched: call.switched,
                 });
             }
             Err(Failed { kind, source }) => {
@@ -169,6 +179,8 @@ struct Call<'a> {
     /// The body once more, where sending the request again is safe: it is idempotent and the body in memory. Costs no copy of bytes.
     again: Option<Body>,
     upload: Option<Arc<Upload>>,
+    upgrade: Option<Upgrade>,
+    switched: Option<Box<Switched>>,
 }
 
 enum Connection {
@@ -231,10 +243,14 @@ impl<'a> Call<'a> {
             pools,
             group,
             timeout: options.timeout.unwrap_or(group.config.response_timeout.0),
-            again: head.method().is_idempotent().then(|| body.copy()).flatten(),
+            again: (head.method().is_idempotent() && options.upgrade.is_none())
+                .then(|| body.copy())
+                .flatten(),
             body: Some(body),
             head,
             upload,
+            upgrade: options.upgrade,
+            switched: None,
         }
     }
 
@@ -253,7 +269,7 @@ impl<'a> Call<'a> {
     /// nothing of it was written, or when it is safe to repeat.
     async fn attempt(&mut self, endpoint: &Arc<Endpoint>) -> Result<Response<Body>, Failed> {
         let flight = InFlight::new(Arc::clone(endpoint));
-        let mut fresh = false;
+        let mut fresh = self.upgrade.is_some();
         loop {
             let (connection, reused) = connection(self.pools, self.group, endpoint, fresh).await?;
             let body = self.body.take();
@@ -285,12 +301,23 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn accept(&self, answer: Answer, flight: InFlight) -> Result<Response<Body>, Failed> {
+    fn accept(&mut self, answer: Answer, flight: InFlight) -> Result<Response<Body>, Failed> {
         if let Some(upload) = &self.upload {
             upload.answered();
         }
         let config = &self.group.config;
         match answer {
+            Answer::H1(response, exchange) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                let upgrade = self.upgrade.take().ok_or(UNASKED);
+                let switched = upgrade.and_then(|upgrade| {
+                    upgrade.agreed(&response)?;
+                    exchange.switch(upgrade, flight)
+                });
+                let switched =
+                    switched.map_err(|problem| Failed::new(UpstreamErrorKind::Protocol, problem))?;
+                self.switched = Some(Box::new(switched));
+                Ok(response.map(|()| Body::empty()))
+            }
             Answer::H1(response, exchange) => {
                 let home = Home {
                     pools: self.pools.clone(),
@@ -306,10 +333,7 @@ impl<'a> Call<'a> {
             }
             Answer::H2(response, stream) => {
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                    return Err(Failed::new(
-                        UpstreamErrorKind::Protocol,
-                        "101 to a request without Upgrade",
-                    ));
+                    return Err(Failed::new(UpstreamErrorKind::Protocol, UNASKED));
                 }
                 let lease = Box::new(H2Lease { flight, stream });
                 Ok(response.map(|incoming| {

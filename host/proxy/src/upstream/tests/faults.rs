@@ -89,6 +89,7 @@ async fn an_upstream_that_does_not_answer_is_given_up() {
     // The same with the time of the route.
     let options = SendOptions {
         timeout: Some(Duration::from_millis(30)),
+        ..SendOptions::default()
     };
     let error = send(&pools, &group, get("/"), options).await.unwrap_err();
     assert!(
