@@ -447,7 +447,7 @@ mod tests {
         let load = || Material::new(folder.path(), Certificates::new());
         let first_load = load();
         let build = |config: &ListenerTls, material: &Material, previous: Option<&Arc<Tls>>| {
-            Tls::build(config, true, material, previous)
+            Tls::build(config, true, true, material, previous)
         };
         let first = build(&config, &first_load, None).unwrap();
         assert!(Arc::ptr_eq(
