@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 
 use super::{gateway, has_metric};
 
+/// A name and how a stream is made to fail.
+type Way<'a> = (&'a str, &'a dyn Fn(u32) -> Vec<u8>);
+
 const CALM: End = End::Away(code::ENHANCE_YOUR_CALM);
 
 async fn counted(gateway: &Gateway, reason: &str, count: usize) {
@@ -156,7 +159,7 @@ async fn cve_2025_8671_a_client_that_makes_the_gateway_reset_is_let_go() {
     let origin = Origin::start();
     let gateway = gateway(&origin, json!({"h2-resets": 50})).await;
     let overflow = frame(kind::WINDOW_UPDATE, 0, 0, [0x7f, 255, 255, 255]);
-    let ways: [(&str, &dyn Fn(u32) -> Vec<u8>); 4] = [
+    let ways: [Way<'_>; 4] = [
         ("windows that overflow", &|stream| {
             let mut overflow = overflow.clone();
             overflow[5..9].copy_from_slice(&stream.to_be_bytes());
