@@ -94,7 +94,8 @@ impl Tunnel {
         let mut watch = Watch::new(limits.websocket_idle_timeout.0, limits.websocket_lifetime.0);
         let mut up = Way::new(early);
         let mut down = Way::new(answer);
-        let mut drain = pin!(worker.drain.cancelled());
+        let draining = finish.conn.drain.clone();
+        let mut drain = pin!(draining.cancelled());
         let metrics = &worker.shared.metrics;
         let mut counted = (0, 0);
         ended.end = poll_fn(|context| {

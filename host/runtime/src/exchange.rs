@@ -397,3 +397,43 @@ pub(crate) const fn response_editable(phase: Phase) -> bool {
         Phase::ResponseHead | Phase::ResponseBody | Phase::GatewayError
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_plugin_splits_a_message() {
+        let name = HeaderName::from_static("x");
+        for value in [
+            &b"a\r\nset-cookie: b"[..],
+            b"a\nb",
+            b"a\rb",
+            b"a\0b",
+            b"\x0b",
+            b"\x7f",
+        ] {
+            assert!(
+                field_value(&name, value).is_err(),
+                "{:?}",
+                value.escape_ascii().to_string()
+            );
+        }
+        for name in [
+            "",
+            "a b",
+            "a:b",
+            "a\r\nb",
+            "a\0",
+            "transfer-encoding",
+            "Connection",
+            "TE",
+            "Trailer",
+        ] {
+            assert!(editable_name(name).is_err(), "{name:?}");
+        }
+        for status in [0, 99, 100, 101, 199, 600, 1000] {
+            assert!(final_status(status).is_err(), "{status}");
+        }
+    }
+}

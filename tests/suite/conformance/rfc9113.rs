@@ -283,7 +283,7 @@ async fn section_6_9_windows_neither_overflow_nor_are_exceeded() {
     let open = |stream, by: u32| frame(kind::WINDOW_UPDATE, 0, stream, by.to_be_bytes());
     let hold = get(1, "/hold/none");
     // more than the window of a stream, which nobody reads on from
-    let much = frame(kind::DATA, 0, 1, vec![0; 16_000]).repeat(80);
+    let much = frame(kind::DATA, 0, 1, vec![0; 16_000]).repeat(17);
     let held = frame(
         kind::HEADERS,
         flag::END_HEADERS,

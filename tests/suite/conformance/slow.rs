@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use edgeward_tests::{
-    Ca, Connection, Gateway, Origin, Raw, empty, eventually,
+    Ca, Connection, Gateway, Origin, Process, Raw, empty, eventually,
     frames::{End, Frames, PREFACE, block, code, flag, frame, kind},
     raw, within,
 };
@@ -198,11 +198,13 @@ async fn a_client_that_sips_its_response_is_let_go() {
 async fn a_window_that_stays_closed_costs_the_stream_and_no_other() {
     let origin = Origin::start();
     let gateway = gateway(&origin, limits(json!({"idle-timeout": "500ms"}))).await;
-    // SETTINGS_INITIAL_WINDOW_SIZE of 0, and of a little
+    // SETTINGS_INITIAL_WINDOW_SIZE of 0, and of a little: also where all of the response was handed on
     for (key, window, path) in [
         ("a", 0, "/text/x"),
         ("b", 0, "/bytes/1000000"),
         ("c", 1000, "/bytes/1000000"),
+        ("d", 1, "/text/x"),
+        ("e", 14, "/text/x"),
     ] {
         let mut connection = Frames::with_settings(gateway.address(), &[(4, window)]).await;
         let began = Instant::now();
@@ -228,7 +230,7 @@ async fn a_window_that_stays_closed_costs_the_stream_and_no_other() {
         assert_eq!(connection.end_of(3).await, End::Answer(200), "{window} {path}");
     }
     eventually("all to be counted", async || {
-        has_metric(&gateway, "edgeward_slow_readers_total 3")
+        has_metric(&gateway, "edgeward_slow_readers_total 5")
     })
     .await;
     eventually("all exchanges to end", async || {
@@ -336,4 +338,50 @@ async fn connections_without_a_handshake_count_like_all_others() {
     })
     .await;
     drop((silent, third));
+}
+
+/// Memory of a process in use, in MiB.
+fn resident(process: &Process) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib: u64 = line.unwrap().trim().trim_end_matches(" kB").parse().unwrap();
+    kib >> 10
+}
+
+#[tokio::test]
+async fn what_a_connection_that_takes_nothing_pins_is_bounded() {
+    let origin = Origin::start();
+    let folder = tempfile::tempdir().unwrap();
+    let config = json!({
+        "workers": 1,
+        "listeners": [{"address": "127.0.0.1:0"}],
+        "admin": {"address": "127.0.0.1:0"},
+        "data-dir": "data",
+        "upstreams": {"origin": {"endpoints": [origin.endpoint()]}},
+        "routes": [{"path": "/{path+}", "upstream": "origin"}],
+    });
+    crate::process::write(folder.path(), &config);
+    let process = Process::start(folder.path());
+    let before = resident(&process);
+    // windows of 2 MiB, so that the gateway reads the upstreams in its largest pieces before they close; then nothing is taken any more
+    let window = 2 << 20;
+    let mut connection = Frames::with_settings(process.address(), &[(4, window)]).await;
+    connection
+        .frame(kind::WINDOW_UPDATE, 0, 0, [0x7f, 255, 0, 0])
+        .await;
+    for index in 0..128 {
+        connection.get(2 * index + 1, "/bytes/100000000").await;
+    }
+    let mut left = 128 * u64::from(window);
+    while left > 0 {
+        let frame = connection.next().await.unwrap();
+        if frame.kind == kind::DATA {
+            left -= frame.payload.len() as u64;
+        }
+    }
+    // as far as it goes, which is told by nothing but time
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let pinned = resident(&process).saturating_sub(before);
+    println!("128 streams of one connection pin {pinned} MiB");
+    assert!(pinned < 100, "{pinned} MiB");
 }

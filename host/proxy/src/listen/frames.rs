@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::stall::PIECE;
+
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
@@ -177,6 +179,8 @@ pub(super) struct Frames {
     begun: u64,
     /// Type of the last one.
     kind: u8,
+    /// See [`Self::small_windows`].
+    small_windows: bool,
     /// A GOAWAY with an error was written.
     broken: bool,
 }
@@ -198,6 +202,7 @@ impl Frames {
             block: false,
             begun: 0,
             kind: SETTINGS,
+            small_windows: false,
             broken: false,
         }
     }
@@ -245,6 +250,7 @@ impl Frames {
                 }
                 SETTINGS => {
                     self.greeted = true;
+                    self.small_windows |= sets_small_windows(data, head.length as usize);
                     false
                 }
                 _ => false,
@@ -274,6 +280,11 @@ impl Frames {
         (!self.greeted || self.block || is_partial).then_some(self.begun)
     }
 
+    /// Whether the client has ever asked for windows of streams that a piece of a response does not fit into.
+    pub(super) const fn small_windows(&self) -> bool {
+        self.small_windows
+    }
+
     /// Whether the connection was ended with an error that was found by h2.
     pub(super) const fn is_broken(&self) -> bool {
         self.broken
@@ -291,6 +302,19 @@ impl Frames {
         frame[13..].copy_from_slice(&abuse.code().to_be_bytes());
         Some(frame)
     }
+}
+
+/// Whether SETTINGS, with which `data` begins, make windows of streams small (RFC 9113 section 6.5.2). If they are not there as a whole they might.
+fn sets_small_windows(data: &[u8], length: usize) -> bool {
+    let Some(settings) = data.get(..length) else {
+        return true;
+    };
+    settings.chunks_exact(6).any(|setting| match setting {
+        [0, 4, value @ ..] => value
+            .try_into()
+            .is_ok_and(|value| u32::from_be_bytes(value) < PIECE as u32),
+        _ => false,
+    })
 }
 
 #[cfg(test)]
@@ -339,6 +363,29 @@ mod tests {
                 (frames.resets.left, frames.control.left, frames.stream),
                 (9, 10, 7)
             );
+        }
+    }
+
+    #[test]
+    fn small_windows_are_seen() {
+        for (name, value, small) in [
+            (4, 16_383_u32, true),
+            (4, 16_384, false),
+            (4, 0, true),
+            (3, 0, false),
+        ] {
+            let mut settings = frame(SETTINGS, 0, 0, 12);
+            settings[16] = name;
+            settings[17..].copy_from_slice(&value.to_be_bytes());
+            let mut frames = greeted(9, 9);
+            frames.read(&settings).unwrap();
+            assert_eq!(frames.small_windows(), small, "{name} {value}");
+            frames.read(&frame(SETTINGS, 1, 0, 0)).unwrap();
+            assert_eq!(frames.small_windows(), small, "{name} {value}");
+            // in two parts: better safe
+            let mut frames = greeted(9, 9);
+            frames.read(&settings[..15]).unwrap();
+            assert!(frames.small_windows());
         }
     }
 

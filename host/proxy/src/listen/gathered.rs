@@ -53,6 +53,11 @@ impl Gathered {
         self.0.lock().frames.unfinished()
     }
 
+    /// See [`Frames::small_windows`].
+    pub(super) fn small_windows(&self) -> bool {
+        self.0.lock().frames.small_windows()
+    }
+
     /// Bytes sent so far.
     pub(super) fn sent(&self) -> u64 {
         self.0.lock().io.sent()

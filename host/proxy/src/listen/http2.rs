@@ -65,6 +65,7 @@ async fn exchange(
             request.map(Body::from_client),
         );
         // in a box: hyper moves the future several times before it runs
+        let stream = stream.clone();
         Box::pin(async move {
             let mut response = exchange.await;
             if let Some(upgrade) = upgrade
@@ -77,7 +78,7 @@ async fn exchange(
                     }
                 });
             }
-            Ok::<_, Infallible>(response.map(Pieces::new))
+            Ok::<_, Infallible>(response.map(|body| Pieces::new(body, stream.small_windows())))
         })
     });
     let connection = builder(worker, limits).serve_connection(TokioIo::new(stream.clone()), service);

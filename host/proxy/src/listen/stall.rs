@@ -13,14 +13,14 @@ use std::{
 
 use bytes::Bytes;
 use edgeward_core::config::Limits;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::rt::Executor;
 use pin_project_lite::pin_project;
 
 use crate::{body::BodyError, finish::Outgoing, pace::Pace, timer::Timer, worker::Worker};
 
 /// Most that is handed to hyper at once: the steps in which progress is seen. It makes DATA frames of that size anyway.
-const PIECE: usize = 16 << 10;
+pub(super) const PIECE: usize = 16 << 10;
 
 /// What a stream asked of its body in one poll.
 #[derive(Clone, Copy, Default)]
@@ -44,24 +44,37 @@ fn note(bytes: usize, given: bool) {
 }
 
 /// A response body in pieces, which tells the task that polls it how it goes.
+///
+/// hyper hands a piece on when the window has room for a byte of it, and is done with the stream when that was the last one, however long it takes to go
+/// out. Where a piece may be larger than the window, its last byte is held back for this reason, until there is room for it, too.
 pub(super) struct Pieces {
     body: Outgoing,
     rest: Bytes,
+    /// No piece was given yet. The first one has room in any window that is not [`Frames::small_windows`](super::frames::Frames::small_windows).
+    first: bool,
+    small_windows: bool,
 }
 
 impl Pieces {
-    pub(super) fn new(body: Outgoing) -> Self {
+    pub(super) fn new(body: Outgoing, small_windows: bool) -> Self {
         Self {
             body,
             rest: Bytes::new(),
+            first: true,
+            small_windows,
         }
     }
 
     /// The next piece of `rest`.
     fn piece(&mut self) -> Frame<Bytes> {
-        let piece = self.rest.split_to(self.rest.len().min(PIECE));
-        note(piece.len(), true);
-        Frame::data(piece)
+        let mut count = self.rest.len().min(PIECE);
+        let held = self.small_windows || (!self.first && self.body.is_end_stream());
+        if held && count > 1 && count == self.rest.len() {
+            count -= 1;
+        }
+        self.first = false;
+        note(count, true);
+        Frame::data(self.rest.split_to(count))
     }
 }
 
