@@ -22,7 +22,6 @@ mod failures;
 mod h1;
 mod h2;
 mod h3;
-mod h3_frames;
 mod hot_swap;
 mod limits;
 mod listeners;

@@ -117,6 +117,13 @@ pub(crate) fn all() -> Vec<Case> {
             Load::H2load,
             "/1k",
         ),
+        case(
+            "h3-1k",
+            "HTTP/3, 8 connections of 8 streams, 1 KiB (`edgeward-h2`: the same over HTTP/2, by h2load)",
+            Load::H3,
+            "/1k",
+            &[PLAIN[0], ("edgeward-h2", Edgeward, Work::OverHttp2), PLAIN[3]],
+        ),
         plain(
             "post-16k",
             "POST of 16 KiB, an answer of 1 KiB",

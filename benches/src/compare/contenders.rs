@@ -67,6 +67,8 @@ impl Program {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Work {
     Plain,
+    /// Nothing, driven by h2load whatever drives the others.
+    OverHttp2,
     /// One field more in the request and in the response, this often: natively, for us by a plugin.
     Headers(usize),
     /// The same by a plugin whose instances serve several requests.
@@ -227,7 +229,7 @@ impl Site {
     fn edgeward(&self, work: Work, h1: u16, tls: u16, admin: u16) -> Value {
         let plugin = |guest: &str, config: Value| json!({"module": self.guests.join(format!("{guest}.wasm")), "config": config});
         let plugins: Vec<Value> = match work {
-            Work::Plain | Work::Lua | Work::Wasm(_) | Work::Routes => Vec::new(),
+            Work::Plain | Work::OverHttp2 | Work::Lua | Work::Wasm(_) | Work::Routes => Vec::new(),
             Work::Headers(count) => (0..count).map(|index| plugin("headers", fields(index))).collect(),
             Work::Reused => {
                 let mut reused = plugin("headers", fields(0));
@@ -408,6 +410,14 @@ backend b
             "@type": format!("{EXTENSIONS}.transport_sockets.tls.v3.DownstreamTlsContext"),
             "common_tls_context": {"alpn_protocols": ["h2", "http/1.1"], "tls_certificates": [secret]},
         }});
+        let datagrams =
+            json!({"socket_address": {"address": "127.0.0.1", "port_value": tls, "protocol": "UDP"}});
+        let mut manager3 = manager.clone();
+        manager3[0]["typed_config"]["codec_type"] = json!("HTTP3");
+        let quic = json!({"name": "envoy.transport_sockets.quic", "typed_config": {
+            "@type": format!("{EXTENSIONS}.transport_sockets.quic.v3.QuicDownstreamTransport"),
+            "downstream_tls_context": {"common_tls_context": {"alpn_protocols": ["h3"], "tls_certificates": [secret]}},
+        }});
         let endpoint = json!({"endpoint": {"address": at(self.origin)}});
         json!({
             "node": {"id": "bench", "cluster": "bench"},
@@ -415,6 +425,8 @@ backend b
                 "listeners": [
                     {"name": "h1", "address": at(h1), "filter_chains": [{"filters": manager}]},
                     {"name": "tls", "address": at(tls), "filter_chains": [{"transport_socket": secure, "filters": manager}]},
+                    {"name": "quic", "address": datagrams, "udp_listener_config": {"quic_options": {}},
+                     "filter_chains": [{"transport_socket": quic, "filters": manager3}]},
                 ],
                 "clusters": [{"name": "o", "type": "STATIC", "connect_timeout": "5s", "load_assignment": {
                     "cluster_name": "o", "endpoints": [{"lb_endpoints": [endpoint]}],
@@ -523,7 +535,7 @@ impl Running {
         let path = if path.starts_with("/1g") { "/1k" } else { path };
         expect(path, fields, 200)?;
         match work {
-            Work::Plain | Work::NoInterest => {}
+            Work::Plain | Work::OverHttp2 | Work::NoInterest => {}
             Work::Headers(_) | Work::Reused | Work::Lua | Work::Wasm(_) => {
                 let count = if let Work::Headers(count) | Work::Wasm(count) = work {
                     count

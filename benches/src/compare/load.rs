@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::process::Process;
+use super::{h3, process::Process};
 
 /// Time a single request may take.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -82,6 +82,8 @@ pub(crate) enum Load {
     },
     /// h2load, 8 connections of 8 streams over TLS.
     H2load,
+    /// 8 connections of 8 streams of HTTP/3, by a client of our own.
+    H3,
     /// One answer of 1 GiB, by curl; what is counted is MiB.
     Stream,
     /// No load generator: the case is about changes.
@@ -105,7 +107,7 @@ impl Load {
             Self::Wrk { .. } => Some(("wrk", "wrk")),
             Self::H2load => Some(("h2load", "nghttp2-client")),
             Self::Stream => Some(("curl", "curl")),
-            Self::Own => None,
+            Self::H3 | Self::Own => None,
         }
     }
 
@@ -174,6 +176,12 @@ impl Load {
                 ])?;
                 h2load(&text, &fs::read_to_string(&log)?).with_context(|| format!("h2load: {text}"))
             }
+            Self::H3 => h3::run(
+                tls,
+                path,
+                &folder.join("../../cert.pem"),
+                Duration::from_secs(seconds),
+            ),
             Self::Stream => {
                 let url = format!("http://127.0.0.1:{h1}{path}");
                 let form = "%{http_code} %{size_download} %{time_total}";

@@ -3,6 +3,7 @@
 
 mod cases;
 mod contenders;
+mod h3;
 mod load;
 mod origin;
 mod process;

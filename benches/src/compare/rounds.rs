@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{
     cases::{Case, Kind},
     contenders::{Contender, Running, Site, Work, marking},
-    load::{Paced, Sample, percentile},
+    load::{Load, Paced, Sample, percentile},
     process::{Window, pause},
 };
 
@@ -54,7 +54,8 @@ pub(crate) fn round(
     let running = site.start(contender, folder, case.path, case.load.fields())?;
     running.check(contender.work, case.path, case.load.fields())?;
     match case.kind {
-        Kind::Load => load(case, &running, seconds),
+        Kind::Load if contender.work == Work::OverHttp2 => load(&Load::H2load, case.path, &running, seconds),
+        Kind::Load => load(&case.load, case.path, &running, seconds),
         Kind::Swap => swap(site, contender, &running),
         Kind::Spin => spin(&running),
         Kind::Publications => publications(site, &running),
@@ -62,11 +63,8 @@ pub(crate) fn round(
     }
 }
 
-fn load(case: &Case, running: &Running, seconds: u64) -> Result<Figures> {
-    let run = |seconds| {
-        case.load
-            .run(running.h1, running.tls, case.path, seconds, &running.folder)
-    };
+fn load(load: &Load, path: &str, running: &Running, seconds: u64) -> Result<Figures> {
+    let run = |seconds| load.run(running.h1, running.tls, path, seconds, &running.folder);
     run(1).context("warming up")?;
     let (window, before) = (Window::open(), running.process.cpu());
     let loaded = run(seconds)?;

@@ -6,6 +6,7 @@ mod rfc7541;
 mod rfc9110;
 mod rfc9112;
 mod rfc9113;
+mod rfc9114;
 mod slow;
 
 use edgeward_tests::{Gateway, Origin};
