@@ -19,6 +19,7 @@ mod conformance;
 mod crash;
 mod examples;
 mod failures;
+mod grpc;
 mod h1;
 mod h2;
 mod h3;

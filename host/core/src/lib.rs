@@ -6,6 +6,7 @@ pub mod breaker;
 pub mod config;
 pub mod exposition;
 pub mod forwarded;
+pub mod grpc;
 pub mod ids;
 pub mod normalize;
 pub mod phase;

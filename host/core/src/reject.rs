@@ -82,6 +82,7 @@ rejects! {
     UpstreamConnectTimeout "UPSTREAM_CONNECT_TIMEOUT" 504 Upstream "Gateway Timeout" "Connecting took longer than `connect-timeout`.";
     UpstreamTimeout "UPSTREAM_TIMEOUT" 504 Upstream "Gateway Timeout" "The upstream sent no response head within `response-timeout`.";
     UpstreamFailure "UPSTREAM_FAILURE" 502 Upstream "Bad Gateway" "The upstream closed the connection or answered with something that is not HTTP.";
+    DeadlineExceeded "DEADLINE_EXCEEDED" 504 Client "Gateway Timeout" "A gRPC call did not end within the `grpc-timeout` that its client gave it. The client reads `grpc-status: 4`.";
     Internal "INTERNAL" 500 Gateway "Internal Server Error" "A defect in the gateway; the log has an error line with the same request id.";
 }
 
@@ -134,7 +135,7 @@ impl fmt::Display for Reject {
 #[must_use]
 pub fn markdown() -> String {
     let mut text = String::from(
-        "# Error responses\n\nEvery response the gateway makes itself is a problem document (RFC 9457, `application/problem+json`) with the members `type`,\n`title`, `status`, `detail`, `responseType` and `requestId`. `responseType` is one of these; the access log (`response_type`) and\nthe metric `edgeward_rejects_total` carry the same name.\n\n| responseType | status | origin | meaning |\n|---|---|---|---|\n",
+        "# Error responses\n\nEvery response the gateway makes itself (but to gRPC calls, which end with a `grpc-status`) is a problem document (RFC 9457, `application/problem+json`) with the members `type`,\n`title`, `status`, `detail`, `responseType` and `requestId`. `responseType` is one of these; the access log (`response_type`) and\nthe metric `edgeward_rejects_total` carry the same name.\n\n| responseType | status | origin | meaning |\n|---|---|---|---|\n",
     );
     for code in RejectCode::ALL {
         let origin = format!("{:?}", code.origin()).to_lowercase();

@@ -175,6 +175,15 @@ impl Body {
         self
     }
 
+    /// Fails with [`BodyError::Timeout`] when it is waited for at `end`.
+    #[must_use]
+    pub(crate) fn with_end(mut self, end: Instant) -> Self {
+        if self.is_streaming() {
+            self.watch_mut().end = Some(Box::new((end, Timer::new())));
+        }
+        self
+    }
+
     /// Adds the data bytes that pass to `counter` (trailers and framing are not counted).
     #[must_use]
     pub(crate) fn with_counter(mut self, counter: Arc<AtomicU64>) -> Self {
@@ -376,6 +385,8 @@ struct Watch {
     limit: u64,
     seen: u64,
     pace: Option<Box<(Pace, Timer)>>,
+    /// When all of it has to be there.
+    end: Option<Box<(Instant, Timer)>>,
     counter: Option<Arc<AtomicU64>>,
     upload: Option<Arc<Upload>>,
     lease: Option<Box<dyn Lease>>,
@@ -387,6 +398,7 @@ impl Default for Watch {
             limit: u64::MAX,
             seen: 0,
             pace: None,
+            end: None,
             counter: None,
             upload: None,
             lease: None,
@@ -451,6 +463,11 @@ impl Watch {
 
     /// Ready with the error when the wait is too long.
     fn wait(&mut self, context: &mut Context<'_>) -> Poll<BodyError> {
+        if let Some(end) = &mut self.end
+            && end.1.poll(end.0, context).is_ready()
+        {
+            return Poll::Ready(BodyError::Timeout);
+        }
         let Some(pace) = &mut self.pace else {
             return Poll::Pending;
         };

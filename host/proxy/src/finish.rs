@@ -15,9 +15,11 @@ use edgeward_core::reject::Reject;
 use edgeward_runtime::Outcome;
 use http::{HeaderMap, Method, Version};
 use http_body::{Body as _, Frame, SizeHint};
+use tokio::time::Sleep;
 
 use crate::{
     body::{Body, BodyError},
+    grpc,
     listen::ConnInfo,
     pipeline::SharedChain,
     snapshot::Snapshot,
@@ -54,6 +56,8 @@ pub(crate) struct Finish {
     pub(crate) complete: bool,
     /// The upstream's connection, when it agreed to an upgrade and the client was not told yet.
     pub(crate) switched: Option<Box<Switched>>,
+    /// What the request asks for, if it is a gRPC call.
+    pub(crate) grpc: Option<grpc::Call>,
     /// Set by the tunnel, if the exchange became one.
     pub(crate) tunnel: Option<Ended>,
 }
@@ -136,6 +140,8 @@ pub(crate) struct Outgoing {
     body: Body,
     /// In a box: it is large, and responses are moved a few times. Behind an upgrade the tunnel has it.
     finish: Option<Box<Finish>>,
+    /// When a gRPC call has to end.
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl Outgoing {
@@ -144,7 +150,30 @@ impl Outgoing {
         Self {
             body,
             finish: Some(finish),
+            deadline: None,
         }
+    }
+
+    /// Ends the body with trailers of gRPC when this timer is over.
+    pub(crate) fn until(mut self, deadline: Option<Pin<Box<Sleep>>>) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Cuts the body off when its time is over. What it came from is let go.
+    fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<Frame<Bytes>> {
+        let Some(deadline) = &mut self.deadline else {
+            return Poll::Pending;
+        };
+        ready!(deadline.as_mut().poll(context));
+        self.deadline = None;
+        self.body = Body::empty();
+        let reject = grpc::expired();
+        let trailers = grpc::trailers(&reject);
+        if let Some(finish) = &mut self.finish {
+            finish.reject = Some(reject);
+        }
+        Poll::Ready(Frame::trailers(trailers))
     }
 
     /// What goes on behind this response, if the upstream has agreed to leave HTTP. The response's body is empty then.
@@ -162,7 +191,12 @@ impl http_body::Body for Outgoing {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Self { body, finish } = &mut *self;
+        if !self.body.is_end_stream()
+            && let Poll::Ready(last) = self.poll_deadline(context)
+        {
+            return Poll::Ready(Some(Ok(last)));
+        }
+        let Self { body, finish, .. } = &mut *self;
         let frame = ready!(Pin::new(&mut *body).poll_frame(context));
         let Some(finish) = finish else {
             return Poll::Ready(frame);

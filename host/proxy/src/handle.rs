@@ -5,7 +5,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::{Arc, atomic::AtomicU64},
-    task::Poll,
+    task::{Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -24,6 +24,7 @@ use crate::{
     admit,
     body::Body,
     finish::{Finish, Outgoing},
+    grpc,
     listen::ConnInfo,
     pipeline::{self, SharedChain, Step},
     respond,
@@ -42,13 +43,22 @@ pub(crate) async fn handle(
     request: Request<Body>,
 ) -> Response<Outgoing> {
     let mut finish = begin(worker, conn, request.method(), request.version());
+    finish.grpc = grpc::Call::of(&request);
+    let mut deadline = finish.grpc.and_then(|call| call.timer());
     // a defect must cost this exchange only
     let result = {
         // polled by hand: the combinators would move the future, which is large, with every request
         let mut steps = pin!(steps(&mut finish, request));
         poll_fn(|context| {
             let polled = catch_unwind(AssertUnwindSafe(|| steps.as_mut().poll(context)));
-            polled.map_or_else(|panic| Poll::Ready(Err(panic)), |polled| polled.map(Ok))
+            let polled = polled.map_or_else(|panic| Poll::Ready(Err(panic)), |polled| polled.map(Ok));
+            if polled.is_pending()
+                && let Some(deadline) = &mut deadline
+            {
+                ready!(deadline.as_mut().poll(context));
+                return Poll::Ready(Ok(Err(grpc::expired())));
+            }
+            polled
         })
         .await
     };
@@ -57,12 +67,19 @@ pub(crate) async fn handle(
     });
     let response = match outcome {
         Ok(response) => response,
-        Err(reject) => {
+        Err(mut reject) => {
+            // what fails when the time is over fails because of that
+            if finish.grpc.is_some_and(|call| call.is_over()) {
+                reject = grpc::expired();
+            }
             if reject.code == RejectCode::Internal {
                 tracing::error!(request_id = finish.request_id, %reject, "internal error");
             }
             let error = pipeline::error_response(finish.chain.as_ref(), &reject, &finish.request_id);
-            let response = Box::pin(error).await;
+            let mut response = Box::pin(error).await;
+            if finish.grpc.is_some() {
+                response = respond::as_grpc(&reject, response);
+            }
             finish.reject = Some(reject);
             response
         }
@@ -71,7 +88,7 @@ pub(crate) async fn handle(
     tell_of_http3(&finish.conn, &mut response);
     upgrade::begin(&mut finish, &mut response);
     finish.status = response.status().as_u16();
-    response.map(|body| Outgoing::new(body, finish))
+    response.map(|body| Outgoing::new(body, finish).until(deadline))
 }
 
 /// The answer to what could not be read as a request. Logged and counted like any other, with `-` as its method.
@@ -125,6 +142,7 @@ fn begin(worker: Arc<Worker>, conn: Arc<ConnInfo>, method: &Method, version: Ver
         chain: None,
         complete: false,
         switched: None,
+        grpc: None,
         tunnel: None,
     })
 }
@@ -165,6 +183,9 @@ async fn steps(finish: &mut Finish, request: Request<Body>) -> Result<Response<B
     let snapshot = Arc::clone(&finish.snapshot);
     let conn = Arc::clone(&finish.conn);
     // 1. refuse what is no request for us
+    if let Some(call) = &finish.grpc {
+        call.check()?;
+    }
     let wish = Wish::take(&mut head)?;
     let admitted = admit::check(&snapshot.limits, conn.listener.encoded_slashes, &head)?;
     let authority = admitted.authority.into_owned();
@@ -279,10 +300,21 @@ fn admit_body(finish: &mut Finish, route: &Route, head: &Parts, body: Body) -> R
     let counter = Arc::new(AtomicU64::new(0));
     finish.request_bytes = Some(Arc::clone(&counter));
     let limits = &finish.snapshot.limits;
-    Ok(body
+    // calls of gRPC may be open for long with little to say
+    let rate = if finish.grpc.is_some() {
+        0
+    } else {
+        limits.min_rate.0
+    };
+    let body = body
         .with_limit(limit)
-        .with_timeout(limits.body_timeout.0, limits.min_rate.0)
-        .with_counter(counter))
+        .with_timeout(limits.body_timeout.0, rate)
+        .with_counter(counter);
+    // an upstream learns that a call is over from the end of its request, too
+    Ok(match finish.grpc.and_then(|call| call.deadline()) {
+        Some(deadline) => body.with_end(deadline),
+        None => body,
+    })
 }
 
 fn hops(conn: &ConnInfo, head: &mut Parts, authority: &str) -> std::net::IpAddr {
@@ -342,6 +374,9 @@ async fn target(
     if let Some(upgrade) = &upgrade {
         // once more: the handshake is not the plugins'
         upgrade.ask(request.headers_mut());
+    }
+    if let Some(call) = &finish.grpc {
+        call.pass_on(request.headers_mut());
     }
     let options = SendOptions {
         timeout: route.timeout,

@@ -5,6 +5,7 @@ mod body;
 mod certificate;
 mod date;
 mod finish;
+mod grpc;
 mod handle;
 mod http1;
 mod http3;

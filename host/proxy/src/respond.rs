@@ -3,7 +3,19 @@
 use edgeward_core::reject::Reject;
 use http::{HeaderValue, Response, StatusCode, header};
 
-use crate::body::Body;
+use crate::{body::Body, grpc};
+
+/// Gives the response to a reject the form that gRPC clients read: no body, and the status in the head ("Trailers-Only").
+pub(crate) fn as_grpc(reject: &Reject, response: Response<Body>) -> Response<Body> {
+    let (mut parts, _problem) = response.into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts
+        .headers
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    grpc::end(&mut parts.headers, reject, parts.status.as_u16());
+    parts.status = StatusCode::OK;
+    Response::from_parts(parts, Body::empty())
+}
 
 /// The response to a reject.
 pub(crate) fn reject(reject: &Reject, request_id: &str) -> Response<Body> {

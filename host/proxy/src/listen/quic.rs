@@ -121,7 +121,7 @@ pub(super) fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<UdpSoc
         sockets.push(UdpSocket::from(socket));
     }
     #[cfg(target_os = "linux")]
-    if let Some(first) = sockets.first() {
+    if let [first, _, ..] = sockets.as_slice() {
         steer(first, workers)?;
     }
     Ok(sockets)

@@ -1,0 +1,333 @@
+//! Streams that stay open: server-sent events and gRPC calls, message by message, with deadlines and errors as gRPC has them.
+
+use std::{
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use edgeward_tests::{
+    Body, Connection, Gateway, Origin, Reply, bytes, empty, eventually, record_logs, wait_for_log, within,
+    workspace,
+};
+use futures_util::stream;
+use http::{HeaderMap, Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, sync::mpsc};
+
+/// A body whose frames are sent one by one.
+fn frames() -> (mpsc::Sender<Frame<Bytes>>, Body) {
+    let (sender, receiver) = mpsc::channel(1);
+    let frames = stream::unfold(receiver, async |mut receiver: mpsc::Receiver<_>| {
+        Some((Ok(receiver.recv().await?), receiver))
+    });
+    (sender, StreamBody::new(frames).boxed_unsync())
+}
+
+fn data(text: &str) -> Frame<Bytes> {
+    Frame::data(Bytes::copy_from_slice(text.as_bytes()))
+}
+
+fn trailers(name: &'static str, value: &'static str) -> Frame<Bytes> {
+    let mut trailers = HeaderMap::new();
+    trailers.insert(name, value.parse().unwrap());
+    Frame::trailers(trailers)
+}
+
+/// The next data of a body.
+async fn next(body: &mut Incoming) -> Bytes {
+    let frame = within("a message", body.frame()).await.unwrap().unwrap();
+    frame.into_data().unwrap()
+}
+
+/// An origin for HTTP/1.1 and HTTP/2.
+async fn origin<F>(serve: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static) -> String
+where
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let serve = serve.clone();
+            tokio::spawn(async move {
+                let service = service_fn(move |request| {
+                    let answer = serve(request);
+                    async { Ok::<_, std::convert::Infallible>(answer.await) }
+                });
+                let builder = auto::Builder::new(TokioExecutor::new());
+                // connections end as the gateway likes
+                drop(builder.serve_connection(TokioIo::new(stream), service).await);
+            });
+        }
+    });
+    address.to_string()
+}
+
+async fn gateway(endpoint: &str, protocol: &str, more: Value) -> Gateway {
+    let mut config = json!({
+        "upstreams": {"origin": {"endpoints": [endpoint], "protocol": protocol}},
+        "routes": [{"name": "all", "path": "/calls/{path+}", "upstream": "origin"}],
+    });
+    config
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    Gateway::start(config).await
+}
+
+fn call(path: &str) -> http::request::Builder {
+    Request::post(path)
+        .header("content-type", "application/grpc+proto")
+        .header("te", "trailers")
+}
+
+#[tokio::test]
+async fn each_event_arrives_before_the_next_is_sent() {
+    for protocol in ["http1", "http2"] {
+        for http2 in [false, true] {
+            let (sender, body) = frames();
+            let body = std::sync::Arc::new(parking_lot::Mutex::new(Some(body)));
+            let endpoint = origin(move |_request| {
+                let body = body.lock().take().unwrap();
+                async {
+                    Response::builder()
+                        .header("content-type", "text/event-stream")
+                        .body(body)
+                        .unwrap()
+                }
+            })
+            .await;
+            let gateway = gateway(&endpoint, protocol, json!({})).await;
+            let mut connection = if http2 {
+                Connection::h2(gateway.address()).await
+            } else {
+                Connection::h1(gateway.address()).await
+            };
+            let request = Request::get("/calls/events").header("accept", "text/event-stream");
+            let mut body = connection.open(request, empty()).await.unwrap().into_body();
+            for event in 0..5 {
+                let event = format!("data: {event}\n\n");
+                sender.send(data(&event)).await.unwrap();
+                assert_eq!(next(&mut body).await, event, "{protocol} {http2}");
+            }
+            drop(sender);
+            let rest = within("the end", body.collect()).await.unwrap().to_bytes();
+            assert!(rest.is_empty(), "{rest:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_streams_both_ways_message_by_message() {
+    let endpoint = origin(async |request: Request<Incoming>| {
+        assert_eq!(request.headers()["te"], "trailers");
+        let (answers, body) = frames();
+        tokio::spawn(async move {
+            let mut messages = request.into_body();
+            while let Some(Ok(frame)) = messages.frame().await {
+                answers.send(frame).await.unwrap();
+            }
+            answers.send(trailers("grpc-status", "0")).await.unwrap();
+        });
+        Response::builder()
+            .header("content-type", "application/grpc+proto")
+            .body(body)
+            .unwrap()
+    })
+    .await;
+    let gateway = gateway(&endpoint, "http2", json!({})).await;
+    let mut connection = Connection::h2(gateway.address()).await;
+    let (messages, body) = frames();
+    let response = connection.open(call("/calls/talk"), body).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "application/grpc+proto");
+    let mut answers = response.into_body();
+    for message in ["one", "two", "three"] {
+        messages.send(data(message)).await.unwrap();
+        assert_eq!(next(&mut answers).await, message);
+    }
+    drop(messages);
+    let last = within("the trailers", answers.frame()).await.unwrap().unwrap();
+    assert_eq!(last.into_trailers().unwrap()["grpc-status"], "0");
+}
+
+/// The status of a call that the gateway ended itself: in the head, without a body.
+fn status(reply: &Reply) -> (&str, &str) {
+    assert_eq!((reply.status, reply.body.len()), (200, 0), "{reply:?}");
+    assert_eq!(reply.header("content-type"), "application/grpc");
+    assert!(reply.trailers.is_empty());
+    (reply.header("grpc-status"), reply.header("grpc-message"))
+}
+
+#[tokio::test]
+async fn a_call_without_an_answer_ends_at_its_deadline() {
+    record_logs();
+    let (given, mut gives) = mpsc::channel::<String>(1);
+    let endpoint = origin(move |request: Request<Incoming>| {
+        let timeout = request.headers()["grpc-timeout"].to_str().unwrap().to_owned();
+        let given = given.clone();
+        async move {
+            given.send(timeout).await.unwrap();
+            std::future::pending().await
+        }
+    })
+    .await;
+    let gateway = gateway(&endpoint, "http2", json!({})).await;
+    let mut connection = Connection::h2(gateway.address()).await;
+    let began = Instant::now();
+    let reply = connection
+        .send(
+            call("/calls/slow").header("grpc-timeout", "500m"),
+            bytes("request"),
+        )
+        .await;
+    assert_eq!(status(&reply).0, "4", "{reply:?}");
+    assert!((Duration::from_millis(500)..Duration::from_secs(10)).contains(&began.elapsed()));
+    let given = gives.recv().await.unwrap();
+    let micros: u64 = given.strip_suffix('u').unwrap().parse().unwrap();
+    assert!((1..500_000).contains(&micros), "{given}");
+    wait_for_log(&["/calls/slow", "DEADLINE_EXCEEDED"]).await;
+    eventually("the stream to the origin to end", async || {
+        (gateway.proxy.status().upstreams[0].endpoints[0].in_flight == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_that_streams_ends_at_its_deadline_with_trailers() {
+    record_logs();
+    let (sender, body) = frames();
+    let body = std::sync::Arc::new(parking_lot::Mutex::new(Some(body)));
+    let endpoint = origin(move |_request| {
+        let body = body.lock().take().unwrap();
+        async { Response::new(body) }
+    })
+    .await;
+    let gateway = gateway(&endpoint, "http2", json!({})).await;
+    let mut connection = Connection::h2(gateway.address()).await;
+    let (_messages, request) = frames();
+    let began = Instant::now();
+    sender.send(data("first")).await.unwrap();
+    let answer = connection
+        .open(call("/calls/endless").header("grpc-timeout", "2S"), request)
+        .await
+        .unwrap();
+    let mut answer = answer.into_body();
+    assert_eq!(next(&mut answer).await, "first");
+    let last = within("the trailers", answer.frame()).await.unwrap().unwrap();
+    let last = last.into_trailers().unwrap();
+    assert_eq!(last["grpc-status"], "4");
+    assert!(
+        last["grpc-message"].to_str().unwrap().contains("grpc-timeout"),
+        "{last:?}"
+    );
+    assert!(within("the end", answer.frame()).await.is_none());
+    wait_for_log(&["/calls/endless", "DEADLINE_EXCEEDED"]).await;
+    // though the client has not ended its request
+    within("the origin to be told", sender.closed()).await;
+    assert!(began.elapsed() < Duration::from_secs(20));
+}
+
+#[tokio::test]
+async fn errors_of_the_gateway_are_told_to_calls_as_grpc_maps_them() {
+    let origin = Origin::start();
+    let gateway = gateway(
+        &origin.endpoint(),
+        "http2",
+        json!({
+            "upstreams": {
+                "origin": {"endpoints": [origin.endpoint()], "protocol": "http2"},
+                "nobody": {"endpoints": ["127.0.0.1:1"], "protocol": "http2"},
+            },
+            "plugins": {"sink": {"module": "kitchen-sink"}},
+            "routes": [
+                {"path": "/calls/{path+}", "upstream": "origin", "pipeline": ["sink"]},
+                {"path": "/nobody", "upstream": "nobody"},
+            ],
+        }),
+    )
+    .await;
+    let mut connection = Connection::h2(gateway.address()).await;
+    let deny = |code: &str| {
+        call("/calls/x")
+            .header("x-sink-phase", "authorize")
+            .header("x-sink", format!("deny {code} no 100%"))
+    };
+    for (request, expected) in [
+        (call("/elsewhere"), "12"),
+        (call("/nobody"), "14"),
+        (deny("401"), "16"),
+        (deny("403"), "7"),
+        (call("/calls/x").header("grpc-timeout", "5 minutes"), "13"),
+        (call("/calls/x").header("grpc-timeout", "0n"), "4"),
+    ] {
+        let reply = connection.send(request, bytes("request")).await;
+        let (code, message) = status(&reply);
+        assert_eq!(code, expected, "{reply:?}");
+        assert!(!message.is_empty());
+        assert!(!reply.header("x-request-id").is_empty());
+    }
+    let reply = connection.send(deny("403"), bytes("request")).await;
+    assert!(status(&reply).1.ends_with("no 100%25"), "{reply:?}");
+    // gRPC-Web is another protocol, and HTTP/1.1 has no calls
+    let web = Request::post("/elsewhere").header("content-type", "application/grpc-web");
+    let reply = connection.send(web, bytes("request")).await;
+    assert_eq!(
+        (reply.status, reply.response_type().as_str()),
+        (404, "ROUTE_NOT_FOUND")
+    );
+    let reply = Connection::h1(gateway.address())
+        .await
+        .send(call("/elsewhere"), bytes("x"))
+        .await;
+    assert_eq!(
+        (reply.status, reply.response_type().as_str()),
+        (404, "ROUTE_NOT_FOUND")
+    );
+}
+
+#[test]
+fn grpcio_calls_its_own_server_through_the_gateway() {
+    let python = |arguments: &[&str]| {
+        let mut command = Command::new("python3");
+        command.args(arguments).stdin(Stdio::null());
+        command
+    };
+    if !python(&["-c", "import grpc"])
+        .output()
+        .is_ok_and(|output| output.status.success())
+    {
+        println!("skipped: Python's grpcio is not installed (pip install grpcio)");
+        return;
+    }
+    let script = workspace().join("tests/real/grpc_calls.py");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    // the script has a server on the port that it is given, and calls it through the gateway
+    let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = reserved.local_addr().unwrap();
+    drop(reserved);
+    let gateway = runtime.block_on(Gateway::start(json!({
+        "upstreams": {"origin": {"endpoints": [server.to_string()], "protocol": "http2"}},
+        "routes": [{"path": "/test.Talk/{method}", "upstream": "origin"}],
+    })));
+    let output = python(&[
+        script.to_str().unwrap(),
+        &server.to_string(),
+        &gateway.address().to_string(),
+    ])
+    .output()
+    .unwrap();
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
