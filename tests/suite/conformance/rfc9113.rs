@@ -16,6 +16,8 @@ const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 async fn ends(gateway: &Gateway, cases: &[(&str, Vec<u8>, End)]) {
     for (name, bytes, expected) in cases {
         let mut connection = Frames::connect(gateway.address()).await;
+        // from here on the window of the connection is the larger one
+        connection.until(kind::WINDOW_UPDATE, 0).await;
         connection.send(bytes).await;
         assert_eq!(connection.end_of(1).await, *expected, "{name}");
         if let End::Answer(_) | End::Reset(_) = expected {

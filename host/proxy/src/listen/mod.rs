@@ -188,6 +188,8 @@ pub(crate) struct Missing {
     /// Those of TCP, if they are there.
     tcp: Option<Arc<Listener>>,
     quic: bool,
+    /// Another listener of ours has the port, at another address.
+    shares_port: bool,
 }
 
 /// A listener with a socket for each worker.
@@ -241,7 +243,7 @@ fn try_bind(missing: &Missing, workers: usize) -> io::Result<Vec<Bound>> {
         (address, open)
     };
     if missing.quic {
-        let sockets = quic::bind(bound, workers)?;
+        let sockets = quic::bind(bound, workers, missing.shares_port)?;
         let sockets = sockets.into_iter().map(WorkerSocket::Quic).collect();
         all.push((Arc::new(listener(Transport::Quic, bound, open)), sockets));
     }
@@ -552,6 +554,9 @@ pub(crate) fn changes(shared: &Shared, wanted: &[Arc<ListenerSpec>]) -> (Vec<Mis
             spec: Arc::clone(spec),
             tcp: has(spec, Transport::Tcp).cloned(),
             quic: spec.quic.is_some() && has(spec, Transport::Quic).is_none(),
+            shares_port: open.iter().any(|listener| {
+                listener.transport == Transport::Quic && listener.bound.port() == spec.address.port()
+            }),
         })
         .filter(|missing| missing.tcp.is_none() || missing.quic)
         .collect();
@@ -569,6 +574,7 @@ pub(crate) fn changes(shared: &Shared, wanted: &[Arc<ListenerSpec>]) -> (Vec<Mis
 impl Listener {
     /// Whether it is this listener's, which may have another name by now.
     pub(crate) fn is_of(&self, spec: &ListenerSpec) -> bool {
-        spec.takes_over(&self.spec.load())
+        // a port that the system chose may be asked for by its number afterwards
+        spec.takes_over(&self.spec.load()) || spec.address == self.bound
     }
 }

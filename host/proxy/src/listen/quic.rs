@@ -97,15 +97,15 @@ pub(super) fn alt_svc(spec: &ListenerSpec, tls: &Tls, name: Option<&str>, port: 
     HeaderValue::try_from(format!("h3=\":{port}\"; ma={REMEMBERED}")).ok()
 }
 
-/// Binds one socket per worker.
-pub(super) fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<UdpSocket>> {
+/// Binds one socket per worker. `shared` where other sockets of ours may have the port.
+pub(super) fn bind(address: SocketAddr, workers: usize, shared: bool) -> io::Result<Vec<UdpSocket>> {
     // where the kernel cannot be told which worker a packet is for, one worker has them all
     let workers = if cfg!(target_os = "linux") { workers } else { 1 };
     let mut sockets = Vec::with_capacity(workers);
     for index in 0..workers {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-        // the first one without: it fails where somebody else has the port
-        if index > 0 {
+        // the first one without: it fails where another program has the port, whose sockets packets would be divided among, too
+        if index > 0 || shared {
             socket.set_reuse_port(true)?;
         }
         socket.set_nonblocking(true)?;
