@@ -75,8 +75,9 @@ pub enum PathError {
 /// Refuses a path in normal form that servers behind the gateway are known to read in different ways:
 ///
 /// - encoded slashes and backslashes (`%2F`, `%5C`), unless `encoded_slashes`;
-/// - dots, slashes, backslashes and NUL that are encoded twice or more often (`%252e`);
-/// - dot segments with path parameters (`..;x`), and between encoded slashes (`..%2Fx`).
+/// - dots, slashes, backslashes and NUL that are encoded twice or more often (`%252e`), and hexadecimal digits, of which such an
+///   encoding can be made;
+/// - dot segments with path parameters (`..;x`, also with the semicolon encoded), and between encoded slashes (`..%2Fx`).
 ///
 /// Everything else means the same to everybody or is the upstream's business: `;v=1` and empty segments stay as they are.
 ///
@@ -104,7 +105,7 @@ pub fn refuse_ambiguous(path: &str, encoded_slashes: bool) -> Result<(), PathErr
         };
         if ends {
             let part = &path[begin..at];
-            let name = part.split(';').next().unwrap_or(part);
+            let name = without_parameters(part);
             // without parameters, and between plain slashes, normalising has removed it
             if is_dot_segment(name) {
                 return Err(PathError::DotSegment { at: begin });
@@ -116,13 +117,32 @@ pub fn refuse_ambiguous(path: &str, encoded_slashes: bool) -> Result<(), PathErr
     Ok(())
 }
 
+/// A part of a path up to its first semicolon, however often that is encoded.
+fn without_parameters(part: &str) -> &str {
+    let begins = |at: &usize| {
+        let mut rest = &part[*at..];
+        if let Some(encoded) = rest.strip_prefix('%') {
+            rest = encoded;
+            while let Some(deeper) = rest.strip_prefix("25") {
+                rest = deeper;
+            }
+            return rest.get(..2).is_some_and(|code| code.eq_ignore_ascii_case("3B"));
+        }
+        true
+    };
+    let mut candidates = part.match_indices([';', '%']).map(|(at, _)| at);
+    candidates.find(begins).map_or(part, |at| &part[..at])
+}
+
 /// Whether what follows `%25` makes it an encoding of something with a meaning in paths, however often that is encoded.
 fn is_double_encoding(mut rest: &[u8]) -> bool {
     while let Some(deeper) = rest.strip_prefix(b"25") {
         rest = deeper;
     }
-    let code = rest.get(..2).unwrap_or_default().to_ascii_uppercase();
-    matches!(code.as_slice(), b"2E" | b"2F" | b"5C" | b"00")
+    let digit = |at: usize| rest.get(at).and_then(|digit| char::from(*digit).to_digit(16));
+    let byte = digit(0).zip(digit(1)).map(|(high, low)| (high * 16 + low) as u8); // two digits fit
+    // of a hexadecimal digit: it completes another encoding later (`%25252%2546` is `%252%46`, `%2F`, a slash)
+    byte.is_some_and(|byte| matches!(byte, b'.' | b'/' | b'\\' | 0) || byte.is_ascii_hexdigit())
 }
 
 /// Checks `raw`, the path of a request target without its query, and returns its normal form:
@@ -388,7 +408,7 @@ mod tests {
         for (path, strict, lenient) in [
             ("/", Ok(()), Ok(())),
             ("/a/b;v=1/c%20d/%25/100%25/%2525/x%2520y", Ok(()), Ok(())),
-            ("/.well-known/..a;b/...;c", Ok(()), Ok(())),
+            ("/.well-known/..a;b/...;c/..%20%3Bd/a%3Bb", Ok(()), Ok(())),
             ("/a%2Fb", Err(PathError::EncodedSlash { at: 2 }), Ok(())),
             ("/a/b%5Cc", Err(PathError::EncodedSlash { at: 4 }), Ok(())),
             (
@@ -409,11 +429,14 @@ mod tests {
             ("/a/..;/b", PathError::DotSegment { at: 3 }),
             ("/a/.;x=1", PathError::DotSegment { at: 3 }),
             ("/..;", PathError::DotSegment { at: 1 }),
+            ("/a/..%3Bx/b", PathError::DotSegment { at: 3 }),
+            ("/a/..%25253bx", PathError::DotSegment { at: 3 }),
             ("/a/%252e%252e/b", PathError::DoubleEncoding { at: 3 }),
             ("/a%252Fb", PathError::DoubleEncoding { at: 2 }),
             ("/a%255cb", PathError::DoubleEncoding { at: 2 }),
             ("/a%2500", PathError::DoubleEncoding { at: 2 }),
             ("/a%2525252fb", PathError::DoubleEncoding { at: 2 }),
+            ("/a%25252%2546b", PathError::DoubleEncoding { at: 8 }),
         ] {
             for encoded_slashes in [false, true] {
                 assert_eq!(refuse_ambiguous(path, encoded_slashes), Err(error), "{path}");
