@@ -67,7 +67,9 @@ impl HostPattern {
         };
         let name = split_port(pattern);
         let port = &pattern[name.len()..];
-        if !port.is_empty() && !port[1..].bytes().all(|byte| byte.is_ascii_digit()) {
+        let number = port.strip_prefix(':');
+        if !port.is_empty() && !number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+        {
             return Err(error(port, "is not a port"));
         }
         if let Some(literal) = name.strip_prefix('[') {

@@ -419,6 +419,9 @@ fn bad_patterns_are_refused_by_name_and_segment() {
         "[::1",
         "[x]",
         "a:http",
+        "[::1]80",
+        "[::1]x80",
+        "[::1]\u{fc}",
         "*.*.a",
     ] {
         assert!(HostPattern::parse(pattern).is_err(), "{pattern}");
