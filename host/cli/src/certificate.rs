@@ -1,4 +1,4 @@
-//! `edgeward certificate`: put, list and delete certificates of a running gateway.
+//! `edgeward certificate`: put, list, renew and delete certificates of a running gateway.
 
 use std::{
     fmt::Write as _,
@@ -20,6 +20,8 @@ pub(crate) enum Command {
     Put(PutArgs),
     /// List certificates: names, listeners, until when they hold.
     List(ListArgs),
+    /// Order a certificate of an authority (ACME) now. `edgeward status` tells how it went.
+    Renew(RenewArgs),
     /// Remove a certificate that no listener asks for by its name.
     Delete(DeleteArgs),
 }
@@ -48,6 +50,14 @@ pub(crate) struct ListArgs {
 }
 
 #[derive(clap::Args)]
+pub(crate) struct RenewArgs {
+    /// Name of the certificate, e.g. `acme:www.example.com`.
+    name: String,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(clap::Args)]
 pub(crate) struct DeleteArgs {
     /// Name of the certificate.
     name: String,
@@ -60,6 +70,7 @@ pub(crate) fn run(command: Command, output: Output) -> anyhow::Result<()> {
     match command {
         Command::Put(args) => put(&args, output),
         Command::List(args) => list(&args, output),
+        Command::Renew(args) => renew(&args, output),
         Command::Delete(args) => delete(&args, output),
     }
 }
@@ -90,6 +101,14 @@ fn list(args: &ListArgs, output: Output) -> anyhow::Result<()> {
             text
         })
     });
+    Ok(())
+}
+
+fn renew(args: &RenewArgs, output: Output) -> anyhow::Result<()> {
+    let client = Client::new(&args.server)?;
+    let path = format!("{}/renew", certificate_path(&args.name));
+    let answer = block_on(client.post(&path, &json!({})))?;
+    output.show(&answer, || format!("certificate `{}`: being ordered", args.name));
     Ok(())
 }
 

@@ -78,6 +78,27 @@ fn text(status: &Value) -> String {
     for warning in list(status, "/warnings") {
         let _unused = writeln!(out, "warning  {}", warning.as_str().unwrap_or_default());
     }
+    for order in list(status, "/orders") {
+        let _unused = writeln!(
+            out,
+            "order    {:<20} from {}, holds until {}, ordered next {}",
+            string(order, "/certificate"),
+            string(order, "/authority"),
+            string(order, "/not-after"),
+            string(order, "/next-order")
+        );
+        if let Some(failures) = order
+            .get("failures")
+            .and_then(Value::as_u64)
+            .filter(|failures| *failures > 0)
+        {
+            let _unused = writeln!(
+                out,
+                "         FAILED {failures} times, last: {}",
+                string(order, "/error")
+            );
+        }
+    }
     for plugin in list(status, "/plugins") {
         let number = |pointer: &str| plugin.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
         let sum = |pointer: &str| -> u64 {

@@ -27,6 +27,7 @@ pub use load::Loaded;
 pub use status::{LastError, LivePlugin, PluginDetail, ReloadStatus, Status};
 
 use crate::{
+    acme::{self, Orders},
     clock::now_ms,
     error::ControlError,
     file::{self, ConfigFile},
@@ -56,6 +57,7 @@ struct Shared {
     /// Versions that were loaded lately: a publication after a verification and a rollback need not load again.
     recent: load::Recent,
     reload: parking_lot::Mutex<ReloadStatus>,
+    orders: Orders,
     published: AtomicU64,
     refused: AtomicU64,
     stopping: AtomicBool,
@@ -150,6 +152,7 @@ impl Deployer {
         let now = now_ms();
         let shared = Shared {
             runtime,
+            orders: Orders::new(&store),
             store,
             named: parking_lot::Mutex::new(file::references(&file.config, &file.base_dir)),
             path: file.path,
@@ -194,6 +197,11 @@ impl Deployer {
     #[must_use]
     pub fn applied(&self) -> Arc<Applied> {
         self.shared.applied.load_full()
+    }
+
+    /// Certificates that are ordered.
+    pub(crate) fn own_orders(&self) -> &Orders {
+        &self.shared.orders
     }
 
     /// The store.
@@ -375,6 +383,7 @@ impl Deployer {
         proxy.publish(snapshot)?;
         next.warn_of_missing_certificates();
         self.shared.applied.store(Arc::new(next));
+        self.shared.orders.look_again();
         tracing::info!(path = %self.shared.path.display(), snapshot = id, "configuration is live");
         for warning in file::needs_restart(&self.shared.started_with, &file.config) {
             tracing::warn!("{warning}");
@@ -477,6 +486,11 @@ async fn plan(
         match loader.load(name, version, plugin, current.get(name)).await {
             Ok(loaded) => drop(plugins.insert(name.clone(), loaded)),
             Err(problem) => problems.push(problem),
+        }
+    }
+    for (name, authority) in &file.config.acme {
+        if let Err((key, problem)) = acme::authority::check(authority, &file.base_dir) {
+            problems.push(Problem::new(format!("acme.{name}.{key}"), problem));
         }
     }
     if !problems.is_empty() {

@@ -196,6 +196,15 @@ pub fn references(config: &Config, base_dir: &Path) -> BTreeSet<PathBuf> {
     {
         paths.extend(tls.ca.iter().chain(&tls.client_cert).chain(&tls.client_key));
     }
+    for authority in config.acme.values() {
+        paths.extend(&authority.ca);
+        paths.extend(
+            authority
+                .external_account
+                .as_ref()
+                .map(|external| &external.key_file),
+        );
+    }
     for plugin in config.plugins.values() {
         if let ModuleRef::File(path) = &plugin.module {
             paths.push(path);

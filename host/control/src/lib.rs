@@ -1,8 +1,9 @@
 //! The control plane: never on the path of a request.
 //!
 //! `file` reads the configuration and works out what published versions change in it; `store` keeps what has to survive a
-//! restart; `deploy` is the only writer of what runs; `watch` and `admin` ask it for changes.
+//! restart; `deploy` is the only writer of what runs; `watch`, `admin` and `acme` ask it for changes.
 
+mod acme;
 pub mod admin;
 pub mod clock;
 pub mod deploy;
@@ -13,11 +14,14 @@ pub mod watch;
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
+pub use acme::OrderView;
 pub use admin::AdminServer;
 pub use deploy::{Deployer, Published, Target};
 pub use error::ControlError;
 pub use file::{ConfigFile, FileError};
 pub use store::{Store, StoreError};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::watch::Watch;
 
@@ -27,6 +31,8 @@ pub struct Control {
     admin: Option<AdminServer>,
     token_file: Option<PathBuf>,
     watch: Watch,
+    /// The task that orders certificates, and what ends it.
+    orders: (JoinHandle<()>, CancellationToken),
 }
 
 /// The control plane cannot start.
@@ -78,11 +84,14 @@ impl Control {
             move || drop(handle.block_on(changed.reload())),
         )
         .map_err(ControlStartError::Watch)?;
+        let stop = CancellationToken::new();
+        let orders = tokio::spawn(acme::run(deployer.clone(), stop.clone()));
         Ok(Self {
             deployer,
             admin,
             token_file,
             watch,
+            orders: (orders, stop),
         })
     }
 
@@ -107,6 +116,11 @@ impl Control {
     /// Ends watching, then the admin API.
     pub async fn stop(self) {
         self.deployer.stop();
+        let (orders, stop) = self.orders;
+        stop.cancel();
+        if orders.await.is_err() {
+            tracing::error!("ordering certificates panicked");
+        }
         // joining the thread may wait for a change that is under way
         let watch = self.watch;
         if tokio::task::spawn_blocking(move || drop(watch)).await.is_err() {

@@ -210,6 +210,9 @@ async fn steps(finish: &mut Finish, request: Request<Body>) -> Result<Response<B
             "the connection was opened for another server name",
         ));
     }
+    if let Some(answer) = finish.worker.shared.challenges.http(&path) {
+        return Ok(respond::challenge(&answer));
+    }
     // 2. route
     let (index, params) = match snapshot
         .router

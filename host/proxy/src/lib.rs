@@ -3,6 +3,7 @@
 mod admit;
 mod body;
 mod certificate;
+mod challenges;
 mod date;
 mod finish;
 mod grpc;
@@ -46,9 +47,10 @@ use crate::{
     worker::{Command, WorkerHandle},
 };
 pub use certificate::{CertificateError, CertificateInfo, CertificatePem};
+pub use challenges::{Challenge, Challenges, Offer};
 pub use material::{Certificates, Material};
 pub use snapshot::{Snapshot, SnapshotInput};
-pub use upstream::{EndpointStatus, UpstreamConfigError, UpstreamGroup};
+pub use upstream::{EndpointStatus, UpstreamConfigError, UpstreamGroup, roots};
 
 /// What all workers share.
 pub(crate) struct Shared {
@@ -58,6 +60,7 @@ pub(crate) struct Shared {
     pub(crate) unrouted: RouteStats,
     pub(crate) listeners: Mutex<Vec<Arc<Listener>>>,
     pub(crate) addresses: Arc<Addresses>,
+    pub(crate) challenges: Arc<Challenges>,
     /// Number of workers.
     pub(crate) workers: usize,
 }
@@ -233,6 +236,7 @@ impl Proxy {
             unrouted: RouteStats::default(),
             listeners: Mutex::default(),
             addresses: Arc::default(),
+            challenges: Arc::default(),
             workers: count,
         });
         let workers = (0..count)
@@ -335,6 +339,12 @@ impl Proxy {
     #[must_use]
     pub fn current(&self) -> Arc<Snapshot> {
         self.shared.live.load_full()
+    }
+
+    /// Answers to certificate authorities that ask whether a name is ours.
+    #[must_use]
+    pub fn challenges(&self) -> &Arc<Challenges> {
+        &self.shared.challenges
     }
 
     /// Name and bound address of every listener.

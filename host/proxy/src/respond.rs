@@ -17,6 +17,18 @@ pub(crate) fn as_grpc(reject: &Reject, response: Response<Body>) -> Response<Bod
     Response::from_parts(parts, Body::empty())
 }
 
+/// The answer to a certificate authority (RFC 8555 section 8.3).
+pub(crate) fn challenge(key_authorization: &str) -> Response<Body> {
+    let mut response = Response::new(Body::full(key_authorization.to_owned()));
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/octet-stream"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
 /// The response to a reject.
 pub(crate) fn reject(reject: &Reject, request_id: &str) -> Response<Body> {
     // a plugin may have chosen another status than the reason's own: the title is that of the status then

@@ -11,7 +11,7 @@ use edgeward_proxy::CertificatePem;
 use serde::Deserialize;
 
 use super::{Api, ApiError};
-use crate::deploy::CertificateView;
+use crate::{OrderView, deploy::CertificateView};
 
 /// A certificate to keep.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -98,4 +98,17 @@ pub(super) async fn put(
 pub(super) async fn remove(State(api): State<Api>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
     api.deployer.remove_certificate(&name).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Orders a certificate of an authority (ACME) now, however long it still holds and however often that failed. Status tells how it went.
+#[utoipa::path(
+    post, path = "/v1/certificates/{name}/renew", tag = "certificates", security(("token" = [])),
+    params(("name" = String, Path, description = "name of the certificate, e.g. `acme:www.example.com`")),
+    responses((status = 202, body = OrderView), (status = 404, body = ApiError, description = "no such certificate is ordered")),
+)]
+pub(super) async fn renew(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<(StatusCode, Json<OrderView>), ApiError> {
+    Ok((StatusCode::ACCEPTED, Json(api.deployer.renew_certificate(&name)?)))
 }

@@ -85,6 +85,7 @@ pub fn router(deployer: Deployer, upload_limit: u64, token: Token) -> Router {
                 .put(certificates::put)
                 .delete(certificates::remove),
         )
+        .route("/v1/certificates/{name}/renew", post(certificates::renew))
         .route_layer(middleware::from_fn_with_state(Arc::new(token), auth::check));
     let open = Router::new()
         .route("/healthz", get(status::health))

@@ -16,7 +16,7 @@ use super::{certificates, modules, plugins, status};
         modules::upload, modules::list, modules::read, modules::remove,
         plugins::list, plugins::read, plugins::versions, plugins::version, plugins::remove, plugins::create,
         plugins::put_module, plugins::publish, plugins::rollback,
-        certificates::list, certificates::read, certificates::put, certificates::remove,
+        certificates::list, certificates::read, certificates::put, certificates::remove, certificates::renew,
     ),
     modifiers(&Token),
 )]

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use edgeward_core::config::{CertificateSource, Config, is_certificate_name};
+use edgeward_core::config::{CertificateSource, Config, is_acme_certificate_name, is_certificate_name};
 use edgeward_proxy::{CertificatePem, Certificates};
 use serde::Serialize;
 
@@ -81,6 +81,8 @@ pub(super) fn missing(config: &Config, stored: &Stored) -> Vec<String> {
         for certificate in listener.tls.iter().flat_map(|tls| &tls.certificates) {
             if let Some(CertificateSource::Stored(name)) = certificate.source()
                 && name != "*"
+                // those have a status of their own
+                && !is_acme_certificate_name(&name)
                 && !stored.contains_key(&*name)
             {
                 warnings.push(format!(
@@ -173,10 +175,19 @@ impl Deployer {
         name: &str,
         pem: CertificatePem,
     ) -> Result<(CertificateView, bool), ControlError> {
-        check(&pem)?;
-        let stored = StoredCertificate::new(pem);
+        let new = self.keep_certificate(name, StoredCertificate::new(pem)).await?;
+        Ok((self.certificate(name)?, new))
+    }
+
+    /// The same for one that has more to it.
+    pub(crate) async fn keep_certificate(
+        &self,
+        name: &str,
+        stored: StoredCertificate,
+    ) -> Result<bool, ControlError> {
+        check(&stored.pem)?;
         let previous = self.change_certificate(name, Some(stored)).await?;
-        Ok((self.certificate(name)?, previous.is_none()))
+        Ok(previous.is_none())
     }
 
     /// Removes a certificate that no listener asks for by its name.

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::{Applied, Deployer, certificates};
 use crate::{
+    acme::OrderView,
     clock::{now_ms, rfc3339},
     error::ControlError,
     file,
@@ -145,6 +146,8 @@ pub struct Status {
     pub config: Value,
     /// What an operator should look at.
     pub warnings: Vec<String>,
+    /// Certificates that are ordered from authorities.
+    pub orders: Vec<OrderView>,
     /// Bindings and what is live.
     pub plugins: Vec<LivePlugin>,
     /// The data plane.
@@ -178,6 +181,7 @@ impl Deployer {
                 .collect(),
             config: json!({"path": self.path(), "last-reload": value(&reload)}),
             warnings: self.warnings(&applied),
+            orders: self.orders(),
             plugins: self.plugins(),
             proxy: proxy.map_or(Value::Null, |proxy| value(&proxy.status())),
             data_dir: self.store().root().display().to_string(),
@@ -286,6 +290,20 @@ impl Deployer {
         )
         .add(&[("result", "ok")], count(&self.shared.published))
         .add(&[("result", "refused")], count(&self.shared.refused));
+        let mut orders = out.family(
+            "edgeward_certificate_order_failures",
+            Gauge,
+            "Attempts to order a certificate that failed since the last success.",
+        );
+        for order in self.orders() {
+            orders.add(
+                &[
+                    ("certificate", &order.certificate),
+                    ("authority", &order.authority),
+                ],
+                order.failures,
+            );
+        }
         let mut live = out.family(
             "edgeward_plugin_live_version",
             Gauge,

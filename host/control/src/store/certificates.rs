@@ -3,8 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
-    io::{self, Write as _},
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -12,10 +11,8 @@ use std::{
 use edgeward_proxy::CertificatePem;
 use serde::{Deserialize, Serialize};
 
-use super::{StoreError, io_error, sync_dir};
+use super::{StoreError, io_error, paths, remove_unfinished, replace, sync_dir};
 use crate::clock::now_ms;
-
-const TMP_PREFIX: &str = ".put-";
 
 /// The folder of certificates.
 #[derive(Debug)]
@@ -32,6 +29,9 @@ pub struct StoredCertificate {
     pub pem: Arc<CertificatePem>,
     /// When it was put, milliseconds since 1970.
     pub updated_at: i64,
+    /// Directory of the authority that it was ordered from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
 }
 
 impl StoredCertificate {
@@ -41,6 +41,7 @@ impl StoredCertificate {
         Self {
             pem: Arc::new(pem),
             updated_at: now_ms(),
+            directory: None,
         }
     }
 }
@@ -48,12 +49,7 @@ impl StoredCertificate {
 impl Certificates {
     /// Opens the folder and removes what an interrupted change left.
     pub(super) fn open(dir: PathBuf) -> Result<Self, StoreError> {
-        for path in paths(&dir)? {
-            let name = path.file_name().and_then(|name| name.to_str());
-            if name.is_some_and(|name| name.starts_with(TMP_PREFIX)) {
-                fs::remove_file(&path).map_err(io_error("remove", &path))?;
-            }
-        }
+        remove_unfinished(&dir)?;
         Ok(Self { dir })
     }
 
@@ -71,18 +67,9 @@ impl Certificates {
     /// The disk refuses; what was there still is.
     pub fn keep(&self, name: &str, certificate: &StoredCertificate) -> Result<(), StoreError> {
         let path = self.path(name);
-        let write = || -> io::Result<()> {
-            let mut file = tempfile::Builder::new()
-                .prefix(TMP_PREFIX)
-                .tempfile_in(&self.dir)?;
-            serde_json::to_writer(&mut file, certificate)?;
-            file.flush()?;
-            file.as_file().sync_all()?;
-            file.persist(&path)?;
-            Ok(())
-        };
-        write().map_err(io_error("write", &path))?;
-        sync_dir(&self.dir)
+        let bytes =
+            serde_json::to_vec(certificate).map_err(|error| io_error("write", &path)(error.into()))?;
+        replace(&path, &bytes)
     }
 
     /// Removes one; it is no error if it is not there.
@@ -100,13 +87,6 @@ impl Certificates {
     fn path(&self, name: &str) -> PathBuf {
         self.dir.join(format!("{name}.json"))
     }
-}
-
-fn paths(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let entries = fs::read_dir(dir).map_err(io_error("read folder", dir))?;
-    entries
-        .map(|entry| Ok(entry.map_err(io_error("read folder", dir))?.path()))
-        .collect()
 }
 
 fn read_dir(dir: &Path) -> Result<BTreeMap<String, StoredCertificate>, StoreError> {
@@ -153,7 +133,7 @@ pub fn peek(root: &Path) -> Result<BTreeMap<String, StoredCertificate>, StoreErr
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
-    use super::*;
+    use super::{super::TMP_PREFIX, *};
 
     fn certificate(name: &str) -> StoredCertificate {
         let key = rcgen::KeyPair::generate().unwrap();

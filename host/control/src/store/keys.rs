@@ -1,15 +1,10 @@
 //! Secrets that the gateway makes itself: made once from the system's random numbers, mode 0600, never half written.
 
-use std::{
-    fs,
-    io::{self, Write as _},
-    os::unix::fs::PermissionsExt as _,
-    path::Path,
-};
+use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path};
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 
-use super::{StoreError, io_error, sync_dir};
+use super::{StoreError, io_error, replace};
 
 /// Reads the key that authenticates compiled code, making it first if need be.
 pub(super) fn cache_key(path: &Path) -> Result<[u8; 32], StoreError> {
@@ -59,23 +54,7 @@ fn read_or_make(path: &Path) -> Result<String, StoreError> {
         io_error("make", path)(io::Error::other("the system has no random numbers"))
     })?;
     let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    let dir = path
-        .parent()
-        .filter(|dir| !dir.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let make = || -> io::Result<()> {
-        // files of `tempfile` have mode 0600 from the first moment
-        let mut file = tempfile::Builder::new()
-            .prefix("key-")
-            .suffix(".tmp")
-            .tempfile_in(dir)?;
-        writeln!(file, "{text}")?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    make().map_err(io_error("create", path))?;
-    sync_dir(dir)?;
+    replace(path, format!("{text}\n").as_bytes())?;
     tracing::info!(path = %path.display(), "made a secret file");
     Ok(text)
 }

@@ -1,9 +1,11 @@
 //! What survives a restart: one folder that belongs to one gateway. `blobs` holds modules, `journal` what was made of
-//! them and what is live, `certificates` those of listeners, `keys` the secrets that the gateway makes itself.
+//! them and what is live, `certificates` those of listeners, `acme` the accounts and orders behind them, `keys` the secrets that the gateway makes
+//! itself.
 //!
 //! Crash safety: a module's file is durable before its row, a row's transaction is durable before anyone is told, and
 //! [`Store::open`] removes what an interrupted upload left behind. So a kill at any moment leaves the old or the new state.
 
+mod acme;
 mod blobs;
 pub mod certificates;
 mod journal;
@@ -18,12 +20,18 @@ use std::{
 
 use edgeward_core::ids::Digest;
 
+pub use acme::Acme;
+pub(crate) use acme::StoredAccount;
 pub use blobs::{Blobs, Upload};
 pub use certificates::{Certificates, StoredCertificate};
 pub use journal::{Action, Journal, ModuleRow, Publication, Receipt, VersionRow};
 
 /// Folder of certificates.
 const CERTIFICATES: &str = "certificates";
+/// Folder of accounts at certificate authorities, and of orders.
+const ACME: &str = "acme";
+/// How files begin that are being written.
+const TMP_PREFIX: &str = ".put-";
 
 /// The open data folder; at most one process has it at a time.
 #[derive(Debug)]
@@ -35,6 +43,8 @@ pub struct Store {
     pub journal: Journal,
     /// Certificates by name.
     pub certificates: Certificates,
+    /// Accounts at certificate authorities, and orders.
+    pub acme: Acme,
     /// The kernel gives the lock up when the process ends, however it ends.
     _lock: File,
 }
@@ -134,17 +144,20 @@ impl Store {
         make_dir(root)?;
         let root = root.canonicalize().map_err(io_error("find", root))?;
         let lock = lock(&root)?;
-        for name in ["modules", "keys", "compiled", CERTIFICATES] {
+        for name in ["modules", "keys", "compiled", CERTIFICATES, ACME] {
             make_dir(&root.join(name))?;
         }
         let journal = Journal::open(&root.join("edgeward.db"))?;
         let blobs = Blobs::open(root.join("modules"), &journal.digests()?)?;
         let certificates = Certificates::open(root.join(CERTIFICATES))?;
+        let acme = Acme::open(root.join(ACME));
+        remove_unfinished(&root.join(ACME))?;
         Ok(Self {
             root,
             blobs,
             journal,
             certificates,
+            acme,
             _lock: lock,
         })
     }
@@ -200,6 +213,43 @@ fn make_dir(path: &Path) -> Result<(), StoreError> {
         .mode(0o700)
         .create(path)
         .map_err(io_error("create folder", path))
+}
+
+/// Writes a file of mode 0600 in place of what was there, durably: a kill at any moment leaves the old or the new content.
+fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    let dir = path
+        .parent()
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let write = || -> io::Result<()> {
+        // files of `tempfile` have mode 0600 from the first moment
+        let mut file = tempfile::Builder::new().prefix(TMP_PREFIX).tempfile_in(dir)?;
+        file.write_all(content)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().map_err(io_error("write", path))?;
+    sync_dir(dir)
+}
+
+/// Removes what an interrupted [`replace`] left in a folder.
+fn remove_unfinished(dir: &Path) -> Result<(), StoreError> {
+    for path in paths(dir)? {
+        let name = path.file_name().and_then(|name| name.to_str());
+        if name.is_some_and(|name| name.starts_with(TMP_PREFIX)) {
+            fs::remove_file(&path).map_err(io_error("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Everything in a folder.
+fn paths(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let entries = fs::read_dir(dir).map_err(io_error("read folder", dir))?;
+    entries
+        .map(|entry| Ok(entry.map_err(io_error("read folder", dir))?.path()))
+        .collect()
 }
 
 /// Makes names in a folder durable: a rename survives a power cut only after this.

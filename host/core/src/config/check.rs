@@ -1,13 +1,14 @@
 //! What no single section can see: references between sections, names that must be unique, values out of range. Returns every problem.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     time::Duration,
 };
 
 use super::{
-    Config, DecisionCache, HeaderCondition, Isolation, ListenerTls, OnError, Plugin, Problem, Route,
-    Upstream, UpstreamProtocol, is_certificate_name, is_server_name,
+    Acme, Certificate, Config, DecisionCache, HeaderCondition, Isolation, ListenerTls, OnError, Plugin,
+    Problem, Route, Upstream, UpstreamProtocol, acme::problem_of_name, acme_certificate_name,
+    is_certificate_name, is_server_name,
 };
 use crate::route::{HostPattern, PathPattern};
 
@@ -15,6 +16,8 @@ use crate::route::{HostPattern, PathPattern};
 pub(crate) const MEMORY_MAX: u64 = 256 << 20;
 /// Most plugin instances: their address space, 4 GiB each, is half of what a process has.
 const PLUGIN_INSTANCES_MAX: u32 = 16_384;
+/// Most names of one certificate that is ordered: as Let's Encrypt.
+const ORDER_NAMES_MAX: usize = 100;
 /// Longest time that a decision of an authorizer is kept (as in Amazon API Gateway).
 const DECISION_TTL_MAX: Duration = Duration::from_secs(3600);
 
@@ -28,7 +31,11 @@ pub fn check(config: &Config) -> Vec<Problem> {
                 .hint("add e.g. `listeners: [{address: \"0.0.0.0:8080\"}]`"),
         );
     }
+    for (name, authority) in &config.acme {
+        check_authority(name, authority, &mut problems);
+    }
     let (mut names, mut addresses) = (HashSet::new(), HashSet::new());
+    let mut orders = BTreeMap::new();
     for (index, listener) in config.listeners.iter().enumerate() {
         let name = listener.display_name();
         if (listener.address.port() != 0 || listener.name.is_some()) && !names.insert(name.clone()) {
@@ -47,6 +54,13 @@ pub fn check(config: &Config) -> Vec<Problem> {
             check_certificates(
                 tls,
                 &format!("listeners[{index}].tls.certificates"),
+                &mut problems,
+            );
+            check_orders(
+                config,
+                tls,
+                &format!("listeners[{index}].tls.certificates"),
+                &mut orders,
                 &mut problems,
             );
             check_domains(tls, &format!("listeners[{index}].tls.domains"), &mut problems);
@@ -103,6 +117,15 @@ fn check_certificates(tls: &ListenerTls, path: &str, problems: &mut Vec<Problem>
     for (index, certificate) in tls.certificates.iter().enumerate() {
         let path = format!("{path}[{index}]");
         let in_files = certificate.cert.is_some() || certificate.key.is_some() || certificate.ocsp.is_some();
+        if certificate.acme.is_some() {
+            if in_files || certificate.stored.is_some() {
+                problems.push(Problem::new(
+                    path,
+                    "is ordered (`acme`), comes from files or is `stored`, only one of them",
+                ));
+            }
+            continue;
+        }
         match &certificate.stored {
             Some(_) if in_files => {
                 problems.push(Problem::new(path, "comes from files or is `stored`, not both"));
@@ -125,6 +148,102 @@ fn check_certificates(tls: &ListenerTls, path: &str, problems: &mut Vec<Problem>
                 }
             }
         }
+    }
+}
+
+/// Names that are ordered for: from an authority that is there, and each first name for one certificate, under which that is kept.
+fn check_orders<'c>(
+    config: &'c Config,
+    tls: &'c ListenerTls,
+    path: &str,
+    orders: &mut BTreeMap<String, (&'c Certificate, String)>,
+    problems: &mut Vec<Problem>,
+) {
+    for (index, certificate) in tls.certificates.iter().enumerate() {
+        let Some(authority) = &certificate.acme else {
+            continue;
+        };
+        let path = format!("{path}[{index}]");
+        if !config.acme.contains_key(authority) {
+            let known = config.acme.keys();
+            problems.push(missing(format!("{path}.acme"), "authority", authority, known));
+        }
+        if !(1..=ORDER_NAMES_MAX).contains(&certificate.names.len()) {
+            let many = certificate.names.len();
+            let problem = format!("has {many} names, an order from 1 to {ORDER_NAMES_MAX}");
+            problems.push(Problem::new(format!("{path}.names"), problem));
+        }
+        let mut names = HashSet::new();
+        for (at, name) in certificate.names.iter().enumerate() {
+            let twice =
+                || (!names.insert(name.to_ascii_lowercase())).then(|| format!("`{name}` is there twice"));
+            if let Some(problem) = problem_of_name(name, at == 0).or_else(twice) {
+                problems.push(Problem::new(format!("{path}.names[{at}]"), problem));
+            }
+        }
+        let Some(name) = acme_certificate_name(&certificate.names) else {
+            continue;
+        };
+        match orders.get(&name) {
+            Some((first, at))
+                if first.acme != certificate.acme || !same_names(&first.names, &certificate.names) =>
+            {
+                problems.push(
+                    Problem::new(
+                        &path,
+                        format!("begins with the same name as {at}, and is not the same order"),
+                    )
+                    .hint("give both the same `acme` and `names`, or begin with another name"),
+                );
+            }
+            Some(_) => {}
+            None => drop(orders.insert(name, (certificate, path))),
+        }
+    }
+}
+
+fn same_names(one: &[String], other: &[String]) -> bool {
+    let in_order = |names: &[String]| {
+        names
+            .iter()
+            .map(|name| name.to_ascii_lowercase())
+            .collect::<BTreeSet<_>>()
+    };
+    in_order(one) == in_order(other)
+}
+
+fn check_authority(name: &str, authority: &Acme, problems: &mut Vec<Problem>) {
+    let path = format!("acme.{name}");
+    if !is_certificate_name(name) {
+        problems.push(
+            Problem::new(&path, format!("`{name}` cannot be the name of an authority"))
+                .hint("1 to 64 of a-z, A-Z, 0-9, `-`, `_`, `.`"),
+        );
+    }
+    let directory = &authority.directory;
+    let is_url = directory
+        .parse::<http::Uri>()
+        .is_ok_and(|uri| uri.scheme_str() == Some("https") && uri.authority().is_some());
+    if !is_url {
+        problems.push(Problem::new(
+            format!("{path}.directory"),
+            format!("`{directory}` is not an `https://` URL"),
+        ));
+    }
+    for (at, contact) in authority.contact.iter().enumerate() {
+        // RFC 8555 section 7.3: URLs, and `mailto` is the one that servers must know
+        if !contact.contains(':') {
+            problems.push(
+                Problem::new(
+                    format!("{path}.contact[{at}]"),
+                    format!("`{contact}` is not a URL"),
+                )
+                .hint(format!("write `mailto:{contact}`")),
+            );
+        }
+    }
+    if authority.challenges.is_empty() {
+        problems.push(Problem::new(format!("{path}.challenges"), "is empty"));
     }
 }
 
@@ -383,6 +502,9 @@ listeners:
     tls: {certificates: [], domains: [{names: []}, {names: [a.example, '*', 'b:1', 'x..y']}, {names: [A.example.]}]}
   - {address: '127.0.0.1:81', tls: {certificates: [{cert: a.pem}, {cert: a.pem, key: a.pem, stored: a}, {stored: a/b}, {stored: '*'}]}}
   - {name: second, address: '127.0.0.1:81'}
+  - address: '127.0.0.1:82'
+    tls: {certificates: [{acme: ca, names: [a.example, A.example]}, {acme: other, names: [a.example, '*.b.example']}, {acme: ca, stored: x}]}
+acme: {ca: {directory: 'http://ca.example/', contact: [me@ca.example], challenges: []}}
 upstreams: {pets: {endpoints: ['http://10.0.0.1'], retry: {budget: 7}}, calls: {endpoints: ['10.0.0.2:80'], protocol: http2}}
 limits: {plugin-instances: 0}
 plugins:
@@ -413,6 +535,15 @@ routes:
             "listeners[1].tls.certificates[1]: comes from files or is `stored`, not both",
             "listeners[1].tls.certificates[2].stored: `a/b` cannot be the name of a certificate",
             "listeners[2].address: another listener has 127.0.0.1:81 too",
+            "listeners[3].tls.certificates[0].names[1]: `A.example` is there twice",
+            "listeners[3].tls.certificates[1]: begins with the same name as listeners[3].tls.certificates[0]",
+            "listeners[3].tls.certificates[1].acme: no authority is called `other` (there are: ca)",
+            "listeners[3].tls.certificates[1].names[1]: `*.b.example`: wildcards need a challenge over DNS",
+            "listeners[3].tls.certificates[2]: is ordered (`acme`), comes from files or is `stored`",
+            "listeners[3].tls.certificates[2].names: has 0 names",
+            "acme.ca.directory: `http://ca.example/` is not an `https://` URL",
+            "acme.ca.contact[0]: `me@ca.example` is not a URL (write `mailto:me@ca.example`)",
+            "acme.ca.challenges: is empty",
             "upstreams.pets.endpoints[0]: `http://10.0.0.1` is not `host:port`",
             "upstreams.pets.retry.budget: 7 is not between 0 and 1",
             "limits.plugin-instances: 0 is not from 1 to 16384",

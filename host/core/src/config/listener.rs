@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
+use super::acme_certificate_name;
 use crate::route::HostPattern;
 
 /// A socket that clients connect to.
@@ -108,7 +109,7 @@ pub enum TlsPolicy {
     Intermediate,
 }
 
-/// A certificate chain and its key: in files (`cert`, `key`), or kept by the gateway (`stored`).
+/// A certificate chain and its key: in files (`cert`, `key`), kept by the gateway (`stored`), or ordered from a certificate authority (`acme`, `names`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Certificate {
@@ -120,7 +121,9 @@ pub struct Certificate {
     pub ocsp: Option<PathBuf>,
     /// Name of a certificate that was put through the admin API; `*` for all of them. One that is not there (yet) is left out.
     pub stored: Option<String>,
-    /// Server names it is for, `*.example.com` allowed. Default: the names it was put with, else the DNS names in the certificate.
+    /// Name of an authority in `acme`: one certificate for all of `names` is ordered from it and renewed in time. Until it is there, it is left out.
+    pub acme: Option<String>,
+    /// Server names it is for, `*.example.com` allowed but with `acme`. Default: the names it was put with, else the DNS names in the certificate.
     pub names: Vec<String>,
 }
 
@@ -136,7 +139,7 @@ pub enum CertificateSource<'a> {
         /// The OCSP response.
         ocsp: Option<&'a Path>,
     },
-    /// Kept by the gateway under this name; `*` for all that were put through the admin API.
+    /// Kept by the gateway under this name, put through the admin API or ordered; `*` for all that were put.
     Stored(Cow<'a, str>),
 }
 
@@ -154,6 +157,11 @@ impl Certificate {
     pub fn source(&self) -> Option<CertificateSource<'_>> {
         if let Some(name) = &self.stored {
             return Some(CertificateSource::Stored(name.into()));
+        }
+        if self.acme.is_some() {
+            return Some(CertificateSource::Stored(
+                acme_certificate_name(&self.names)?.into(),
+            ));
         }
         Some(CertificateSource::Files {
             cert: self.cert.as_deref()?,

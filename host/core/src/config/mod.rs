@@ -1,6 +1,7 @@
 //! The configuration file as data: one struct per section, with defaults and docs beside each field. `read` turns text into a `Config` or into
 //! all its problems at once. Owns no meaning beyond that: `Snapshot::build` in the proxy turns it into ready parts.
 
+mod acme;
 mod admin;
 mod check;
 mod limits;
@@ -16,6 +17,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use acme::{Acme, AcmeChallenge, ExternalAccount, acme_certificate_name, is_acme_certificate_name};
 pub use admin::*;
 pub use check::check;
 pub use limits::*;
@@ -32,6 +34,8 @@ pub use upstream::*;
 pub struct Config {
     /// Sockets that clients connect to.
     pub listeners: Vec<Listener>,
+    /// Certificate authorities by name, for certificates that are ordered and renewed (ACME).
+    pub acme: BTreeMap<String, Acme>,
     /// The admin API. On by default, on loopback.
     pub admin: Admin,
     /// Folder for everything that has to survive a restart: uploaded modules, history, compiled code, keys. Default `./edgeward-data`.

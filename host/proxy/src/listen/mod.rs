@@ -31,7 +31,7 @@ use http::HeaderValue;
 use rustls::server::Acceptor;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
-    io::AsyncReadExt as _,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::Notify,
 };
@@ -315,9 +315,10 @@ pub(crate) async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket:
             (accepted, listener.open.place(&worker).await)
         };
         let (accepted, place) = tokio::select! {
-            next = next => next,
+            biased;
             () = listener.closed.cancelled() => return,
             () = drain.cancelled() => return,
+            next = next => next,
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -352,8 +353,9 @@ async fn serve(
         tracing::debug!(%error, peer = %address, "TCP_NODELAY refused");
     }
     let limits = worker.shared.live.load().limits.clone();
-    match establish(&worker.shared.addresses, spec, drain, &limits, stream, address).await {
-        Ok((conn, stream)) => run(Arc::clone(&worker), conn, limits, stream).await,
+    match establish(&worker.shared, spec, drain, &limits, stream, address).await {
+        Ok(Some((conn, stream))) => run(Arc::clone(&worker), conn, limits, stream).await,
+        Ok(None) => {}
         Err(error) => {
             error.count(metrics);
             tracing::debug!(%error, peer = %address, "connection refused");
@@ -384,15 +386,16 @@ impl EstablishError {
     }
 }
 
-/// What stands before the first request: whom the connection is from, and TLS.
+/// What stands before the first request: whom the connection is from, and TLS. `None` when that was all: a certificate authority came to see whether a
+/// name is ours.
 async fn establish(
-    addresses: &Arc<Addresses>,
+    shared: &Shared,
     spec: Arc<ListenerSpec>,
     drain: CancellationToken,
     limits: &Limits,
     mut stream: TcpStream,
     mut address: SocketAddr,
-) -> Result<(Arc<ConnInfo>, Stream), EstablishError> {
+) -> Result<Option<(Arc<ConnInfo>, Stream)>, EstablishError> {
     let too_long = || io::Error::from(io::ErrorKind::TimedOut);
     let limit = limits.handshake_timeout.0;
     // IPv4 clients of a socket for both families count as what they are
@@ -403,7 +406,7 @@ async fn establish(
             address = SocketAddr::new(client.ip().to_canonical(), client.port());
         }
     }
-    let counted = count(addresses, address, &spec, limits)?;
+    let counted = count(&shared.addresses, address, &spec, limits)?;
     let port = stream.local_addr().map_or(0, |local| local.port());
     let Some(tls) = &spec.tls else {
         let peer = Peer {
@@ -413,17 +416,24 @@ async fn establish(
             client_certificate: None,
         };
         let conn = connection(peer, spec, Transport::Tcp, None, drain, counted);
-        return Ok((conn, Stream::Tcp(stream)));
+        return Ok(Some((conn, Stream::Tcp(stream))));
     };
     let handshake = async {
         let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-        let server = Arc::clone(tls.server(start.client_hello().server_name()));
-        start.into_stream(server).await
+        let hello = start.client_hello();
+        if let Some(challenge) = shared.challenges.tls(&hello) {
+            // RFC 8737 section 3: the handshake is all there is, and must not carry a request
+            start.into_stream(challenge).await?.shutdown().await?;
+            return Ok(None);
+        }
+        let server = Arc::clone(tls.server(hello.server_name()));
+        start.into_stream(server).await.map(Some)
     };
     let handshake = tokio::time::timeout(limit, handshake).await;
     let stream = handshake
         .unwrap_or_else(|_elapsed| Err(too_long()))
         .map_err(EstablishError::Handshake)?;
+    let Some(stream) = stream else { return Ok(None) };
     let (_, session) = stream.get_ref();
     let peer = Peer {
         address,
@@ -439,7 +449,7 @@ async fn establish(
     };
     let alt_svc = quic::alt_svc(&spec, tls, peer.sni.as_deref(), port);
     let conn = connection(peer, Arc::clone(&spec), Transport::Tcp, alt_svc, drain, counted);
-    Ok((conn, Stream::Tls(Box::new(stream.into()))))
+    Ok(Some((conn, Stream::Tls(Box::new(stream.into())))))
 }
 
 /// Counts one more connection of a client.

@@ -38,6 +38,7 @@ use self::{
 pub use self::{
     error::UpstreamConfigError,
     group::{EndpointStatus, UpstreamGroup},
+    tls::roots,
 };
 pub(crate) use self::{
     error::{UpstreamError, UpstreamErrorKind},

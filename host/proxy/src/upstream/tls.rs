@@ -50,7 +50,11 @@ pub(super) fn server_name(
         .map_err(|_not_a_name| UpstreamConfigError::ServerName(name.to_owned()))
 }
 
-fn roots(ca: Option<&Path>) -> Result<Arc<RootCertStore>, UpstreamConfigError> {
+/// CAs that servers are checked against: those in a file (PEM), else those of the system.
+///
+/// # Errors
+/// The file cannot be read or has none, or the system has none.
+pub fn roots(ca: Option<&Path>) -> Result<Arc<RootCertStore>, UpstreamConfigError> {
     let Some(path) = ca else { return system_roots() };
     let roots = read(path).and_then(|pem| pem::roots(&pem));
     roots.map(Arc::new).map_err(of("ca", path))

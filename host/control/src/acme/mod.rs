@@ -1,0 +1,432 @@
+//! Certificates that are ordered from authorities (ACME, RFC 8555) and renewed in time. One task; what it gets goes the road of every other
+//! certificate: checked, durable, live.
+//!
+//! `schedule` says when, `authority` does it, `store/acme.rs` keeps accounts and how far orders have come.
+
+pub(crate) mod authority;
+mod schedule;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+
+use edgeward_core::config::{Acme, Config, acme_certificate_name, is_acme_certificate_name};
+use edgeward_proxy::CertificatePem;
+use futures_util::StreamExt as _;
+use instant_acme::Account;
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    authority::{OrderError, Wish},
+    schedule::{Step, Validity},
+};
+use crate::{
+    Deployer,
+    clock::{now_ms, rfc3339},
+    deploy::Applied,
+    error::ControlError,
+    store::{Store, StoreError, StoredCertificate},
+};
+pub(crate) use schedule::Progress;
+
+/// Orders that are worked on at the same time.
+const AT_ONCE: usize = 4;
+/// Longest time for one order.
+const ORDER_TIME: Duration = Duration::from_secs(600);
+/// Longest pause: the clock of the machine may be set meanwhile.
+const PAUSE_MAX: i64 = 3_600_000;
+
+/// How far orders have come, and a bell for the task.
+#[derive(Debug)]
+pub(crate) struct Orders {
+    /// By the names of their certificates.
+    progress: Mutex<BTreeMap<String, Progress>>,
+    bell: Notify,
+}
+
+/// A certificate that is ordered.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct OrderView {
+    /// Name of the certificate.
+    pub certificate: String,
+    /// Name of the authority.
+    pub authority: String,
+    /// Server names.
+    pub names: Vec<String>,
+    /// Until when the certificate that is there holds, RFC 3339; absent while there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<String>,
+    /// When it is ordered next, RFC 3339; absent when that has not been decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_order: Option<String>,
+    /// Attempts that failed since the last success.
+    pub failures: u32,
+    /// Why the last attempt failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What the configuration orders.
+struct Wanted<'c> {
+    /// Name of the certificate.
+    name: String,
+    authority: &'c str,
+    config: &'c Acme,
+    names: &'c [String],
+}
+
+impl<'c> Wanted<'c> {
+    /// Everything that listeners want, each once.
+    fn all(config: &'c Config) -> BTreeMap<String, Self> {
+        let listeners = config
+            .listeners
+            .iter()
+            .filter_map(|listener| listener.tls.as_ref());
+        let wanted = listeners
+            .flat_map(|tls| &tls.certificates)
+            .filter_map(|certificate| {
+                let (authority, settings) = config.acme.get_key_value(certificate.acme.as_ref()?)?;
+                let name = acme_certificate_name(&certificate.names)?;
+                Some((
+                    name.clone(),
+                    Self {
+                        name,
+                        authority,
+                        config: settings,
+                        names: &certificate.names,
+                    },
+                ))
+            });
+        wanted.collect()
+    }
+
+    /// All that matters to the authority, as text.
+    fn text(&self) -> String {
+        serde_json::to_string(&(self.config, self.names)).unwrap_or_default()
+    }
+
+    /// The certificate that is there, if it is what is ordered.
+    fn current<'a>(&self, applied: &'a Applied) -> Option<&'a StoredCertificate> {
+        let stored = applied.certificates.get(&self.name)?;
+        let set = |names: &[String]| {
+            names
+                .iter()
+                .map(|name| name.to_ascii_lowercase())
+                .collect::<BTreeSet<_>>()
+        };
+        let same = set(&stored.pem.names) == set(self.names)
+            && stored.directory.as_deref() == Some(self.config.directory.as_str());
+        same.then_some(stored)
+    }
+}
+
+fn validity(stored: &StoredCertificate) -> Option<Validity> {
+    let info = stored.pem.info().ok()?;
+    let ms = |seconds: i64| seconds.saturating_mul(1000);
+    Some(Validity {
+        not_before: ms(info.not_before),
+        not_after: ms(info.not_after),
+    })
+}
+
+impl Orders {
+    pub(crate) fn new(store: &Store) -> Self {
+        Self {
+            progress: Mutex::new(store.acme.orders()),
+            bell: Notify::new(),
+        }
+    }
+
+    /// The configuration has changed.
+    pub(crate) fn look_again(&self) {
+        self.bell.notify_one();
+    }
+
+    /// The progress of an order, which is that of no other.
+    fn of(&self, wanted: &Wanted<'_>) -> Progress {
+        let text = wanted.text();
+        let known = self.progress.lock().get(&wanted.name).cloned();
+        known
+            .filter(|known| known.of == text)
+            .unwrap_or_else(|| Progress::new(text))
+    }
+
+    /// Changes it.
+    fn change(&self, wanted: &Wanted<'_>, change: impl FnOnce(&mut Progress)) {
+        let text = wanted.text();
+        let mut all = self.progress.lock();
+        let progress = all.entry(wanted.name.clone()).or_default();
+        if progress.of != text {
+            *progress = Progress::new(text);
+        }
+        change(progress);
+    }
+
+    fn keep(&self, store: &Store) {
+        let all = self.progress.lock().clone();
+        if let Err(error) = store.acme.keep_orders(&all) {
+            tracing::error!(%error, "how far orders have come is lost when the gateway stops");
+        }
+    }
+}
+
+impl Deployer {
+    /// Certificates that are ordered.
+    #[must_use]
+    pub fn orders(&self) -> Vec<OrderView> {
+        let applied = self.applied();
+        let wanted = Wanted::all(&applied.file);
+        wanted
+            .values()
+            .map(|wanted| self.order_view(&applied, wanted))
+            .collect()
+    }
+
+    fn order_view(&self, applied: &Applied, wanted: &Wanted<'_>) -> OrderView {
+        let progress = self.own_orders().of(wanted);
+        let current = wanted.current(applied).and_then(validity);
+        let next = match progress.step(current, now_ms()) {
+            Step::Order => now_ms(),
+            Step::Ask => progress.renew_at.unwrap_or_else(now_ms),
+            Step::Wait(_) => progress
+                .renew_at
+                .filter(|_| current.is_some())
+                .unwrap_or(0)
+                .max(progress.next_attempt),
+        };
+        OrderView {
+            certificate: wanted.name.clone(),
+            authority: wanted.authority.to_owned(),
+            names: wanted.names.to_vec(),
+            not_after: current.map(|current| rfc3339(current.not_after)),
+            next_order: (next > 0).then(|| rfc3339(next)),
+            failures: progress.failures,
+            error: progress.error,
+        }
+    }
+
+    /// Orders a certificate now, however long it still holds and however often that failed. It comes in its own time: the view says how that went.
+    ///
+    /// # Errors
+    /// No certificate of this name is ordered.
+    pub fn renew_certificate(&self, name: &str) -> Result<OrderView, ControlError> {
+        let applied = self.applied();
+        let all = Wanted::all(&applied.file);
+        let wanted = all.get(name).ok_or_else(|| {
+            let known: Vec<_> = all.keys().map(String::as_str).collect();
+            let known = if known.is_empty() {
+                "none is".to_owned()
+            } else {
+                known.join(", ")
+            };
+            StoreError::NotFound(format!(
+                "no certificate `{name}` is ordered (ordered are: {known})"
+            ))
+        })?;
+        let orders = self.own_orders();
+        orders.change(wanted, |progress| progress.forced = true);
+        orders.look_again();
+        Ok(self.order_view(&applied, wanted))
+    }
+}
+
+/// Orders and renews until it is stopped.
+pub(crate) async fn run(deployer: Deployer, stop: CancellationToken) {
+    loop {
+        let next = tokio::select! {
+            next = round(&deployer) => next,
+            () = stop.cancelled() => return,
+        };
+        let pause = next.saturating_sub(now_ms()).clamp(0, PAUSE_MAX);
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(pause.unsigned_abs())) => {}
+            () = deployer.own_orders().bell.notified() => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Does everything that is due, and returns when the next round is.
+async fn round(deployer: &Deployer) -> i64 {
+    let applied = deployer.applied();
+    let orders = deployer.own_orders();
+    let wanted = Wanted::all(&applied.file);
+    remove_expired(deployer, &applied, &wanted).await;
+    let mut next = i64::MAX;
+    let mut due = Vec::new();
+    for wanted in wanted.values() {
+        let current = wanted.current(&applied);
+        match orders.of(wanted).step(current.and_then(validity), now_ms()) {
+            Step::Wait(until) => next = next.min(until),
+            step => due.push((wanted, current, step)),
+        }
+    }
+    if due.is_empty() {
+        return next;
+    }
+    let accounts = accounts(deployer, &applied, &due).await;
+    futures_util::stream::iter(&due)
+        .for_each_concurrent(AT_ONCE, |(wanted, current, step)| {
+            let account = accounts.get(wanted.authority);
+            async move {
+                match (account, step) {
+                    (Some(Ok(account)), Step::Ask) => ask(deployer, account, wanted, *current).await,
+                    (Some(Err(_)), Step::Ask) => not_suggested(deployer, wanted, *current),
+                    (Some(Ok(account)), _) => {
+                        let attempt = attempt(deployer, account, wanted, *current);
+                        let outcome = tokio::time::timeout(ORDER_TIME, attempt).await;
+                        let late = |_elapsed| {
+                            Err(OrderError::Authority(format!(
+                                "took longer than {} s",
+                                ORDER_TIME.as_secs()
+                            )))
+                        };
+                        finish(deployer, wanted, outcome.unwrap_or_else(late));
+                    }
+                    (Some(Err(problem)), _) => {
+                        finish(deployer, wanted, Err(OrderError::Authority(problem.clone())));
+                    }
+                    (None, _) => {}
+                }
+            }
+        })
+        .await;
+    orders.keep(deployer.store());
+    // what was done may have changed when the next is due
+    now_ms()
+}
+
+/// Removes certificates that were ordered once, are not wanted any more and have expired.
+async fn remove_expired(deployer: &Deployer, applied: &Applied, wanted: &BTreeMap<String, Wanted<'_>>) {
+    deployer
+        .own_orders()
+        .progress
+        .lock()
+        .retain(|name, _| wanted.contains_key(name));
+    for (name, stored) in applied.certificates.iter() {
+        let expired = || validity(stored).is_none_or(|validity| validity.not_after < now_ms());
+        if is_acme_certificate_name(name)
+            && !wanted.contains_key(name)
+            && expired()
+            && let Err(error) = deployer.remove_certificate(name).await
+        {
+            tracing::warn!(certificate = name, %error, "a certificate that has expired was not removed");
+        }
+    }
+}
+
+/// Accounts at the authorities of what is due.
+async fn accounts<'w>(
+    deployer: &Deployer,
+    applied: &Applied,
+    due: &[(&'w Wanted<'w>, Option<&StoredCertificate>, Step)],
+) -> HashMap<&'w str, Result<Account, String>> {
+    let mut accounts = HashMap::new();
+    for (wanted, ..) in due {
+        if !accounts.contains_key(wanted.authority) {
+            let account = authority::account(wanted.config, &applied.base_dir, &deployer.store().acme);
+            let account = account.await.map_err(|error| error.to_string());
+            accounts.insert(wanted.authority, account);
+        }
+    }
+    accounts
+}
+
+/// Asks an authority when it wants a certificate to be renewed.
+async fn ask(
+    deployer: &Deployer,
+    account: &Account,
+    wanted: &Wanted<'_>,
+    current: Option<&StoredCertificate>,
+) {
+    let Some(stored) = current else { return };
+    match authority::renewal(account, &stored.pem).await {
+        Some((window, again)) => deployer.own_orders().change(wanted, |progress| {
+            progress.suggested(window, again, now_ms(), fastrand::f64())
+        }),
+        None => not_suggested(deployer, wanted, current),
+    }
+}
+
+fn not_suggested(deployer: &Deployer, wanted: &Wanted<'_>, current: Option<&StoredCertificate>) {
+    let Some(current) = current.and_then(validity) else {
+        return;
+    };
+    deployer.own_orders().change(wanted, |progress| {
+        progress.not_suggested(current, now_ms(), fastrand::f64())
+    });
+}
+
+/// Orders one certificate and puts it into effect.
+async fn attempt(
+    deployer: &Deployer,
+    account: &Account,
+    wanted: &Wanted<'_>,
+    current: Option<&StoredCertificate>,
+) -> Result<Validity, OrderError> {
+    let progress = deployer.own_orders().of(wanted);
+    // what failed last time is not the first choice
+    let mut challenges = wanted.config.challenges.clone();
+    let first = progress.failures as usize % challenges.len().max(1);
+    challenges.rotate_left(first);
+    let replaces = current
+        .filter(|_| progress.ari)
+        .and_then(|stored| authority::identifier(&stored.pem));
+    let wish = Wish {
+        names: wanted.names,
+        challenges: &challenges,
+        profile: wanted.config.profile.as_deref(),
+        replaces,
+    };
+    let Some(proxy) = deployer.proxy() else {
+        return Err(OrderError::Authority("the gateway is starting".to_owned()));
+    };
+    let pem = match authority::order(account, &wish, proxy.challenges()).await {
+        Err(OrderError::NoAccount(why)) => {
+            tracing::warn!(
+                authority = wanted.authority,
+                why,
+                "the authority does not know the account: another one is made"
+            );
+            let base_dir = deployer.applied().base_dir.clone();
+            let account = authority::new_account(wanted.config, &base_dir, &deployer.store().acme).await?;
+            authority::order(&account, &wish, proxy.challenges()).await?
+        }
+        outcome => outcome?,
+    };
+    live(deployer, wanted, pem).await
+}
+
+async fn live(deployer: &Deployer, wanted: &Wanted<'_>, pem: CertificatePem) -> Result<Validity, OrderError> {
+    let unusable = || OrderError::Authority("the certificate cannot be read".to_owned());
+    let stored = StoredCertificate {
+        directory: Some(wanted.config.directory.clone()),
+        ..StoredCertificate::new(pem)
+    };
+    let validity = validity(&stored).ok_or_else(unusable)?;
+    let kept = deployer.keep_certificate(&wanted.name, stored).await;
+    kept.map_err(|error| OrderError::Authority(error.to_string()))?;
+    Ok(validity)
+}
+
+fn finish(deployer: &Deployer, wanted: &Wanted<'_>, outcome: Result<Validity, OrderError>) {
+    let (now, jitter) = (now_ms(), fastrand::f64());
+    let names = wanted.names.join(", ");
+    deployer.own_orders().change(wanted, |progress| match outcome {
+        Ok(validity) => {
+            progress.succeeded(validity, now, jitter);
+            let until = rfc3339(validity.not_after);
+            tracing::info!(certificate = wanted.name, authority = wanted.authority, names, until, "ordered a certificate");
+        }
+        Err(error) => {
+            progress.failed(error.to_string(), now, jitter);
+            let again = rfc3339(progress.next_attempt);
+            tracing::warn!(certificate = wanted.name, authority = wanted.authority, names, %error, failures = progress.failures, again, "a certificate could not be ordered");
+        }
+    });
+}

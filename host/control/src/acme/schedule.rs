@@ -1,0 +1,247 @@
+//! When a certificate is ordered, renewed, asked about. Times are milliseconds since 1970. No I/O.
+
+use serde::{Deserialize, Serialize};
+
+const SECOND: i64 = 1000;
+const MINUTE: i64 = 60 * SECOND;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+
+/// Waits after the first failure, the second, ...; the last is for all that follow. Let's Encrypt takes five failures an hour for a name.
+const WAITS: [i64; 8] = [
+    MINUTE,
+    5 * MINUTE,
+    15 * MINUTE,
+    45 * MINUTE,
+    90 * MINUTE,
+    3 * HOUR,
+    6 * HOUR,
+    12 * HOUR,
+];
+/// Certificates that hold for less are renewed at half their time.
+const SHORT_LIVED: i64 = 10 * DAY;
+/// How often the authority is asked for a better time to renew (RFC 9773 section 4.3), where it does not say or says too little or much.
+const ASK: (i64, i64) = (MINUTE, DAY);
+/// After an authority did not answer that, or cannot.
+const ASK_AFTER_FAILURE: i64 = 6 * HOUR;
+
+/// How far an order has come. Kept on disk: a gateway that is started again and again does not ask the authority each time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub(crate) struct Progress {
+    /// What is ordered, as text. Failures of another order do not count.
+    pub(crate) of: String,
+    /// Attempts that failed since the last success.
+    pub(crate) failures: u32,
+    /// Not before this time.
+    pub(crate) next_attempt: i64,
+    /// Why the last attempt failed.
+    pub(crate) error: Option<String>,
+    /// When the certificate that is there is renewed, once that was decided.
+    pub(crate) renew_at: Option<i64>,
+    /// When the authority is asked for a better time.
+    pub(crate) ask_at: i64,
+    /// Whether the authority has an opinion on that: then it is told which certificate an order replaces.
+    pub(crate) ari: bool,
+    /// Somebody asked for a new certificate now.
+    pub(crate) forced: bool,
+}
+
+/// What a certificate that is there says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Validity {
+    pub(crate) not_before: i64,
+    pub(crate) not_after: i64,
+}
+
+/// What to do for an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Order a certificate now.
+    Order,
+    /// Ask the authority when to renew.
+    Ask,
+    /// Nothing until this time.
+    Wait(i64),
+}
+
+impl Progress {
+    /// Of an order that has not begun.
+    pub(crate) fn new(of: String) -> Self {
+        Self {
+            of,
+            ..Self::default()
+        }
+    }
+
+    /// What to do now. `current` is the certificate that is there, if it is the one that is ordered.
+    pub(crate) fn step(&self, current: Option<Validity>, now: i64) -> Step {
+        if self.forced {
+            return Step::Order;
+        }
+        let order_at = match (current, self.renew_at) {
+            (None, _) => self.next_attempt,
+            (Some(current), renew_at) => {
+                let renew_at = renew_at.unwrap_or_else(|| current.renew_at(0.0));
+                if now < renew_at && now >= self.ask_at {
+                    return Step::Ask;
+                }
+                let next = renew_at.max(self.next_attempt);
+                if now < renew_at {
+                    next.min(self.ask_at)
+                } else {
+                    next
+                }
+            }
+        };
+        if now >= order_at {
+            Step::Order
+        } else {
+            Step::Wait(order_at)
+        }
+    }
+
+    /// An attempt failed. `jitter` is from 0 to 1.
+    pub(crate) fn failed(&mut self, error: String, now: i64, jitter: f64) {
+        let wait = WAITS.get(self.failures as usize).unwrap_or(&(12 * HOUR));
+        self.failures = self.failures.saturating_add(1);
+        self.next_attempt = now + wait + part(wait / 5, jitter);
+        self.error = Some(error);
+        self.forced = false;
+    }
+
+    /// There is a new certificate.
+    pub(crate) fn succeeded(&mut self, new: Validity, now: i64, jitter: f64) {
+        *self = Self {
+            renew_at: Some(new.renew_at(jitter)),
+            // authorities have an opinion at once, and change it rarely
+            ask_at: now + MINUTE,
+            ari: self.ari,
+            ..Self::new(std::mem::take(&mut self.of))
+        };
+    }
+
+    /// The authority suggests to renew between `start` and `end`, and to ask again after `again` milliseconds. A time that was chosen in this window before
+    /// stays; the authority says so of one that is over: renew now.
+    pub(crate) fn suggested(&mut self, (start, end): (i64, i64), again: i64, now: i64, jitter: f64) {
+        self.ari = true;
+        self.ask_at = now + again.clamp(ASK.0, ASK.1);
+        let inside = self.renew_at.is_some_and(|at| (start..=end).contains(&at));
+        if !inside {
+            self.renew_at = Some(start + part((end - start).max(0), jitter));
+        }
+    }
+
+    /// The authority did not say when to renew.
+    pub(crate) fn not_suggested(&mut self, current: Validity, now: i64, jitter: f64) {
+        self.ask_at = now + ASK_AFTER_FAILURE;
+        self.renew_at.get_or_insert_with(|| current.renew_at(jitter));
+    }
+}
+
+impl Validity {
+    /// When two thirds of the time are over, or half of a short one; `jitter` from 0 to 1 makes it earlier by up to a thirtieth, so that certificates
+    /// which were ordered together are not renewed together for ever.
+    fn renew_at(self, jitter: f64) -> i64 {
+        let whole = self.not_after.saturating_sub(self.not_before).max(0);
+        let rest = if whole < SHORT_LIVED { whole / 2 } else { whole / 3 };
+        self.not_after - rest - part(whole / 30, jitter)
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "a random part of a time: to the millisecond is more than enough"
+)]
+fn part(time: i64, of_one: f64) -> i64 {
+    (time as f64 * of_one.clamp(0.0, 1.0)) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUARTER: Validity = Validity {
+        not_before: 0,
+        not_after: 90 * DAY,
+    };
+
+    #[test]
+    fn a_certificate_that_is_missing_is_ordered_at_once_and_after_failures_later_and_later() {
+        let mut progress = Progress::new("a".to_owned());
+        assert_eq!(progress.step(None, 0), Step::Order);
+        let (mut now, mut in_first_hour) = (0, 1);
+        for wait in WAITS.into_iter().chain([12 * HOUR; 3]) {
+            progress.failed("no".to_owned(), now, 0.0);
+            assert_eq!(progress.step(None, now), Step::Wait(now + wait));
+            now += wait;
+            in_first_hour += u32::from(now < HOUR);
+            assert_eq!(progress.step(None, now), Step::Order);
+        }
+        assert!(in_first_hour <= 5, "{in_first_hour}");
+        progress.failed("no".to_owned(), 0, 1.0);
+        assert_eq!(progress.next_attempt, 12 * HOUR + 12 * HOUR / 5);
+    }
+
+    #[test]
+    fn without_a_suggestion_it_is_renewed_when_two_thirds_are_over_or_half_of_few_days() {
+        let mut progress = Progress::new("a".to_owned());
+        progress.succeeded(QUARTER, 0, 0.0);
+        assert_eq!(progress.renew_at, Some(60 * DAY));
+        assert_eq!(progress.step(Some(QUARTER), 0), Step::Wait(MINUTE));
+        assert_eq!(progress.step(Some(QUARTER), MINUTE), Step::Ask);
+        progress.not_suggested(QUARTER, MINUTE, 0.0);
+        assert_eq!(
+            progress.step(Some(QUARTER), MINUTE),
+            Step::Wait(MINUTE + ASK_AFTER_FAILURE)
+        );
+        progress.ask_at = i64::MAX;
+        assert_eq!(progress.step(Some(QUARTER), 60 * DAY - 1), Step::Wait(60 * DAY));
+        assert_eq!(progress.step(Some(QUARTER), 60 * DAY), Step::Order);
+        let week = Validity {
+            not_before: 0,
+            not_after: 6 * DAY,
+        };
+        progress.succeeded(week, 0, 0.0);
+        assert_eq!(progress.renew_at, Some(3 * DAY));
+        progress.succeeded(QUARTER, 0, 1.0);
+        assert_eq!(progress.renew_at, Some(57 * DAY));
+    }
+
+    #[test]
+    fn a_renewal_that_fails_is_tried_again_and_does_not_ask_in_between() {
+        let mut progress = Progress::new("a".to_owned());
+        progress.succeeded(QUARTER, 0, 0.0);
+        let now = 60 * DAY;
+        progress.failed("no".to_owned(), now, 0.0);
+        assert_eq!(progress.step(Some(QUARTER), now), Step::Wait(now + MINUTE));
+        assert_eq!(progress.step(Some(QUARTER), now + MINUTE), Step::Order);
+    }
+
+    #[test]
+    fn a_suggested_time_is_chosen_once_and_again_when_the_window_moves() {
+        let mut progress = Progress::new("a".to_owned());
+        progress.succeeded(QUARTER, 0, 0.0);
+        progress.suggested((50 * DAY, 52 * DAY), 6 * HOUR, 0, 0.5);
+        assert_eq!(progress.renew_at, Some(51 * DAY));
+        progress.suggested((50 * DAY, 52 * DAY), 6 * HOUR, 0, 0.9);
+        assert_eq!(progress.renew_at, Some(51 * DAY), "still inside");
+        // revoked: renew now
+        progress.suggested((-2 * DAY, -DAY), 0, DAY, 0.5);
+        assert_eq!(progress.step(Some(QUARTER), DAY), Step::Order);
+        assert_eq!(progress.ask_at, DAY + MINUTE, "not more often than that");
+        progress.suggested((DAY, 2 * DAY), i64::MAX / 2, 0, 0.0);
+        assert_eq!(progress.ask_at, DAY);
+    }
+
+    #[test]
+    fn what_somebody_asks_for_does_not_wait() {
+        let mut progress = Progress::new("a".to_owned());
+        progress.failed("no".to_owned(), 0, 0.0);
+        progress.forced = true;
+        assert_eq!(progress.step(None, 0), Step::Order);
+        progress.failed("no".to_owned(), 0, 0.0);
+        assert_ne!(progress.step(None, 0), Step::Order);
+    }
+}
