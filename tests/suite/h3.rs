@@ -481,6 +481,62 @@ async fn http3_comes_and_goes_with_the_configuration() {
 }
 
 #[tokio::test]
+async fn clients_prove_their_address_while_many_handshakes_are_under_way() {
+    let site = Site::with(json!({}), json!({"workers": 1})).await;
+    let (mut before, _client) = site.h3().await;
+    assert_eq!(site.metric("edgeward_quic_retries_total"), 0);
+    // on this way nothing comes back
+    let way = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = way.local_addr().unwrap();
+    let onward = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    onward.connect(site.gateway.address()).await.unwrap();
+    tokio::spawn(async move {
+        let mut packet = [0; 2048];
+        while let Ok(length) = way.recv(&mut packet).await {
+            drop(onward.send(&packet[..length]).await);
+        }
+    });
+    let strangers = QuicClient::new(&site.tls);
+    let _waiting: Vec<_> = (0..80)
+        .map(|_| strangers.endpoint.connect(address, "example.test").unwrap())
+        .collect();
+    eventually("a retry", async || {
+        let (mut h3, _client) = site.h3().await;
+        assert_eq!(h3.get("/fixed").await.status, 200);
+        (site.metric("edgeward_quic_retries_total") > 0).then_some(())
+    })
+    .await;
+    assert_eq!(before.get("/fixed").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_listener_that_moves_to_all_addresses_is_there_at_once_and_what_runs_is_finished() {
+    let site = Site::start().await;
+    let (mut h3, _client) = site.h3().await;
+    let address = site.gateway.address();
+    let held = Request::get("https://example.test/hold/move").body(()).unwrap();
+    let mut held = h3.begin(held).await.unwrap();
+    held.finish().await;
+    site.origin.wait_for("/hold/move", 1).await;
+    let everywhere = json!({"address": format!("0.0.0.0:{}", address.port())});
+    let config = config(&site.origin, &everywhere, &json!({}));
+    let snapshot = site.gateway.snapshot(config).await.unwrap();
+    site.gateway.proxy.publish(snapshot).unwrap();
+    // at first by the sockets of the old address, which the kernel prefers while they are there
+    for _ in 0..6 {
+        let client = QuicClient::new(&site.tls);
+        let connection = client.connect(address, "example.test").await.unwrap();
+        assert_eq!(H3::on(connection).await.get("/fixed").await.status, 200);
+    }
+    site.origin.release("move");
+    assert_eq!(held.reply().await.unwrap().status, 200);
+    within("closing", h3.connection.closed()).await;
+    let client = QuicClient::new(&site.tls);
+    let connection = client.connect(address, "example.test").await.unwrap();
+    assert_eq!(H3::on(connection).await.get("/fixed").await.status, 200);
+}
+
+#[tokio::test]
 async fn client_certificates_hold_for_listeners_and_domains_are_told_to_come_otherwise() {
     record_logs();
     let site = Site::start().await;

@@ -186,7 +186,7 @@ impl ConnectionIdGenerator for Ids {
 }
 
 /// Accepts connections on one worker until the listener closes or the gateway drains.
-pub(crate) async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket: UdpSocket) {
+pub(crate) async fn accept(worker: Arc<Worker>, mut listener: Arc<Listener>, socket: UdpSocket) {
     let ids = Ids {
         worker: u16::try_from(worker.index).unwrap_or(u16::MAX),
         workers: u16::try_from(worker.shared.workers).unwrap_or(u16::MAX),
@@ -203,13 +203,19 @@ pub(crate) async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket:
     };
     let handshakes = Arc::new(AtomicUsize::new(0));
     // as for TCP
-    let drain = worker.drain.child_token();
-    let _ends_them = drain.clone().drop_guard();
+    let mut drain = Drain::new(&worker);
     loop {
         let incoming = tokio::select! {
+            biased;
+            // first, so that nobody who comes after it is turned away by a listener that is gone
+            () = listener.closed.cancelled() => {
+                let Some(heir) = heir(&worker, &listener) else { break };
+                listener = heir;
+                drain = Drain::new(&worker);
+                continue;
+            }
+            () = worker.drain.cancelled() => break,
             incoming = endpoint.accept() => incoming,
-            () = listener.closed.cancelled() => break,
-            () = drain.cancelled() => break,
         };
         let Some(incoming) = incoming else { return };
         let spec = listener.spec.load_full();
@@ -235,7 +241,7 @@ pub(crate) async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket:
         let accepted = Accepted {
             incoming,
             config: Arc::clone(config),
-            drain: drain.clone(),
+            drain: drain.0.clone(),
         };
         let (worker, spec) = (Arc::clone(&worker), Arc::clone(&spec));
         worker.connections.clone().spawn(async move {
@@ -243,8 +249,44 @@ pub(crate) async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket:
             serve(worker, spec, accepted, handshake).await;
         });
     }
-    // those that are open go on
-    endpoint.set_server_config(None);
+    drop(drain);
+    // those that are open end after what runs; whoever comes meanwhile is told at once
+    loop {
+        tokio::select! {
+            incoming = endpoint.accept() => match incoming {
+                Some(incoming) => incoming.refuse(),
+                None => return,
+            },
+            () = endpoint.wait_idle() => return,
+        }
+    }
+}
+
+/// Of a listener's connections on a worker: ends them, after what runs, when it is dropped or the gateway drains.
+struct Drain(CancellationToken);
+
+impl Drain {
+    fn new(worker: &Worker) -> Self {
+        Self(worker.drain.child_token())
+    }
+}
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// Another listener of ours that has the port at all addresses: it hears nothing of what is sent to this one, since the kernel hands packets to the socket
+/// that fits best.
+fn heir(worker: &Worker, gone: &Listener) -> Option<Arc<Listener>> {
+    let open = worker.shared.listeners.lock();
+    let has_port = |other: &&Arc<Listener>| {
+        other.transport == Transport::Quic
+            && other.bound.port() == gone.bound.port()
+            && other.bound.ip().is_unspecified()
+    };
+    open.iter().find(has_port).cloned()
 }
 
 /// A handshake that is counted until this is dropped.
