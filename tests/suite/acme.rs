@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::process::write;
 
 /// True, and a word, where Pebble is missing.
+#[expect(clippy::print_stdout, reason = "what is skipped is said")]
 fn skipped() -> bool {
     let skipped = !Pebble::is_there();
     if skipped {
