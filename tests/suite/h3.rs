@@ -510,30 +510,52 @@ async fn clients_prove_their_address_while_many_handshakes_are_under_way() {
 }
 
 #[tokio::test]
-async fn a_listener_that_moves_to_all_addresses_is_there_at_once_and_what_runs_is_finished() {
+async fn a_listener_that_goes_and_comes_back_while_something_runs_is_the_same_on_every_worker() {
     let site = Site::start().await;
-    let (mut h3, _client) = site.h3().await;
     let address = site.gateway.address();
-    let held = Request::get("https://example.test/hold/move").body(()).unwrap();
-    let mut held = h3.begin(held).await.unwrap();
-    held.finish().await;
-    site.origin.wait_for("/hold/move", 1).await;
-    let everywhere = json!({"address": format!("0.0.0.0:{}", address.port())});
-    let config = config(&site.origin, &everywhere, &json!({}));
-    let snapshot = site.gateway.snapshot(config).await.unwrap();
-    site.gateway.proxy.publish(snapshot).unwrap();
-    // at first by the sockets of the old address, which the kernel prefers while they are there
-    for _ in 0..6 {
+    let publish = async |listener: Value| {
+        let config = config(&site.origin, &listener, &json!({}));
+        let snapshot = site.gateway.snapshot(config).await.unwrap();
+        site.gateway.proxy.publish(snapshot).unwrap();
+    };
+    // 0 and 1, then as they are
+    for (round, other) in [
+        json!({"http3": false}),
+        json!({"address": format!("0.0.0.0:{}", address.port())}),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (mut h3, _client) = site.h3().await;
+        let path = format!("/hold/{round}");
+        let held = Request::get(format!("https://example.test{path}"))
+            .body(())
+            .unwrap();
+        let mut held = h3.begin(held).await.unwrap();
+        held.finish().await;
+        site.origin.wait_for(&path, 1).await;
+        publish(other).await;
+        // the kernel prefers the sockets of the old address while they are there: they say that there is nothing
         let client = QuicClient::new(&site.tls);
-        let connection = client.connect(address, "example.test").await.unwrap();
-        assert_eq!(H3::on(connection).await.get("/fixed").await.status, 200);
+        let refused = within("the refusal", client.connect(address, "example.test")).await;
+        assert!(refused.is_err());
+        publish(json!({"address": address.to_string()})).await;
+        for _ in 0..8 {
+            let client = QuicClient::new(&site.tls);
+            let mut h3 = H3::on(client.connect(address, "example.test").await.unwrap()).await;
+            assert_eq!(h3.get("/fixed").await.status, 200);
+        }
+        site.origin.release(&round.to_string());
+        assert_eq!(held.reply().await.unwrap().status, 200);
+        within("closing", h3.connection.closed()).await;
     }
-    site.origin.release("move");
-    assert_eq!(held.reply().await.unwrap().status, 200);
-    within("closing", h3.connection.closed()).await;
-    let client = QuicClient::new(&site.tls);
-    let connection = client.connect(address, "example.test").await.unwrap();
-    assert_eq!(H3::on(connection).await.get("/fixed").await.status, 200);
+    // where it has gone while nothing runs it is there at once
+    publish(json!({"address": format!("0.0.0.0:{}", address.port())})).await;
+    eventually("the other address", async || {
+        let client = QuicClient::new(&site.tls);
+        client.connect(address, "example.test").await.ok()
+    })
+    .await;
 }
 
 #[tokio::test]

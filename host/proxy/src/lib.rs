@@ -249,7 +249,7 @@ impl Proxy {
             health: Some(HealthThread::start()?),
             _runtime: runtime,
         };
-        proxy.open(&listen::changes(&proxy.shared, &wanted).0)?;
+        proxy.open(&listen::changes(&proxy.shared, &wanted).missing)?;
         proxy.watch_upstreams(&mut proxy.publishing.lock());
         if let Some(health) = &proxy.health {
             health.handle.spawn(watch_certificates(Arc::clone(&proxy.shared)));
@@ -265,15 +265,16 @@ impl Proxy {
     pub fn publish(&self, next: Snapshot) -> Result<(), StartError> {
         let mut background = self.publishing.lock();
         let wanted = next.listeners.clone();
-        let (new, gone) = listen::changes(&self.shared, &wanted);
-        self.open(&new)?;
+        let changes = listen::changes(&self.shared, &wanted);
+        if let Err(error) = self.open(&changes.missing) {
+            changes.back.iter().for_each(|listener| listener.leave());
+            return Err(error);
+        }
         self.shared.live.store(Arc::new(next));
         let mut open = self.shared.listeners.lock();
-        for listener in &gone {
-            listener.closed.cancel();
-        }
-        open.retain(|listener| !gone.iter().any(|gone| Arc::ptr_eq(gone, listener)));
-        for listener in open.iter() {
+        changes.gone.iter().for_each(|listener| listener.leave());
+        open.retain(|listener| listener.is_there());
+        for listener in open.iter().filter(|listener| listener.is_open()) {
             if let Some(spec) = wanted.iter().find(|spec| listener.is_of(spec)) {
                 listener.spec.store(Arc::clone(spec));
             }

@@ -33,7 +33,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    sync::Notify,
+    sync::{Notify, watch},
 };
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -76,8 +76,23 @@ pub(crate) struct Listener {
     pub(crate) spec: ArcSwap<ListenerSpec>,
     /// The address as bound (port 0 resolved).
     pub(crate) bound: SocketAddr,
-    pub(crate) closed: CancellationToken,
+    phase: watch::Sender<Phase>,
+    departures: AtomicU64,
     pub(crate) open: Arc<Open>,
+}
+
+/// What has become of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Not wanted any more. Sockets of TCP are gone; those of QUIC stay together while connections finish what runs, since the kernel counts them to find
+    /// a worker's. `idle` workers have no connection left. `time` counts how often it has left.
+    Leaving {
+        time: u64,
+        idle: usize,
+    },
+    /// There are no sockets any more.
+    Ended,
 }
 
 /// What is known of one connection.
@@ -217,7 +232,8 @@ fn try_bind(missing: &Missing, workers: usize) -> io::Result<Vec<Bound>> {
         transport,
         spec: ArcSwap::new(Arc::clone(&missing.spec)),
         bound,
-        closed: CancellationToken::new(),
+        phase: watch::Sender::new(Phase::Open),
+        departures: AtomicU64::new(0),
         open,
     };
     let (bound, open) = if let Some(tcp) = &missing.tcp {
@@ -308,6 +324,7 @@ pub(crate) async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket:
     // of this listener's connections on this worker; a child, so that a gateway that drains reaches them as well
     let drain = worker.drain.child_token();
     let _ends_them = drain.clone().drop_guard();
+    let mut phase = listener.phase.subscribe();
     loop {
         let next = async {
             let accepted = socket.accept().await;
@@ -316,7 +333,7 @@ pub(crate) async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket:
         };
         let (accepted, place) = tokio::select! {
             biased;
-            () = listener.closed.cancelled() => return,
+            _ = phase.wait_for(|phase| *phase != Phase::Open) => return,
             () = drain.cancelled() => return,
             next = next => next,
         };
@@ -551,37 +568,114 @@ pub(crate) async fn drained(connections: &TaskTracker) {
     connections.wait().await;
 }
 
-/// What listeners have to do for a new snapshot: what has to be bound, and which go.
-pub(crate) fn changes(shared: &Shared, wanted: &[Arc<ListenerSpec>]) -> (Vec<Missing>, Vec<Arc<Listener>>) {
+/// What listeners have to do for a new snapshot.
+pub(crate) struct Changes {
+    /// What has to be bound.
+    pub(crate) missing: Vec<Missing>,
+    /// Those that go.
+    pub(crate) gone: Vec<Arc<Listener>>,
+    /// Those that were leaving and are wanted again: they are open from now on.
+    pub(crate) back: Vec<Arc<Listener>>,
+}
+
+/// Compares what is there with what is wanted.
+pub(crate) fn changes(shared: &Shared, wanted: &[Arc<ListenerSpec>]) -> Changes {
     let open = shared.listeners.lock();
     let has = |spec: &ListenerSpec, transport| {
-        open.iter()
-            .find(|listener| listener.transport == transport && listener.is_of(spec))
+        let mut open = open.iter().filter(|listener| listener.is_open());
+        open.find(|listener| listener.transport == transport && listener.is_of(spec))
     };
-    let missing = wanted
-        .iter()
-        .map(|spec| Missing {
-            spec: Arc::clone(spec),
-            tcp: has(spec, Transport::Tcp).cloned(),
-            quic: spec.quic.is_some() && has(spec, Transport::Quic).is_none(),
-            shares_port: open.iter().any(|listener| {
-                listener.transport == Transport::Quic && listener.bound.port() == spec.address.port()
-            }),
-        })
-        .filter(|missing| missing.tcp.is_none() || missing.quic)
-        .collect();
+    let mut back = Vec::new();
+    let mut missing = Vec::new();
+    for spec in wanted {
+        let tcp = has(spec, Transport::Tcp);
+        let mut quic = spec.quic.is_some() && has(spec, Transport::Quic).is_none();
+        if quic {
+            let address = tcp.map_or(spec.address, |tcp| tcp.bound);
+            let at_address = |listener: &&Arc<Listener>| {
+                listener.transport == Transport::Quic && listener.bound == address && listener.come_back()
+            };
+            if let Some(listener) = open.iter().find(at_address) {
+                back.push(Arc::clone(listener));
+                quic = false;
+            }
+        }
+        if tcp.is_none() || quic {
+            missing.push(Missing {
+                spec: Arc::clone(spec),
+                tcp: tcp.cloned(),
+                quic,
+                shares_port: open.iter().any(|listener| {
+                    listener.transport == Transport::Quic && listener.bound.port() == spec.address.port()
+                }),
+            });
+        }
+    }
     let stays = |listener: &Listener, spec: &ListenerSpec| {
         listener.is_of(spec) && (listener.transport == Transport::Tcp || spec.quic.is_some())
     };
     let gone = open
         .iter()
+        .filter(|listener| listener.is_open() && !back.iter().any(|back| Arc::ptr_eq(back, listener)))
         .filter(|listener| !wanted.iter().any(|spec| stays(listener, spec)))
         .cloned()
         .collect();
-    (missing, gone)
+    Changes { missing, gone, back }
 }
 
 impl Listener {
+    /// Whether it accepts connections.
+    pub(crate) fn is_open(&self) -> bool {
+        *self.phase.borrow() == Phase::Open
+    }
+
+    /// Whether it has sockets.
+    pub(crate) fn is_there(&self) -> bool {
+        match *self.phase.borrow() {
+            Phase::Open => true,
+            Phase::Leaving { .. } => self.transport == Transport::Quic,
+            Phase::Ended => false,
+        }
+    }
+
+    /// It is not wanted any more.
+    pub(crate) fn leave(&self) {
+        self.phase.send_if_modified(|phase| {
+            let was_open = *phase == Phase::Open;
+            if was_open {
+                let time = self.departures.fetch_add(1, Relaxed);
+                *phase = Phase::Leaving { time, idle: 0 };
+            }
+            was_open
+        });
+    }
+
+    /// It is wanted again. False when it was not leaving, or it is too late.
+    fn come_back(&self) -> bool {
+        self.phase.send_if_modified(|phase| {
+            let is_leaving = matches!(phase, Phase::Leaving { .. });
+            if is_leaving {
+                *phase = Phase::Open;
+            }
+            is_leaving
+        })
+    }
+
+    /// One more of its workers has no connection left while it is leaving; after the last it has ended.
+    fn one_is_idle(&self, workers: usize) {
+        self.phase.send_if_modified(|phase| {
+            let Phase::Leaving { idle, .. } = phase else {
+                return false;
+            };
+            *idle += 1;
+            let ended = *idle >= workers;
+            if ended {
+                *phase = Phase::Ended;
+            }
+            ended
+        });
+    }
+
     /// Whether it is this listener's, which may have another name by now.
     pub(crate) fn is_of(&self, spec: &ListenerSpec) -> bool {
         // a port that the system chose may be asked for by its number afterwards

@@ -25,7 +25,7 @@ use rustls_pki_types::CertificateDer;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio_util::sync::CancellationToken;
 
-use super::{ConnInfo, EstablishError, Listener, Transport, connection, count, tls::Tls};
+use super::{ConnInfo, EstablishError, Listener, Phase, Transport, connection, count, tls::Tls};
 use crate::{http3, snapshot::ListenerSpec, worker::Worker};
 
 /// Bytes of our connection ids: two that lead to the worker, the rest random.
@@ -185,8 +185,8 @@ impl ConnectionIdGenerator for Ids {
     }
 }
 
-/// Accepts connections on one worker until the listener closes or the gateway drains.
-pub(crate) async fn accept(worker: Arc<Worker>, mut listener: Arc<Listener>, socket: UdpSocket) {
+/// Accepts connections on one worker until the listener has ended or the gateway drains.
+pub(crate) async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket: UdpSocket) {
     let ids = Ids {
         worker: u16::try_from(worker.index).unwrap_or(u16::MAX),
         workers: u16::try_from(worker.shared.workers).unwrap_or(u16::MAX),
@@ -201,92 +201,96 @@ pub(crate) async fn accept(worker: Arc<Worker>, mut listener: Arc<Listener>, soc
             return;
         }
     };
+    let mut phase = listener.phase.subscribe();
     let handshakes = Arc::new(AtomicUsize::new(0));
-    // as for TCP
-    let mut drain = Drain::new(&worker);
     loop {
-        let incoming = tokio::select! {
-            biased;
-            // first, so that nobody who comes after it is turned away by a listener that is gone
-            () = listener.closed.cancelled() => {
-                let Some(heir) = heir(&worker, &listener) else { break };
-                listener = heir;
-                drain = Drain::new(&worker);
-                continue;
-            }
-            () = worker.drain.cancelled() => break,
-            incoming = endpoint.accept() => incoming,
-        };
-        let Some(incoming) = incoming else { return };
-        let spec = listener.spec.load_full();
-        let Some(config) = &spec.quic else {
-            incoming.refuse();
-            continue;
-        };
-        let per_address = worker.shared.live.load().limits.connections_per_address;
-        let doubtful = per_address > 0 || handshakes.load(Relaxed) >= HANDSHAKES;
-        if doubtful && !incoming.remote_address_validated() && incoming.may_retry() {
-            worker.shared.metrics.quic_retries.fetch_add(1, Relaxed);
-            if let Err(error) = incoming.retry() {
-                error.into_incoming().refuse();
-            }
-            continue;
+        // as for TCP
+        let drain = worker.drain.child_token();
+        let ends_them = drain.clone().drop_guard();
+        loop {
+            let incoming = tokio::select! {
+                biased;
+                // first, so that nobody who comes after it is served by a listener that is gone
+                _ = phase.wait_for(|phase| *phase != Phase::Open) => break,
+                () = worker.drain.cancelled() => {
+                    // those that are open go on
+                    endpoint.set_server_config(None);
+                    return;
+                }
+                incoming = endpoint.accept() => incoming,
+            };
+            let Some(incoming) = incoming else { return };
+            admit(&worker, &listener, &handshakes, &drain, incoming);
         }
-        let Some(place) = listener.open.place_now(&worker) else {
-            worker.shared.metrics.connections_refused.fetch_add(1, Relaxed);
-            incoming.refuse();
-            continue;
-        };
-        let handshake = Handshake::new(&handshakes);
-        let accepted = Accepted {
-            incoming,
-            config: Arc::clone(config),
-            drain: drain.0.clone(),
-        };
-        let (worker, spec) = (Arc::clone(&worker), Arc::clone(&spec));
-        worker.connections.clone().spawn(async move {
-            let _place = place;
-            serve(worker, spec, accepted, handshake).await;
-        });
-    }
-    drop(drain);
-    // those that are open end after what runs; whoever comes meanwhile is told at once
-    loop {
-        tokio::select! {
-            incoming = endpoint.accept() => match incoming {
-                Some(incoming) => incoming.refuse(),
-                None => return,
-            },
-            () = endpoint.wait_idle() => return,
+        drop(ends_them);
+        // what runs is finished; whoever comes meanwhile is told at once
+        let (mut leaving, mut is_idle) = (None, false);
+        loop {
+            tokio::select! {
+                biased;
+                left = phase.wait_for(|phase| !matches!(phase, Phase::Leaving { time, .. } if Some(*time) == leaving)) => {
+                    match left.as_deref() {
+                        Ok(Phase::Open) => break,
+                        // it may have come and gone since this worker looked
+                        Ok(Phase::Leaving { time, .. }) => (leaving, is_idle) = (Some(*time), false),
+                        Ok(Phase::Ended) | Err(_) => return,
+                    }
+                }
+                () = worker.drain.cancelled() => {
+                    endpoint.set_server_config(None);
+                    return;
+                }
+                () = endpoint.wait_idle(), if !is_idle => {
+                    is_idle = true;
+                    listener.one_is_idle(worker.shared.workers);
+                }
+                incoming = endpoint.accept() => match incoming {
+                    Some(incoming) => incoming.refuse(),
+                    None => return,
+                },
+            }
         }
     }
 }
 
-/// Of a listener's connections on a worker: ends them, after what runs, when it is dropped or the gateway drains.
-struct Drain(CancellationToken);
-
-impl Drain {
-    fn new(worker: &Worker) -> Self {
-        Self(worker.drain.child_token())
-    }
-}
-
-impl Drop for Drain {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
-}
-
-/// Another listener of ours that has the port at all addresses: it hears nothing of what is sent to this one, since the kernel hands packets to the socket
-/// that fits best.
-fn heir(worker: &Worker, gone: &Listener) -> Option<Arc<Listener>> {
-    let open = worker.shared.listeners.lock();
-    let has_port = |other: &&Arc<Listener>| {
-        other.transport == Transport::Quic
-            && other.bound.port() == gone.bound.port()
-            && other.bound.ip().is_unspecified()
+/// Takes a connection on, has its client prove its address first, or refuses it.
+fn admit(
+    worker: &Arc<Worker>,
+    listener: &Listener,
+    handshakes: &Arc<AtomicUsize>,
+    drain: &CancellationToken,
+    incoming: Incoming,
+) {
+    let spec = listener.spec.load_full();
+    let Some(config) = &spec.quic else {
+        incoming.refuse();
+        return;
     };
-    open.iter().find(has_port).cloned()
+    let per_address = worker.shared.live.load().limits.connections_per_address;
+    let doubtful = per_address > 0 || handshakes.load(Relaxed) >= HANDSHAKES;
+    if doubtful && !incoming.remote_address_validated() && incoming.may_retry() {
+        worker.shared.metrics.quic_retries.fetch_add(1, Relaxed);
+        if let Err(error) = incoming.retry() {
+            error.into_incoming().refuse();
+        }
+        return;
+    }
+    let Some(place) = listener.open.place_now(worker) else {
+        worker.shared.metrics.connections_refused.fetch_add(1, Relaxed);
+        incoming.refuse();
+        return;
+    };
+    let handshake = Handshake::new(handshakes);
+    let accepted = Accepted {
+        incoming,
+        config: Arc::clone(config),
+        drain: drain.clone(),
+    };
+    let (worker, spec) = (Arc::clone(worker), Arc::clone(&spec));
+    worker.connections.clone().spawn(async move {
+        let _place = place;
+        serve(worker, spec, accepted, handshake).await;
+    });
 }
 
 /// A handshake that is counted until this is dropped.
