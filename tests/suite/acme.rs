@@ -284,6 +284,11 @@ async fn a_challenge_that_fails_is_told_and_the_next_attempt_uses_the_other() {
         http,
         tls,
     } = site;
+    eventually("the record", async || {
+        let kept = std::fs::read_to_string(folder.path().join("data/acme/orders.json")).ok()?;
+        kept.contains("\"failures\":1").then_some(())
+    })
+    .await;
     process.kill();
     let process = Process::start(folder.path());
     let site = Site {
@@ -341,11 +346,24 @@ async fn what_was_ordered_is_shown_after_a_restart_without_its_authority_and_nam
         tls,
         ..
     } = site;
+    let directory = pebble.directory();
     drop(pebble);
     process.kill();
-    let _process = Process::start(folder.path());
-    let connection = Box::pin(Connection::tls(tls, "b.site.example", &client)).await;
-    assert_eq!(connection.unwrap().get("/x").await.status, 204);
+    // a name in front, which cannot be ordered: for the others there is the old one
+    let acme = json!({"ca": {"directory": directory}});
+    let names = ["0.site.example", "b.site.example", "a.site.example"];
+    let certificates = json!([{"acme": "ca", "names": names}]);
+    write(
+        folder.path(),
+        &config("127.0.0.1:0", &tls.to_string(), &acme, &certificates),
+    );
+    let process = Process::start(folder.path());
+    for name in ["a.site.example", "b.site.example"] {
+        let connection = Box::pin(Connection::tls(tls, name, &client)).await;
+        assert_eq!(connection.unwrap().get("/x").await.status, 204);
+    }
+    let status = process.admin_get("/v1/status").await;
+    assert_eq!(status["orders"][0]["certificate"], "acme:0.site.example");
     assert!(is_secret(
         &folder.path().join("data/certificates/acme:a.site.example.json")
     ));

@@ -6,8 +6,11 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use bytes::Bytes;
 use edgeward_core::config::{self, AcmeChallenge};
 use edgeward_proxy::{CertificatePem, Challenge, Challenges, Offer};
-use http::Request;
-use http_body_util::Limited;
+use http::{
+    HeaderValue, Request, Response,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -22,15 +25,19 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::P
 
 use crate::store::{Acme as AcmeStore, StoredAccount};
 
-/// Time for the head of an answer.
+/// Time for an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
 /// Largest answer in bytes; chains have some kilobytes.
 const ANSWER_MAX: usize = 1 << 20;
-/// How an order's state is asked for, unless the authority says when: after half a second, then less often, for three minutes.
+/// Most that is told of an error, in characters: it may quote what somebody else answered to the authority.
+const ERROR_MAX: usize = 500;
+/// Longest wait that an authority may ask for; it is the library that waits, and it takes every number.
+const RETRY_AFTER_MAX: u64 = 86_400;
+/// How an order's state is asked for, unless the authority says when: after a second, then a little less often, for five minutes.
 const POLLING: RetryPolicy = RetryPolicy::new()
-    .initial_delay(Duration::from_millis(500))
-    .backoff(1.5)
-    .timeout(Duration::from_secs(180));
+    .initial_delay(Duration::from_secs(1))
+    .backoff(1.1)
+    .timeout(Duration::from_secs(300));
 /// The authority does not know the account (RFC 8555 section 6.7).
 const NO_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
 
@@ -48,16 +55,35 @@ pub(super) enum OrderError {
 impl From<Error> for OrderError {
     fn from(error: Error) -> Self {
         let causes = std::iter::successors(error.source(), |&cause| cause.source());
-        let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+        let text = causes
+            .map(ToString::to_string)
+            .fold(error.to_string(), |text, cause| {
+                // some errors are their own causes
+                if text.ends_with(&cause) {
+                    text
+                } else {
+                    format!("{text}: {cause}")
+                }
+            });
         match error {
-            Error::Api(problem) if problem.r#type.as_deref() == Some(NO_ACCOUNT) => Self::NoAccount(text),
-            _ => Self::Authority(text),
+            Error::Api(problem) if problem.r#type.as_deref() == Some(NO_ACCOUNT) => {
+                Self::NoAccount(presentable(&text))
+            }
+            _ => wrong(text),
         }
     }
 }
 
-fn wrong(problem: impl Into<String>) -> OrderError {
-    OrderError::Authority(problem.into())
+fn wrong(problem: impl AsRef<str>) -> OrderError {
+    OrderError::Authority(presentable(problem.as_ref()))
+}
+
+/// A text in one line, of bounded length.
+fn presentable(text: &str) -> String {
+    let line = text
+        .chars()
+        .map(|char| if char.is_control() { ' ' } else { char });
+    line.take(ERROR_MAX).collect()
 }
 
 /// Where the configuration of an authority is wrong: key, and what is wrong.
@@ -118,14 +144,45 @@ impl HttpClient for Http {
         &self,
         request: Request<BodyWrapper<Bytes>>,
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
+        let url = request.uri().to_string();
         let sent = self.0.request(request);
         Box::pin(async move {
-            let answer = tokio::time::timeout(ANSWER_TIME, sent).await;
-            let answer = answer.map_err(|elapsed| Error::Other(elapsed.into()))?;
-            let answer = answer.map_err(|error| Error::Other(error.into()))?;
-            Ok(BytesResponse::from(
-                answer.map(|body| Limited::new(body, ANSWER_MAX)),
-            ))
+            let of_url = |problem: &dyn std::fmt::Display| Error::Other(format!("{url}: {problem}").into());
+            let answer = async {
+                let (mut head, body) = sent
+                    .await
+                    .map_err(|error| Error::Other(error.into()))?
+                    .into_parts();
+                let body = Limited::new(body, ANSWER_MAX)
+                    .collect()
+                    .await
+                    .map_err(|error| of_url(&error))?;
+                let problem = head.headers.get(CONTENT_TYPE);
+                let is_problem =
+                    problem.is_some_and(|kind| kind.as_bytes().starts_with(b"application/problem+json"));
+                if !head.status.is_success() && !is_problem {
+                    return Err(of_url(&format_args!("answered {}", head.status)));
+                }
+                let wait = head
+                    .headers
+                    .get(RETRY_AFTER)
+                    .and_then(|wait| wait.to_str().ok()?.trim().parse().ok());
+                if wait.is_some_and(|seconds: u64| seconds > RETRY_AFTER_MAX) {
+                    head.headers
+                        .insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_MAX));
+                }
+                Ok(BytesResponse::from(Response::from_parts(
+                    head,
+                    Full::new(body.to_bytes()),
+                )))
+            };
+            let answer = tokio::time::timeout(ANSWER_TIME, answer).await;
+            answer.unwrap_or_else(|_elapsed| {
+                Err(of_url(&format_args!(
+                    "no answer within {} s",
+                    ANSWER_TIME.as_secs()
+                )))
+            })
         })
     }
 }
@@ -144,6 +201,21 @@ pub(super) async fn account(
     match known_account(config, base_dir, store, stored).await {
         Err(OrderError::NoAccount(_)) => new_account(config, base_dir, store).await,
         outcome => outcome,
+    }
+}
+
+/// The account in place of one that the authority does not know: made once, for all orders that find that out.
+pub(super) async fn account_after(
+    unknown: &Account,
+    config: &config::Acme,
+    base_dir: &Path,
+    store: &AcmeStore,
+    one_at_a_time: &tokio::sync::Mutex<()>,
+) -> Result<Account, OrderError> {
+    let _guard = one_at_a_time.lock().await;
+    match store.account(&config.directory) {
+        Some(stored) if stored.id != unknown.id() => known_account(config, base_dir, store, stored).await,
+        _ => new_account(config, base_dir, store).await,
     }
 }
 
@@ -167,7 +239,7 @@ async fn known_account(
 }
 
 /// Makes an account, in place of what was there.
-pub(super) async fn new_account(
+async fn new_account(
     config: &config::Acme,
     base_dir: &Path,
     store: &AcmeStore,
@@ -184,6 +256,7 @@ pub(super) async fn new_account(
         .await?;
     let stored = StoredAccount {
         directory: config.directory.clone(),
+        id: account.id().to_owned(),
         contact: config.contact.clone(),
         external_account: config
             .external_account
@@ -273,7 +346,10 @@ async fn begin(account: &Account, wish: &Wish<'_>) -> Result<Order, OrderError> 
         match account.new_order(&plain().replaces(replaces.clone())).await {
             Ok(order) => return Ok(order),
             // e.g. replaced already (RFC 9773 section 5): a certificate is needed all the same
-            Err(error) => tracing::debug!(%error, "an order that replaces a certificate was refused"),
+            Err(error @ (Error::Api(_) | Error::Other(_) | Error::Unsupported(_))) => {
+                tracing::debug!(%error, "an order that replaces a certificate was refused");
+            }
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(account.new_order(&plain()).await?)
@@ -392,7 +468,11 @@ pub(super) async fn renewal(account: &Account, pem: &CertificatePem) -> Option<(
         let since = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     };
-    let window = info.suggested_window;
     let again = i64::try_from(again.as_millis()).unwrap_or(i64::MAX);
-    Some(((ms(window.start.into()), ms(window.end.into())), again))
+    let window = (
+        ms(info.suggested_window.start.into()),
+        ms(info.suggested_window.end.into()),
+    );
+    // RFC 9773 section 4.2: else it is as if there were none
+    (window.0 < window.1).then_some((window, again))
 }

@@ -35,17 +35,23 @@ pub(crate) use schedule::Progress;
 
 /// Orders that are worked on at the same time.
 const AT_ONCE: usize = 4;
-/// Longest time for one order.
+/// Longest time for one order, and for what leads to it: the account, and the question when to renew.
 const ORDER_TIME: Duration = Duration::from_secs(600);
+const ASK_TIME: Duration = Duration::from_secs(60);
+/// Pause after a defect.
+const DEFECT_PAUSE: Duration = Duration::from_secs(60);
 /// Longest pause: the clock of the machine may be set meanwhile.
 const PAUSE_MAX: i64 = 3_600_000;
 
 /// How far orders have come, and a bell for the task.
-#[derive(Debug)]
 pub(crate) struct Orders {
     /// By the names of their certificates.
     progress: Mutex<BTreeMap<String, Progress>>,
     bell: Notify,
+    /// What was issued and could not be put into effect: it is, before another is ordered.
+    issued: Mutex<BTreeMap<String, (String, CertificatePem)>>,
+    /// Held while an account is made in place of another.
+    accounts: tokio::sync::Mutex<()>,
 }
 
 /// A certificate that is ordered.
@@ -125,6 +131,10 @@ impl<'c> Wanted<'c> {
     }
 }
 
+fn set(names: &[String]) -> BTreeSet<String> {
+    names.iter().map(|name| name.to_ascii_lowercase()).collect()
+}
+
 fn validity(stored: &StoredCertificate) -> Option<Validity> {
     let info = stored.pem.info().ok()?;
     let ms = |seconds: i64| seconds.saturating_mul(1000);
@@ -139,6 +149,8 @@ impl Orders {
         Self {
             progress: Mutex::new(store.acme.orders()),
             bell: Notify::new(),
+            issued: Mutex::default(),
+            accounts: tokio::sync::Mutex::default(),
         }
     }
 
@@ -230,6 +242,7 @@ impl Deployer {
         })?;
         let orders = self.own_orders();
         orders.change(wanted, |progress| progress.forced = true);
+        orders.keep(self.store());
         orders.look_again();
         Ok(self.order_view(&applied, wanted))
     }
@@ -237,6 +250,20 @@ impl Deployer {
 
 /// Orders and renews until it is stopped.
 pub(crate) async fn run(deployer: Deployer, stop: CancellationToken) {
+    loop {
+        let rounds = tokio::spawn(rounds(deployer.clone(), stop.clone()));
+        if rounds.await.is_ok() {
+            return;
+        }
+        tracing::error!("a defect stopped the ordering of certificates, it goes on in a minute");
+        tokio::select! {
+            () = tokio::time::sleep(DEFECT_PAUSE) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+async fn rounds(deployer: Deployer, stop: CancellationToken) {
     loop {
         let next = tokio::select! {
             next = round(&deployer) => next,
@@ -251,19 +278,31 @@ pub(crate) async fn run(deployer: Deployer, stop: CancellationToken) {
     }
 }
 
-/// Does everything that is due, and returns when the next round is.
+/// Does what is due, and returns when the next round is.
 async fn round(deployer: &Deployer) -> i64 {
+    if deployer.is_stopping() {
+        // whoever comes to look at a challenge would find nobody
+        return i64::MAX;
+    }
     let applied = deployer.applied();
     let orders = deployer.own_orders();
     let wanted = Wanted::all(&applied.file);
     remove_expired(deployer, &applied, &wanted).await;
     let mut next = i64::MAX;
     let mut due = Vec::new();
+    let mut names = BTreeSet::new();
     for wanted in wanted.values() {
         let current = wanted.current(&applied);
         match orders.of(wanted).step(current.and_then(validity), now_ms()) {
             Step::Wait(until) => next = next.min(until),
-            step => due.push((wanted, current, step)),
+            step => {
+                let own = set(wanted.names);
+                // one name has one answer at a time: what shares it comes in the next round
+                if names.is_disjoint(&own) {
+                    names.extend(own);
+                    due.push((wanted, current, step));
+                }
+            }
         }
     }
     if due.is_empty() {
@@ -274,31 +313,38 @@ async fn round(deployer: &Deployer) -> i64 {
         .for_each_concurrent(AT_ONCE, |(wanted, current, step)| {
             let account = accounts.get(wanted.authority);
             async move {
-                match (account, step) {
-                    (Some(Ok(account)), Step::Ask) => ask(deployer, account, wanted, *current).await,
-                    (Some(Err(_)), Step::Ask) => not_suggested(deployer, wanted, *current),
-                    (Some(Ok(account)), _) => {
+                match account {
+                    Some(Ok(account)) if *step == Step::Ask => ask(deployer, account, wanted, *current).await,
+                    Some(Ok(account)) => {
                         let attempt = attempt(deployer, account, wanted, *current);
                         let outcome = tokio::time::timeout(ORDER_TIME, attempt).await;
-                        let late = |_elapsed| {
-                            Err(OrderError::Authority(format!(
-                                "took longer than {} s",
-                                ORDER_TIME.as_secs()
-                            )))
-                        };
-                        finish(deployer, wanted, outcome.unwrap_or_else(late));
+                        let outcome = outcome.unwrap_or_else(|_elapsed| Err(too_long(ORDER_TIME)));
+                        finish(deployer, wanted, *current, outcome);
                     }
-                    (Some(Err(problem)), _) => {
-                        finish(deployer, wanted, Err(OrderError::Authority(problem.clone())));
+                    Some(Err(problem)) if *step == Step::Ask => {
+                        tracing::warn!(
+                            authority = wanted.authority,
+                            problem,
+                            "the authority cannot be asked when to renew"
+                        );
+                        not_suggested(deployer, wanted, *current);
                     }
-                    (None, _) => {}
+                    Some(Err(problem)) => {
+                        let problem = OrderError::Authority(problem.clone());
+                        finish(deployer, wanted, *current, Err(problem));
+                    }
+                    None => {}
                 }
+                orders.keep(deployer.store());
             }
         })
         .await;
-    orders.keep(deployer.store());
     // what was done may have changed when the next is due
     now_ms()
+}
+
+fn too_long(limit: Duration) -> OrderError {
+    OrderError::Authority(format!("took longer than {} s", limit.as_secs()))
 }
 
 /// Removes certificates that were ordered once, are not wanted any more and have expired.
@@ -330,7 +376,9 @@ async fn accounts<'w>(
     for (wanted, ..) in due {
         if !accounts.contains_key(wanted.authority) {
             let account = authority::account(wanted.config, &applied.base_dir, &deployer.store().acme);
-            let account = account.await.map_err(|error| error.to_string());
+            let account = tokio::time::timeout(ASK_TIME, account).await;
+            let account = account.unwrap_or_else(|_elapsed| Err(too_long(ASK_TIME)));
+            let account = account.map_err(|error| error.to_string());
             accounts.insert(wanted.authority, account);
         }
     }
@@ -345,7 +393,8 @@ async fn ask(
     current: Option<&StoredCertificate>,
 ) {
     let Some(stored) = current else { return };
-    match authority::renewal(account, &stored.pem).await {
+    let answer = tokio::time::timeout(ASK_TIME, authority::renewal(account, &stored.pem)).await;
+    match answer.ok().flatten() {
         Some((window, again)) => deployer.own_orders().change(wanted, |progress| {
             progress.suggested(window, again, now_ms(), fastrand::f64())
         }),
@@ -369,7 +418,17 @@ async fn attempt(
     wanted: &Wanted<'_>,
     current: Option<&StoredCertificate>,
 ) -> Result<Validity, OrderError> {
-    let progress = deployer.own_orders().of(wanted);
+    let orders = deployer.own_orders();
+    let progress = orders.of(wanted);
+    orders.change(wanted, |progress| progress.begun(now_ms()));
+    orders.keep(deployer.store());
+    let issued = orders.issued.lock().remove(&wanted.name);
+    if let Some((of, pem)) = issued
+        && of == progress.of
+        && !progress.forced
+    {
+        return live(deployer, wanted, pem).await;
+    }
     // what failed last time is not the first choice
     let mut challenges = wanted.config.challenges.clone();
     let first = progress.failures as usize % challenges.len().max(1);
@@ -394,7 +453,8 @@ async fn attempt(
                 "the authority does not know the account: another one is made"
             );
             let base_dir = deployer.applied().base_dir.clone();
-            let account = authority::new_account(wanted.config, &base_dir, &deployer.store().acme).await?;
+            let (store, lock) = (&deployer.store().acme, &orders.accounts);
+            let account = authority::account_after(account, wanted.config, &base_dir, store, lock).await?;
             authority::order(&account, &wish, proxy.challenges()).await?
         }
         outcome => outcome?,
@@ -402,19 +462,33 @@ async fn attempt(
     live(deployer, wanted, pem).await
 }
 
+/// Puts a certificate into effect.
 async fn live(deployer: &Deployer, wanted: &Wanted<'_>, pem: CertificatePem) -> Result<Validity, OrderError> {
     let unusable = || OrderError::Authority("the certificate cannot be read".to_owned());
     let stored = StoredCertificate {
         directory: Some(wanted.config.directory.clone()),
-        ..StoredCertificate::new(pem)
+        ..StoredCertificate::new(pem.clone())
     };
     let validity = validity(&stored).ok_or_else(unusable)?;
-    let kept = deployer.keep_certificate(&wanted.name, stored).await;
-    kept.map_err(|error| OrderError::Authority(error.to_string()))?;
+    if let Err(error) = deployer.keep_certificate(&wanted.name, stored).await {
+        // authorities do not issue the same again and again
+        let issued = (wanted.text(), pem);
+        deployer
+            .own_orders()
+            .issued
+            .lock()
+            .insert(wanted.name.clone(), issued);
+        return Err(OrderError::Authority(format!("it was issued, but {error}")));
+    }
     Ok(validity)
 }
 
-fn finish(deployer: &Deployer, wanted: &Wanted<'_>, outcome: Result<Validity, OrderError>) {
+fn finish(
+    deployer: &Deployer,
+    wanted: &Wanted<'_>,
+    current: Option<&StoredCertificate>,
+    outcome: Result<Validity, OrderError>,
+) {
     let (now, jitter) = (now_ms(), fastrand::f64());
     let names = wanted.names.join(", ");
     deployer.own_orders().change(wanted, |progress| match outcome {
@@ -424,7 +498,7 @@ fn finish(deployer: &Deployer, wanted: &Wanted<'_>, outcome: Result<Validity, Or
             tracing::info!(certificate = wanted.name, authority = wanted.authority, names, until, "ordered a certificate");
         }
         Err(error) => {
-            progress.failed(error.to_string(), now, jitter);
+            progress.failed(error.to_string(), current.and_then(validity), now, jitter);
             let again = rfc3339(progress.next_attempt);
             tracing::warn!(certificate = wanted.name, authority = wanted.authority, names, %error, failures = progress.failures, again, "a certificate could not be ordered");
         }

@@ -18,6 +18,8 @@ const WAITS: [i64; 8] = [
     6 * HOUR,
     12 * HOUR,
 ];
+/// No wait is longer: times beyond it come from a clock that was wrong then.
+const WAIT_MAX: i64 = 15 * HOUR;
 /// Certificates that hold for less are renewed at half their time.
 const SHORT_LIVED: i64 = 10 * DAY;
 /// How often the authority is asked for a better time to renew (RFC 9773 section 4.3), where it does not say or says too little or much.
@@ -79,19 +81,25 @@ impl Progress {
         if self.forced {
             return Step::Order;
         }
-        let order_at = match (current, self.renew_at) {
-            (None, _) => self.next_attempt,
-            (Some(current), renew_at) => {
-                let renew_at = renew_at.unwrap_or_else(|| current.renew_at(0.0));
-                if now < renew_at && now >= self.ask_at {
+        let sane = |time: i64, longest: i64| {
+            if time.saturating_sub(now) > longest {
+                now
+            } else {
+                time
+            }
+        };
+        let next_attempt = sane(self.next_attempt, WAIT_MAX);
+        let order_at = match current {
+            None => next_attempt,
+            Some(current) => {
+                let renew_at = self.renew_at.unwrap_or_else(|| current.renew_at(0.0));
+                let renew_at = renew_at.min(current.latest());
+                let ask_at = sane(self.ask_at, ASK.1);
+                if now < renew_at && now >= ask_at {
                     return Step::Ask;
                 }
-                let next = renew_at.max(self.next_attempt);
-                if now < renew_at {
-                    next.min(self.ask_at)
-                } else {
-                    next
-                }
+                let next = renew_at.max(next_attempt);
+                if now < renew_at { next.min(ask_at) } else { next }
             }
         };
         if now >= order_at {
@@ -101,22 +109,39 @@ impl Progress {
         }
     }
 
-    /// An attempt failed. `jitter` is from 0 to 1.
-    pub(crate) fn failed(&mut self, error: String, now: i64, jitter: f64) {
-        let wait = WAITS.get(self.failures as usize).unwrap_or(&(12 * HOUR));
-        self.failures = self.failures.saturating_add(1);
-        self.next_attempt = now + wait + part(wait / 5, jitter);
-        self.error = Some(error);
+    /// An attempt begins: a gateway that is killed in it waits as after one that failed.
+    pub(crate) fn begun(&mut self, now: i64) {
         self.forced = false;
+        self.next_attempt = now + self.wait();
+    }
+
+    /// An attempt failed; `current` is the certificate that is there. `jitter` is from 0 to 1.
+    pub(crate) fn failed(&mut self, error: String, current: Option<Validity>, now: i64, jitter: f64) {
+        let mut wait = self.wait();
+        wait += part(wait / 5, jitter);
+        if let Some(current) = current {
+            // the shorter it still holds, the sooner
+            wait = wait.min(((current.not_after - now) / 10).max(MINUTE));
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.next_attempt = now + wait;
+        self.error = Some(error);
+    }
+
+    fn wait(&self) -> i64 {
+        *WAITS.get(self.failures as usize).unwrap_or(&(12 * HOUR))
     }
 
     /// There is a new certificate.
     pub(crate) fn succeeded(&mut self, new: Validity, now: i64, jitter: f64) {
         *self = Self {
             renew_at: Some(new.renew_at(jitter)),
+            // whatever clocks and authorities say, not one after the other
+            next_attempt: now + ((new.not_after - new.not_before) / 4).clamp(0, HOUR),
             // authorities have an opinion at once, and change it rarely
             ask_at: now + MINUTE,
             ari: self.ari,
+            forced: self.forced,
             ..Self::new(std::mem::take(&mut self.of))
         };
     }
@@ -140,6 +165,11 @@ impl Progress {
 }
 
 impl Validity {
+    /// When a tenth of the time is left: whatever the authority says, it is renewed then.
+    fn latest(self) -> i64 {
+        self.not_after - self.not_after.saturating_sub(self.not_before).max(0) / 10
+    }
+
     /// When two thirds of the time are over, or half of a short one; `jitter` from 0 to 1 makes it earlier by up to a thirtieth, so that certificates
     /// which were ordered together are not renewed together for ever.
     fn renew_at(self, jitter: f64) -> i64 {
@@ -173,14 +203,14 @@ mod tests {
         assert_eq!(progress.step(None, 0), Step::Order);
         let (mut now, mut in_first_hour) = (0, 1);
         for wait in WAITS.into_iter().chain([12 * HOUR; 3]) {
-            progress.failed("no".to_owned(), now, 0.0);
+            progress.failed("no".to_owned(), None, now, 0.0);
             assert_eq!(progress.step(None, now), Step::Wait(now + wait));
             now += wait;
             in_first_hour += u32::from(now < HOUR);
             assert_eq!(progress.step(None, now), Step::Order);
         }
         assert!(in_first_hour <= 5, "{in_first_hour}");
-        progress.failed("no".to_owned(), 0, 1.0);
+        progress.failed("no".to_owned(), None, 0, 1.0);
         assert_eq!(progress.next_attempt, 12 * HOUR + 12 * HOUR / 5);
     }
 
@@ -196,7 +226,7 @@ mod tests {
             progress.step(Some(QUARTER), MINUTE),
             Step::Wait(MINUTE + ASK_AFTER_FAILURE)
         );
-        progress.ask_at = i64::MAX;
+        progress.ask_at = 60 * DAY;
         assert_eq!(progress.step(Some(QUARTER), 60 * DAY - 1), Step::Wait(60 * DAY));
         assert_eq!(progress.step(Some(QUARTER), 60 * DAY), Step::Order);
         let week = Validity {
@@ -214,7 +244,7 @@ mod tests {
         let mut progress = Progress::new("a".to_owned());
         progress.succeeded(QUARTER, 0, 0.0);
         let now = 60 * DAY;
-        progress.failed("no".to_owned(), now, 0.0);
+        progress.failed("no".to_owned(), Some(QUARTER), now, 0.0);
         assert_eq!(progress.step(Some(QUARTER), now), Step::Wait(now + MINUTE));
         assert_eq!(progress.step(Some(QUARTER), now + MINUTE), Step::Order);
     }
@@ -236,12 +266,55 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_was_wrong_once_stops_nothing() {
+        let year_2038 = 2_145_916_800_000;
+        let mut progress = Progress::new("a".to_owned());
+        progress.failed("no".to_owned(), None, year_2038, 0.0);
+        assert_eq!(progress.step(None, 0), Step::Order);
+        progress.succeeded(QUARTER, year_2038, 0.0);
+        assert_eq!(progress.step(Some(QUARTER), 0), Step::Ask);
+        // a clock that is ahead makes new certificates look old
+        let now = 80 * DAY;
+        progress.succeeded(QUARTER, now, 0.0);
+        assert_eq!(progress.step(Some(QUARTER), now), Step::Wait(now + HOUR));
+    }
+
+    #[test]
+    fn whatever_the_authority_suggests_it_is_renewed_before_it_ends_and_failures_then_wait_less() {
+        let mut progress = Progress::new("a".to_owned());
+        progress.succeeded(QUARTER, 0, 0.0);
+        progress.suggested((100 * DAY, 101 * DAY), HOUR, 2 * HOUR, 0.0);
+        assert_eq!(progress.step(Some(QUARTER), 81 * DAY), Step::Order);
+        let day = Validity {
+            not_before: 0,
+            not_after: DAY,
+        };
+        for _ in 0..12 {
+            progress.failed("no".to_owned(), Some(day), 14 * HOUR, 1.0);
+        }
+        assert_eq!(progress.next_attempt, 15 * HOUR);
+    }
+
+    #[test]
+    fn a_gateway_that_is_killed_in_an_attempt_waits() {
+        let mut progress = Progress::new("a".to_owned());
+        progress.begun(0);
+        assert_eq!(progress.step(None, 0), Step::Wait(MINUTE));
+    }
+
+    #[test]
     fn what_somebody_asks_for_does_not_wait() {
         let mut progress = Progress::new("a".to_owned());
-        progress.failed("no".to_owned(), 0, 0.0);
+        progress.failed("no".to_owned(), None, 0, 0.0);
         progress.forced = true;
         assert_eq!(progress.step(None, 0), Step::Order);
-        progress.failed("no".to_owned(), 0, 0.0);
+        progress.begun(0);
+        // once more, while the attempt runs
+        progress.forced = true;
+        progress.failed("no".to_owned(), None, 0, 0.0);
+        assert_eq!(progress.step(None, 0), Step::Order);
+        progress.begun(0);
+        progress.failed("no".to_owned(), None, 0, 0.0);
         assert_ne!(progress.step(None, 0), Step::Order);
     }
 }

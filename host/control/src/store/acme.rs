@@ -26,6 +26,8 @@ pub struct Acme {
 pub(crate) struct StoredAccount {
     /// URL of the authority's directory.
     pub(crate) directory: String,
+    /// URL of the account.
+    pub(crate) id: String,
     /// Addresses that it knows.
     pub(crate) contact: Vec<String>,
     /// Identifier of the external account's key that it was made with.

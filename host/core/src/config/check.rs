@@ -31,8 +31,22 @@ pub fn check(config: &Config) -> Vec<Problem> {
                 .hint("add e.g. `listeners: [{address: \"0.0.0.0:8080\"}]`"),
         );
     }
+    let mut directories = BTreeMap::new();
     for (name, authority) in &config.acme {
         check_authority(name, authority, &mut problems);
+        // there is one account for a directory
+        let (first, before) = *directories
+            .entry(&authority.directory)
+            .or_insert((name, authority));
+        if before.contact != authority.contact || before.external_account != authority.external_account {
+            problems.push(
+                Problem::new(
+                    format!("acme.{name}"),
+                    format!("has the directory of `{first}`, and another account"),
+                )
+                .hint("give both the same `contact` and `external-account`"),
+            );
+        }
     }
     let (mut names, mut addresses) = (HashSet::new(), HashSet::new());
     let mut orders = BTreeMap::new();
@@ -504,7 +518,7 @@ listeners:
   - {name: second, address: '127.0.0.1:81'}
   - address: '127.0.0.1:82'
     tls: {certificates: [{acme: ca, names: [a.example, A.example]}, {acme: other, names: [a.example, '*.b.example']}, {acme: ca, stored: x}]}
-acme: {ca: {directory: 'http://ca.example/', contact: [me@ca.example], challenges: []}}
+acme: {ca: {directory: 'http://ca.example/', contact: [me@ca.example], challenges: []}, cb: {directory: 'http://ca.example/'}}
 upstreams: {pets: {endpoints: ['http://10.0.0.1'], retry: {budget: 7}}, calls: {endpoints: ['10.0.0.2:80'], protocol: http2}}
 limits: {plugin-instances: 0}
 plugins:
@@ -537,7 +551,8 @@ routes:
             "listeners[2].address: another listener has 127.0.0.1:81 too",
             "listeners[3].tls.certificates[0].names[1]: `A.example` is there twice",
             "listeners[3].tls.certificates[1]: begins with the same name as listeners[3].tls.certificates[0]",
-            "listeners[3].tls.certificates[1].acme: no authority is called `other` (there are: ca)",
+            "listeners[3].tls.certificates[1].acme: no authority is called `other` (there are: ca, cb)",
+            "acme.cb: has the directory of `ca`, and another account",
             "listeners[3].tls.certificates[1].names[1]: `*.b.example`: wildcards need a challenge over DNS",
             "listeners[3].tls.certificates[2]: is ordered (`acme`), comes from files or is `stored`",
             "listeners[3].tls.certificates[2].names: has 0 names",

@@ -3,7 +3,10 @@
 use std::{collections::HashMap, sync::Arc};
 
 use edgeward_core::{
-    config::{Certificate, CertificateSource, ClientAuth, ListenerTls, TlsPolicy, is_certificate_name},
+    config::{
+        Certificate, CertificateSource, ClientAuth, ListenerTls, TlsPolicy, is_acme_certificate_name,
+        is_certificate_name,
+    },
     ids::Digest,
     route::{MAX_HOST, canonical_host},
 };
@@ -120,6 +123,10 @@ impl Source {
     }
 }
 
+fn has(names: &[String], name: &str) -> bool {
+    names.iter().any(|one| one.eq_ignore_ascii_case(name))
+}
+
 impl Sources {
     fn read(config: &ListenerTls, material: &Material) -> Result<Self, String> {
         let mut certificates = Vec::new();
@@ -143,9 +150,16 @@ impl Sources {
                     names: Vec::new(),
                 }),
                 Some(CertificateSource::Stored(name)) => {
-                    let kept = material.certificates().iter();
-                    let wanted = kept
-                        .filter(|(kept, _)| *name == **kept || (name == "*" && is_certificate_name(kept)));
+                    let kept = material.certificates();
+                    // while one that is ordered is not there: others that were, for some of its names
+                    let in_place = certificate.acme.is_some() && !kept.contains_key(&*name);
+                    let serves =
+                        |pem: &CertificatePem| pem.names.iter().any(|name| has(&certificate.names, name));
+                    let wanted = kept.iter().filter(|(kept, pem)| {
+                        *name == **kept
+                            || (name == "*" && is_certificate_name(kept))
+                            || (in_place && is_acme_certificate_name(kept) && serves(pem))
+                    });
                     certificates.extend(wanted.map(|(name, pem)| Source::kept(index, name, pem)));
                 }
                 None => return Err("a certificate is neither in files nor stored".to_owned()),
@@ -389,13 +403,12 @@ impl Resolver {
                 None => Arc::new(source.load(config, provider)?),
             };
             let given = [&config.names, &source.names, &shown.info.dns_names];
-            for name in given
-                .into_iter()
-                .find(|names| !names.is_empty())
-                .into_iter()
-                .flatten()
-            {
-                names.insert(name, Arc::clone(&shown.key));
+            let given = given.into_iter().find(|names| !names.is_empty());
+            for name in given.into_iter().flatten() {
+                // one that was ordered before a name was added is not for that name
+                if config.acme.is_none() || has(&source.names, name) {
+                    names.insert(name, Arc::clone(&shown.key));
+                }
             }
             certificates.push((digests, shown));
         }
