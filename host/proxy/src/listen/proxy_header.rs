@@ -14,6 +14,10 @@ use tokio::{io::AsyncReadExt as _, net::TcpStream};
 const LINE_PREFIX: &[u8] = b"PROXY ";
 /// Longest line of version 1 in bytes, with its end.
 const LINE_MAX: usize = 107;
+/// Version 2 and the command LOCAL.
+const LOCAL: u8 = 0x20;
+/// Size of a header of version 2 in bytes, without addresses.
+const FIXED_SIZE: usize = 16;
 /// Largest header in bytes: those of version 2 have fields of the balancer's own behind the addresses.
 const SIZE_MAX: usize = 4096;
 
@@ -61,10 +65,18 @@ pub(crate) async fn read(stream: &mut TcpStream) -> Result<Option<SocketAddr>, P
 }
 
 /// Address and size of the header that `bytes` begin with; `None` when its end is not there yet.
-fn parse(bytes: &[u8]) -> Result<Option<(Option<SocketAddr>, usize)>, ProxyHeaderError> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Option<SocketAddr>, usize)>, ProxyHeaderError> {
     let known = bytes.len().min(LINE_PREFIX.len());
     if bytes[..known] == LINE_PREFIX[..known] {
         return parse_line(bytes);
+    }
+    // the balancer's own connection, whatever family and addresses it names: the library looks at them, which the specification forbids
+    if let Some([LOCAL, _, high, low]) = bytes
+        .strip_prefix(v2::PROTOCOL_PREFIX)
+        .and_then(|rest| rest.get(..4))
+    {
+        let size = FIXED_SIZE + usize::from(u16::from_be_bytes([*high, *low]));
+        return Ok((size <= bytes.len()).then_some((None, size)));
     }
     let header = match v2::Header::try_from(bytes) {
         Ok(header) => header,
@@ -120,7 +132,12 @@ fn parse_line(bytes: &[u8]) -> Result<Option<(Option<SocketAddr>, usize)>, Proxy
 /// Address and port of the client, if those of both ends are such.
 fn client<A: FromStr + Into<IpAddr>>(addresses: [&str; 2], ports: [&str; 2]) -> Option<SocketAddr> {
     let [from, _to]: [A; 2] = [addresses[0].parse().ok()?, addresses[1].parse().ok()?];
-    let [port, _to]: [u16; 2] = [ports[0].parse().ok()?, ports[1].parse().ok()?];
+    // without a sign, which `parse` takes
+    let port = |text: &str| {
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u16>().ok().filter(|_| is_number)
+    };
+    let [port, _to] = [port(ports[0])?, port(ports[1])?];
     Some(SocketAddr::new(from.into(), port))
 }
 
@@ -167,7 +184,9 @@ mod tests {
             (v2(1, 0x11, &IPV4), Some(four)),
             (v2(1, 0x11, &with_fields), Some(four)),
             (v2(1, 0x21, &ipv6), Some(six)),
-            (v2(0, 0x11, &IPV4), None),     // LOCAL
+            (v2(0, 0x11, &IPV4), None), // LOCAL
+            (v2(0, 0x11, &[]), None),   // with a family, and without its addresses
+            (v2(0, 0x55, b"abc"), None),
             (v2(1, 0x00, &[]), None),       // UNSPEC
             (v2(1, 0x12, &IPV4), None),     // a datagram's address says nothing of a stream
             (v2(1, 0x31, &[0; 216]), None), // of a Unix socket
@@ -191,6 +210,7 @@ mod tests {
             b"PROXY TCP5 192.0.2.7 192.0.2.1 4711 443\r\n",
             b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 99999\r\n",
             b"PROXY TCP4 192.0.2.7 192.0.2.1 4711\r\n",
+            b"PROXY TCP4 192.0.2.7 192.0.2.1 +4711 443\r\n",
             &[b"PROXY UNKNOWN ", &[b'x'; LINE_MAX][..]].concat(),
             b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\r\n",
             &v2(2, 0x11, &IPV4),
