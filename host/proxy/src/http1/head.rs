@@ -372,6 +372,10 @@ pub(crate) fn parse_response(
         }
         let mut keep_alive = !connection.close && (version == Version::HTTP_11 || connection.keep_alive);
         let body = response_framing(&headers, version, status, method, &mut keep_alive)?;
+        // a length beside chunks is not that of the body, and must not be handed on as if it were (RFC 9112 section 6.3)
+        if headers.contains_key(header::TRANSFER_ENCODING) {
+            headers.remove(header::CONTENT_LENGTH);
+        }
         let mut response = http::Response::new(());
         *response.status_mut() = status;
         *response.version_mut() = version;
@@ -646,6 +650,16 @@ mod tests {
             );
             assert!(reason.starts_with("BAD_REQUEST (400)"), "{reason}");
         }
+    }
+
+    #[test]
+    fn a_length_beside_chunks_of_a_response_is_forgotten() {
+        let mut buffer = BytesMut::from(
+            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        );
+        let head = parse_response(&mut buffer, &Method::GET).unwrap().unwrap();
+        assert!(matches!(head.body, Decoder::Chunked(..)) && !head.keep_alive);
+        assert!(!head.parts.headers.contains_key(header::CONTENT_LENGTH));
     }
 
     #[test]
