@@ -76,17 +76,27 @@ impl fmt::Display for Problems {
 /// # Errors
 /// All problems at once: syntax (only the first), unknown keys, wrong types and values, references to what is not there.
 pub fn read(text: &str) -> Result<Config, Problems> {
-    let value: Value = serde_yaml_ng::from_str(text).map_err(|error| {
-        let place = error.location().map_or_else(String::new, |at| {
-            format!("line {} column {}", at.line(), at.column())
-        });
-        Problems(vec![Problem::new(place, format!("not valid YAML: {error}"))])
-    })?;
+    let value = document(text).map_err(|problem| Problems(vec![problem]))?;
     from_value(if value.is_null() {
         Value::Object(serde_json::Map::new())
     } else {
         value
     })
+}
+
+fn document(text: &str) -> Result<Value, Problem> {
+    let invalid = |error: serde_yaml_ng::Error| {
+        let place = error.location().map_or_else(String::new, |at| {
+            format!("line {} column {}", at.line(), at.column())
+        });
+        Problem::new(place, format!("not valid YAML: {error}"))
+    };
+    // by way of YAML's own values, which have each key once. JSON is read as such first: it has characters and escapes that YAML has not
+    let value: serde_yaml_ng::Value = match serde_json::from_str(text) {
+        Ok(value) => value,
+        Err(_not_json) => serde_yaml_ng::from_str(text).map_err(invalid)?,
+    };
+    serde_json::to_value(value).map_err(|error| Problem::new("", format!("not a document: {error}")))
 }
 
 /// The same from a parsed document.
@@ -292,6 +302,30 @@ routes:
     fn json_is_accepted_and_an_empty_file_names_what_is_missing() {
         read(r#"{"listeners": [{"address": "127.0.0.1:0"}]}"#).unwrap();
         assert!(problems("")[0].contains("listeners"));
+    }
+
+    #[test]
+    fn json_has_characters_and_escapes_that_yaml_does_not_know() {
+        let config = read(
+            "{\"listeners\": [{\"address\": \"127.0.0.1:0\"}], \"routes\": [{\"path\": \"/\", \"respond\": {\"status\": 200, \"body\": \"\\ud83d\\ude00\u{7f}\"}}]}",
+        );
+        let body = config.unwrap().routes.remove(0).respond.unwrap().body;
+        assert_eq!(body, "\u{1f600}\u{7f}");
+    }
+
+    #[test]
+    fn a_key_that_is_there_twice_is_a_problem_with_its_place() {
+        for text in [
+            "listeners: [{address: '127.0.0.1:0'}]\nroutes: []\nroutes: []\n",
+            "{\"listeners\": [{\"address\": \"127.0.0.1:0\"}], \"routes\": [], \"routes\": []}",
+            "listeners: [{address: '127.0.0.1:0', address: '127.0.0.1:1'}]\n",
+        ] {
+            let found = problems(text);
+            assert!(
+                found[0].starts_with("line ") && found[0].contains("duplicate"),
+                "{found:?}"
+            );
+        }
     }
 
     #[test]
