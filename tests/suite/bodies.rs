@@ -118,6 +118,30 @@ async fn a_collected_body_is_replaced_whole_with_the_right_length() {
     }
 }
 
+/// Those who receive empty DATA frames that end nothing count them, and a hundred end the connection with all requests that share it.
+#[tokio::test]
+async fn trailers_behind_a_collected_body_of_nothing_come_without_an_empty_frame() {
+    let origin = Origin::start();
+    let config = json!({"mode": "reverse-buffer", "side": "request", "limit": 1000});
+    let gateway = Gateway::start(json!({
+        "workers": 1,
+        "upstreams": {"origin": {"endpoints": [origin.endpoint()], "protocol": "http2"}},
+        "plugins": {"tested": {"module": "body", "config": config}},
+        "routes": [{"path": "/{path+}", "upstream": "origin", "pipeline": ["tested"]}],
+    }))
+    .await;
+    for client in 0..4 {
+        let mut connection = Connection::h2(gateway.address()).await;
+        for request in 0..40 {
+            let body = with_trailers("", "x-sum", "0");
+            let reply = connection.send(Request::post("/echo"), body).await;
+            assert_eq!(reply.status, 200, "{client} {request}: {}", reply.text());
+            assert_eq!(reply.json()["trailers"], json!([["x-sum", "0"]]));
+        }
+    }
+    assert!(origin.seen().iter().all(|seen| seen.connection == 0));
+}
+
 #[tokio::test]
 async fn a_body_above_the_limit_can_pass_unseen() {
     let origin = Origin::start();

@@ -692,7 +692,9 @@ fn whole(bytes: Bytes, trailers: Option<HeaderMap>) -> Body {
     match trailers {
         None => Body::full(bytes),
         Some(trailers) => {
-            let frames = [Ok(Frame::data(bytes)), Ok(Frame::trailers(trailers))];
+            // an empty frame would be one that ends nothing, which peers count as abuse
+            let data = (!bytes.is_empty()).then(|| Ok(Frame::data(bytes)));
+            let frames = data.into_iter().chain([Ok(Frame::trailers(trailers))]);
             Body::boxed(StreamBody::new(stream::iter(frames)))
         }
     }
