@@ -1,14 +1,11 @@
 //! Streams that stay open: server-sent events and gRPC calls, message by message, with deadlines and errors as gRPC has them.
 
-use std::{
-    process::{Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use edgeward_tests::{
-    Body, Connection, Gateway, Origin, Reply, bytes, empty, eventually, record_logs, wait_for_log, within,
-    workspace,
+    Body, Connection, Gateway, Origin, Reply, bytes, empty, eventually, real, record_logs, wait_for_log,
+    within, workspace,
 };
 use futures_util::stream;
 use http::{HeaderMap, Request, Response};
@@ -20,7 +17,7 @@ use hyper_util::{
     server::conn::auto,
 };
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{net::TcpListener, process::Command, sync::mpsc};
 
 /// A body whose frames are sent one by one.
 fn frames() -> (mpsc::Sender<Frame<Bytes>>, Body) {
@@ -293,41 +290,22 @@ async fn errors_of_the_gateway_are_told_to_calls_as_grpc_maps_them() {
     );
 }
 
-#[test]
-fn grpcio_calls_its_own_server_through_the_gateway() {
-    let python = |arguments: &[&str]| {
-        let mut command = Command::new("python3");
-        command.args(arguments).stdin(Stdio::null());
-        command
-    };
-    if !python(&["-c", "import grpc"])
-        .output()
-        .is_ok_and(|output| output.status.success())
-    {
-        println!("skipped: Python's grpcio is not installed (pip install grpcio)");
+#[tokio::test]
+async fn grpcio_calls_its_own_server_through_the_gateway() {
+    if !real::python_has("grpc").await {
         return;
     }
-    let script = workspace().join("tests/real/grpc_calls.py");
-    let runtime = tokio::runtime::Runtime::new().unwrap();
     // the script has a server on the port that it is given, and calls it through the gateway
     let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let server = reserved.local_addr().unwrap();
     drop(reserved);
-    let gateway = runtime.block_on(Gateway::start(json!({
+    let gateway = Gateway::start(json!({
         "upstreams": {"origin": {"endpoints": [server.to_string()], "protocol": "http2"}},
         "routes": [{"path": "/test.Talk/{method}", "upstream": "origin"}],
-    })));
-    let output = python(&[
-        script.to_str().unwrap(),
-        &server.to_string(),
-        &gateway.address().to_string(),
-    ])
-    .output()
-    .unwrap();
-    assert!(
-        output.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    }))
+    .await;
+    let mut script = Command::new(real::python());
+    script.arg(workspace().join("tests/real/grpc_calls.py"));
+    script.args([server.to_string(), gateway.address().to_string()]);
+    real::told(&mut script).await;
 }

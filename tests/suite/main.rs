@@ -15,6 +15,7 @@ mod cache;
 mod capabilities;
 mod certificates;
 mod cli;
+mod clients;
 mod config;
 mod conformance;
 mod crash;

@@ -2,9 +2,10 @@
 //! a test tells it to, clients for HTTP/1.1, HTTP/2, TLS and for bytes that are no HTTP at all, throw-away certificates.
 
 #![expect(
+    clippy::print_stdout,
     clippy::unwrap_used,
     clippy::panic,
-    reason = "test support: a broken set-up ends the test, and the message says where"
+    reason = "test support: a broken set-up ends the test, and the message says where; what is skipped is said"
 )]
 
 mod client;
@@ -18,6 +19,7 @@ mod paths;
 mod pebble;
 mod process;
 mod raw;
+pub mod real;
 mod tls;
 mod websocket;
 

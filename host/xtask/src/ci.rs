@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use crate::command::{self, cargo};
 use crate::workspace::Workspace;
-use crate::{Check, count, demo, docs, guests, test, wit};
+use crate::{Check, clients, count, demo, docs, guests, test, wit};
 
 type Step = (&'static str, fn(&Workspace) -> anyhow::Result<()>);
 
@@ -21,6 +21,12 @@ const STEPS: &[Step] = &[
         command::run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     }),
     ("docs", |workspace| docs::run(workspace, Check { check: true })),
+    ("clients", |workspace| {
+        if test::clients_are_required() {
+            clients::run(workspace)?;
+        }
+        Ok(())
+    }),
     ("test", |_| test::tests(&[], Some("ci"))),
     ("count", count::ci),
     ("demo", |workspace| {

@@ -11,6 +11,7 @@ use clap::Parser as _;
 use serde::{Deserialize, Serialize};
 
 use crate::command::{self, cargo};
+use crate::packages;
 use crate::workspace::Workspace;
 
 /// A case that takes more than this, over its figure, is a regression; one that takes as much less needs a new figure.
@@ -86,13 +87,11 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> anyhow::Result<()> 
 /// # Errors
 /// As for [`run`].
 pub(crate) fn ci(workspace: &Workspace) -> anyhow::Result<()> {
-    const GET: &str = "[ $(id -u) = 0 ] && export DEBIAN_FRONTEND=noninteractive && \
-        { apt-get install -y valgrind || { apt-get update && apt-get install -y valgrind; }; }";
     if cfg!(not(target_arch = "x86_64")) {
         println!("count: skipped, the figures are for x86-64");
         return Ok(());
     }
-    if !there() && !command::succeeds(Command::new("sh").args(["-c", GET])) {
+    if !there() && !packages::install(&["valgrind"]) {
         println!("count: skipped, valgrind is missing: {INSTALL}");
         return Ok(());
     }

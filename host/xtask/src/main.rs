@@ -8,6 +8,7 @@
 
 mod bench;
 mod ci;
+mod clients;
 mod command;
 mod count;
 mod demo;
@@ -15,6 +16,7 @@ mod docs;
 mod figures;
 mod foreign;
 mod guests;
+mod packages;
 mod release;
 mod test;
 mod toolchain;
@@ -46,6 +48,10 @@ enum Task {
     Toolchain,
     /// Build the guests, then run every test of the workspace.
     Test(PassThrough),
+    /// Install the clients of other makes that the suite uses: curl, nghttp and h2load, and Python's aioquic, grpcio and websockets.
+    ///
+    /// Programs by apt-get, where that needs no password; Python's libraries into <target>/clients.
+    Clients,
     /// Everything CI checks: format, WIT, guests, clippy, generated files, tests, instructions, the demonstration. Stops at the first failure.
     Ci,
     /// Check wit/ and copy it into the SDK crate.
@@ -98,6 +104,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Guests(options) => guests::run(&workspace, &options),
         Task::Toolchain => toolchain::ensure(&toolchain::TARGETS),
         Task::Test(pass) => test::run(&workspace, &pass.args),
+        Task::Clients => clients::run(&workspace),
         Task::Ci => ci::run(&workspace),
         Task::Wit(check) => wit::run(&workspace, check),
         Task::Docs(check) => docs::run(&workspace, check),

@@ -1,10 +1,20 @@
 //! `cargo xtask test`: the guests, then the documentation examples of the SDK, then every test of the workspace.
 
+use std::process::Command;
+
 use anyhow::Context as _;
 
 use crate::command::{self, cargo};
 use crate::guests;
 use crate::workspace::Workspace;
+
+/// What the suite does where a client of another make is missing: fail if this is `required`, else skip the test with a word.
+const CLIENTS: &str = "EDGEWARD_CLIENTS";
+
+/// In CI, unless somebody says otherwise (`EDGEWARD_CLIENTS=optional`).
+pub(crate) fn clients_are_required() -> bool {
+    std::env::var_os(CLIENTS).is_none_or(|value| value == "required")
+}
 
 /// Runs the tests; `args` go to nextest, or to `cargo test` where nextest is not installed.
 ///
@@ -20,7 +30,9 @@ pub(crate) fn tests(args: &[String], nextest_profile: Option<&str>) -> anyhow::R
     if !command::succeeds(cargo().args(["nextest", "--version"])) {
         println!("test: cargo-nextest is not installed, so this is plain `cargo test`");
         command::run(cargo().args(["build", "--workspace", "--bins"]))?;
-        return command::run(cargo().arg("test").args(scope(args)).args(args)).context("tests failed");
+        let mut test = cargo();
+        test.arg("test").args(scope(args)).args(args);
+        return command::run(with_clients(&mut test, nextest_profile.is_some())).context("tests failed");
     }
     // Doctests are what nextest cannot run. Arguments such as filters are meant for the suite.
     if args.is_empty() {
@@ -34,7 +46,16 @@ pub(crate) fn tests(args: &[String], nextest_profile: Option<&str>) -> anyhow::R
     if let Some(profile) = nextest_profile {
         nextest.args(["--profile", profile]);
     }
-    command::run(nextest.args(args)).context("tests failed")
+    nextest.args(args);
+    command::run(with_clients(&mut nextest, nextest_profile.is_some())).context("tests failed")
+}
+
+/// In CI tests of clients of other makes may not be skipped.
+fn with_clients(tests: &mut Command, ci: bool) -> &mut Command {
+    if ci && clients_are_required() {
+        tests.env(CLIENTS, "required");
+    }
+    tests
 }
 
 /// The whole workspace, unless `args` name packages.

@@ -1,0 +1,69 @@
+//! `cargo xtask clients`: the clients of other makes that `tests/suite/clients.rs` drives the gateway with. Programs come as Debian packages, Python's
+//! libraries into a folder of their own, `<target>/clients`, at the versions of `tests/real/requirements.txt`.
+
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
+
+use anyhow::{Context as _, ensure};
+
+use crate::{command, packages, workspace::Workspace};
+
+/// Programs, and the packages they are in.
+const PROGRAMS: [(&str, &str); 3] = [
+    ("curl", "curl"),
+    ("nghttp", "nghttp2-client"),
+    ("h2load", "nghttp2-client"),
+];
+
+/// Installs what is missing.
+///
+/// # Errors
+/// What could not be installed, and how to do it by hand.
+pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
+    let missing: BTreeSet<&str> = PROGRAMS
+        .iter()
+        .filter(|(program, _)| !command::succeeds(Command::new(program).arg("--version")))
+        .map(|(_, package)| *package)
+        .collect();
+    let missing: Vec<&str> = missing.into_iter().collect();
+    ensure!(
+        missing.is_empty() || packages::install(&missing),
+        "clients are missing: apt-get install {}",
+        missing.join(" ")
+    );
+    python(workspace)?;
+    println!("clients: all there");
+    Ok(())
+}
+
+/// Python's libraries, if they are not those of the list already.
+fn python(workspace: &Workspace) -> anyhow::Result<()> {
+    let list = workspace.root.join("tests/real/requirements.txt");
+    let wanted = fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
+    let folder = workspace.target_dir.join("clients");
+    // written last, so that a folder that is half made is made again
+    let installed = folder.join("requirements.txt");
+    if fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    let make = |folder: &Path| {
+        let mut python = Command::new("python3");
+        command::succeeds(python.args(["-m", "venv", "--clear"]).arg(folder))
+    };
+    // without python3-venv Debian's Python has the module, and not what it needs
+    ensure!(
+        make(&folder) || packages::install(&["python3", "python3-venv"]) && make(&folder),
+        "Python cannot make {}: apt-get install python3 python3-venv",
+        folder.display()
+    );
+    let mut pip = Command::new(folder.join("bin/python"));
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "-r",
+    ]);
+    command::run(pip.arg(&list)).context("Python's libraries could not be installed")?;
+    fs::write(&installed, wanted).with_context(|| format!("cannot write {}", installed.display()))
+}
