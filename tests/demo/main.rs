@@ -19,9 +19,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use edgeward_tests::{Body, Ca, Connection, Origin, Process, Reply, bytes, cli, empty, guest, guest_bytes};
+use edgeward_tests::{
+    Body, Ca, Connection, Issuer, Origin, Process, Reply, bytes, cli, empty, guest, guest_bytes,
+};
 use http::{Method, Request};
 use parking_lot::Mutex;
 use rustix::process::Signal;
@@ -88,30 +88,6 @@ fn listener(gateway: &Process, name: &str) -> SocketAddr {
         .find(|(known, _)| known == name)
         .unwrap_or_else(|| panic!("no listener {name}"))
         .1
-}
-
-/// Signs tokens, as an identity provider does.
-struct Issuer(Ed25519KeyPair);
-
-impl Issuer {
-    fn new() -> Self {
-        Self(Ed25519KeyPair::generate().unwrap())
-    }
-
-    fn jwks(&self) -> Value {
-        let key = BASE64_URL_SAFE_NO_PAD.encode(self.0.public_key().as_ref());
-        json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "demo", "x": key}]})
-    }
-
-    fn token(&self) -> String {
-        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
-        let header = json!({"alg": "EdDSA", "kid": "demo"});
-        let claims = json!({"iss": "https://id.demo", "aud": "pets", "sub": "alice", "plan": "gold", "exp": now + 3600});
-        let part = |value: Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
-        let input = format!("{}.{}", part(header), part(claims));
-        let signature = BASE64_URL_SAFE_NO_PAD.encode(self.0.sign(input.as_bytes()).as_ref());
-        format!("{input}.{signature}")
-    }
 }
 
 /// Settings of the `headers` plugin that write this release into every response.

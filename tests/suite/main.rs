@@ -33,6 +33,7 @@ mod process;
 mod proxy_protocol;
 mod routing;
 mod snapshot;
+mod soak;
 mod streaming;
 mod tidy;
 mod tls;

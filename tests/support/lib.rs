@@ -13,6 +13,7 @@ mod example;
 pub mod frames;
 mod gateway;
 mod h3;
+mod issuer;
 mod logs;
 mod origin;
 mod paths;
@@ -21,6 +22,7 @@ mod process;
 mod raw;
 pub mod real;
 mod tls;
+mod trend;
 mod websocket;
 
 use std::time::Duration;
@@ -29,6 +31,7 @@ pub use client::{Body, Connection, Reply, ask, bytes, chunked, empty, get, with_
 pub use example::{Expectation, parse_examples};
 pub use gateway::{Gateway, load, plugin, runtime, runtime_with};
 pub use h3::{H3, H3Stream, QuicClient, frame, integer, request_stream, section};
+pub use issuer::Issuer;
 pub use logs::{logs, logs_containing, record_logs, wait_for_log};
 pub use origin::{Origin, Seen};
 pub use paths::{core_module_bytes, edgeward, guest, guest_bytes, suite_cache, target_dir, workspace};
@@ -36,6 +39,7 @@ pub use pebble::Pebble;
 pub use process::{Cli, Process, cli, cli_with};
 pub use raw::{Raw, raw, scripted_upstream};
 pub use tls::{Ca, Issued, install_provider};
+pub use trend::Trend;
 pub use websocket::{
     Duplex, Opened, Over, Socket, WebSocketOrigin, accept_key, connect, hear, hear_close, tell,
 };

@@ -42,13 +42,23 @@ impl Process {
     /// What it said and its log, when it ended.
     pub fn try_start(folder: &Path) -> Result<Self, String> {
         let log = folder.join("edgeward.log");
-        let mut child = Command::new(paths::edgeward())
+        let file = File::options().create(true).append(true).open(&log).unwrap();
+        Self::launch(&paths::edgeward(), folder, file.into())
+            .map_err(|told| told + &std::fs::read_to_string(&log).unwrap_or_default())
+    }
+
+    /// The same for any program of the gateway, with its log going somewhere else.
+    ///
+    /// # Errors
+    /// What it said, when it ended.
+    pub fn launch(program: &Path, folder: &Path, log: Stdio) -> Result<Self, String> {
+        let mut child = Command::new(program)
             .args(["serve", "--json", "--log-format", "json", "-c"])
             .arg(folder.join("gateway.yaml"))
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(File::options().create(true).append(true).open(&log).unwrap())
+            .stderr(log)
             .spawn()
             .unwrap();
         let output = child.stdout.take().unwrap();
@@ -73,7 +83,7 @@ impl Process {
                 Err(_ended) => {
                     drop(child.kill());
                     drop(child.wait());
-                    return Err(told + &std::fs::read_to_string(&log).unwrap_or_default());
+                    return Err(told);
                 }
             }
         };

@@ -18,6 +18,7 @@ mod foreign;
 mod guests;
 mod packages;
 mod release;
+mod soak;
 mod test;
 mod toolchain;
 mod wit;
@@ -70,6 +71,8 @@ enum Task {
     Release,
     /// Show the gateway at work: requests through plugins, and a swap under load.
     Demo(demo::Options),
+    /// Run the gateway for an hour under mixed traffic and changes: `soak [--minutes N] [--gateway PATH] [--report FILE]`.
+    Soak(PassThrough),
 }
 
 /// Write, or only compare.
@@ -111,6 +114,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Bench(pass) => bench::run(&workspace, &pass.args),
         Task::Release => release::run(&workspace),
         Task::Demo(options) => demo::run(&workspace, &options),
+        Task::Soak(pass) => soak::run(&workspace, &pass.args),
     }
 }
 
