@@ -2,20 +2,15 @@
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
-use edgeward_tests::{Connection, Pebble, Process, cli, empty, eventually, get};
+use edgeward_tests::{Connection, Pebble, Process, cli, empty, eventually, get, real::is_there};
 use rustls::ClientConfig;
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use crate::process::write;
 
-/// True, and a word, where Pebble is missing.
-#[expect(clippy::print_stdout, reason = "what is skipped is said")]
-fn skipped() -> bool {
-    let skipped = !Pebble::is_there();
-    if skipped {
-        println!("skipped: Pebble is not installed (apt-get install pebble)");
-    }
-    skipped
+async fn pebble_is_there() -> bool {
+    is_there("pebble", Command::new("pebble").arg("-h")).await
 }
 
 /// A gateway and an authority that looks for challenges at its ports.
@@ -130,13 +125,13 @@ fn config(http: &str, tls: &str, acme: &Value, certificates: &Value) -> Value {
     })
 }
 
-fn is_there(order: &Value) -> bool {
+fn is_issued(order: &Value) -> bool {
     order["not-after"].is_string()
 }
 
 #[tokio::test]
 async fn both_challenges_lead_to_certificates_that_clients_trust() {
-    if skipped() {
+    if !pebble_is_there().await {
         return;
     }
     let site = Site::start(&json!({}), same);
@@ -151,9 +146,9 @@ async fn both_challenges_lead_to_certificates_that_clients_trust() {
             {"acme": "by-tls", "names": ["c.site.example", "d.site.example"]},
         ]),
     );
-    site.order_that("acme:a.site.example", "the certificate by HTTP", is_there)
+    site.order_that("acme:a.site.example", "the certificate by HTTP", is_issued)
         .await;
-    site.order_that("acme:c.site.example", "the certificate by TLS", is_there)
+    site.order_that("acme:c.site.example", "the certificate by TLS", is_issued)
         .await;
     let client = site.pebble.client(&["h2", "http/1.1"]).await;
     for name in [
@@ -212,7 +207,7 @@ async fn both_challenges_lead_to_certificates_that_clients_trust() {
 
 #[tokio::test]
 async fn a_certificate_is_renewed_in_time_by_an_authority_that_has_forgotten_the_account() {
-    if skipped() {
+    if !pebble_is_there().await {
         return;
     }
     let short = json!({"certificateValidityPeriod": 16});
@@ -220,7 +215,7 @@ async fn a_certificate_is_renewed_in_time_by_an_authority_that_has_forgotten_the
     let acme = json!({"ca": site.authority(json!({}))});
     let certificates = json!([{"acme": "ca", "names": ["a.site.example"]}]);
     site.configure(&acme, &certificates);
-    site.order_that("acme:a.site.example", "the certificate", is_there)
+    site.order_that("acme:a.site.example", "the certificate", is_issued)
         .await;
     let client = site.pebble.client(&["http/1.1"]).await;
     let mut open = site.connect("a.site.example", &client).await.unwrap();
@@ -259,7 +254,7 @@ async fn a_certificate_is_renewed_in_time_by_an_authority_that_has_forgotten_the
 
 #[tokio::test]
 async fn a_challenge_that_fails_is_told_and_the_next_attempt_uses_the_other() {
-    if skipped() {
+    if !pebble_is_there().await {
         return;
     }
     // nobody listens on port 1
@@ -275,7 +270,10 @@ async fn a_challenge_that_fails_is_told_and_the_next_attempt_uses_the_other() {
         error.contains("a.site.example by Http01") && error.contains("refused"),
         "{error}"
     );
-    assert!(failed["next-order"].is_string() && !is_there(&failed), "{failed}");
+    assert!(
+        failed["next-order"].is_string() && !is_issued(&failed),
+        "{failed}"
+    );
     // a gateway that is started again does not ask again before its time
     let Site {
         folder,
@@ -304,7 +302,7 @@ async fn a_challenge_that_fails_is_told_and_the_next_attempt_uses_the_other() {
         (&json!(1), &failed["next-order"])
     );
     site.renew(name).await;
-    let order = site.order_that(name, "the certificate", is_there).await;
+    let order = site.order_that(name, "the certificate", is_issued).await;
     assert_eq!(order["failures"], 0);
     // nobody else's
     let reply = site
@@ -320,14 +318,14 @@ async fn a_challenge_that_fails_is_told_and_the_next_attempt_uses_the_other() {
 
 #[tokio::test]
 async fn what_was_ordered_is_shown_after_a_restart_without_its_authority_and_names_may_be_added() {
-    if skipped() {
+    if !pebble_is_there().await {
         return;
     }
     let site = Site::start(&json!({}), same);
     let name = "acme:a.site.example";
     let acme = json!({"ca": site.authority(json!({}))});
     site.configure(&acme, &json!([{"acme": "ca", "names": ["a.site.example"]}]));
-    site.order_that(name, "the certificate", is_there).await;
+    site.order_that(name, "the certificate", is_issued).await;
     let client = site.pebble.client(&["http/1.1"]).await;
     // a name more: until the new certificate is there the old one is shown
     site.configure(
@@ -377,7 +375,7 @@ fn is_secret(path: &Path) -> bool {
 #[tokio::test]
 async fn an_authority_that_wants_an_account_of_its_own_gets_it() {
     const KEY: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
-    if skipped() {
+    if !pebble_is_there().await {
         return;
     }
     let settings = json!({"externalAccountBindingRequired": true, "externalAccountMACKeys": {"ours": KEY}});
@@ -402,6 +400,6 @@ async fn an_authority_that_wants_an_account_of_its_own_gets_it() {
     .await;
     // with it the failures of before do not count
     std::fs::write(site.folder.path().join("eab.key"), format!("{KEY}\n")).unwrap();
-    site.order_that(name, "the certificate", is_there).await;
+    site.order_that(name, "the certificate", is_issued).await;
     assert!(!site.process.log().contains(KEY));
 }

@@ -25,17 +25,6 @@ pub struct Pebble {
 }
 
 impl Pebble {
-    /// Whether it is installed.
-    #[must_use]
-    pub fn is_there() -> bool {
-        let tried = Command::new("pebble")
-            .arg("-h")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        tried.is_ok()
-    }
-
     /// Starts one that looks for challenges at these ports. `settings` are added to its configuration.
     #[must_use]
     pub fn start(folder: &Path, http: u16, tls: u16, settings: &Value) -> Self {

@@ -7,12 +7,36 @@ use anyhow::{Context as _, ensure};
 
 use crate::{command, packages, workspace::Workspace};
 
-/// Programs, and the packages they are in.
-const PROGRAMS: [(&str, &str); 3] = [
-    ("curl", "curl"),
-    ("nghttp", "nghttp2-client"),
-    ("h2load", "nghttp2-client"),
+/// Programs, what they answer with success, and the packages they are in.
+const PROGRAMS: [(&str, &str, &str); 4] = [
+    ("curl", "--version", "curl"),
+    ("nghttp", "--version", "nghttp2-client"),
+    ("h2load", "--version", "nghttp2-client"),
+    ("pebble", "-h", "pebble"),
 ];
+
+/// What has to be done where one is missing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Nothing: tests are skipped.
+    No,
+    /// It is installed; where that is not possible, the log says so and tests are skipped.
+    Installed,
+    /// It is installed, or that is a failure.
+    Required,
+}
+
+/// What `EDGEWARD_CLIENTS` says: `optional`, `required`, or nothing.
+pub(crate) fn wanted() -> Wanted {
+    match std::env::var(VARIABLE).as_deref() {
+        Ok("required") => Wanted::Required,
+        Ok(_) => Wanted::No,
+        Err(_) => Wanted::Installed,
+    }
+}
+
+/// Says what the suite does where a client is missing: fail if this is `required`, else skip the test with a word.
+pub(crate) const VARIABLE: &str = "EDGEWARD_CLIENTS";
 
 /// Installs what is missing.
 ///
@@ -21,8 +45,8 @@ const PROGRAMS: [(&str, &str); 3] = [
 pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     let missing: BTreeSet<&str> = PROGRAMS
         .iter()
-        .filter(|(program, _)| !command::succeeds(Command::new(program).arg("--version")))
-        .map(|(_, package)| *package)
+        .filter(|(program, question, _)| !command::succeeds(Command::new(program).arg(question)))
+        .map(|(_, _, package)| *package)
         .collect();
     let missing: Vec<&str> = missing.into_iter().collect();
     ensure!(

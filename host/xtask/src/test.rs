@@ -5,15 +5,14 @@ use std::process::Command;
 use anyhow::Context as _;
 
 use crate::command::{self, cargo};
-use crate::guests;
 use crate::workspace::Workspace;
+use crate::{clients, guests};
 
-/// What the suite does where a client of another make is missing: fail if this is `required`, else skip the test with a word.
-const CLIENTS: &str = "EDGEWARD_CLIENTS";
-
-/// In CI, unless somebody says otherwise (`EDGEWARD_CLIENTS=optional`).
-pub(crate) fn clients_are_required() -> bool {
-    std::env::var_os(CLIENTS).is_none_or(|value| value == "required")
+/// How CI runs the suite.
+#[derive(Clone, Copy)]
+pub(crate) struct Ci {
+    /// Clients of other makes are all there: none of their tests may be skipped.
+    pub(crate) clients: bool,
 }
 
 /// Runs the tests; `args` go to nextest, or to `cargo test` where nextest is not installed.
@@ -26,13 +25,13 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> anyhow::Result<()> 
 }
 
 /// Runs the tests with the guests as they are. The summary of the whole suite comes last.
-pub(crate) fn tests(args: &[String], nextest_profile: Option<&str>) -> anyhow::Result<()> {
+pub(crate) fn tests(args: &[String], ci: Option<Ci>) -> anyhow::Result<()> {
     if !command::succeeds(cargo().args(["nextest", "--version"])) {
         println!("test: cargo-nextest is not installed, so this is plain `cargo test`");
         command::run(cargo().args(["build", "--workspace", "--bins"]))?;
         let mut test = cargo();
         test.arg("test").args(scope(args)).args(args);
-        return command::run(with_clients(&mut test, nextest_profile.is_some())).context("tests failed");
+        return command::run(with_clients(&mut test, ci)).context("tests failed");
     }
     // Doctests are what nextest cannot run. Arguments such as filters are meant for the suite.
     if args.is_empty() {
@@ -43,17 +42,16 @@ pub(crate) fn tests(args: &[String], nextest_profile: Option<&str>) -> anyhow::R
     command::run(cargo().args(["build", "--workspace", "--bins"]))?;
     let mut nextest = cargo();
     nextest.args(["nextest", "run"]).args(scope(args));
-    if let Some(profile) = nextest_profile {
-        nextest.args(["--profile", profile]);
+    if ci.is_some() {
+        nextest.args(["--profile", "ci"]);
     }
     nextest.args(args);
-    command::run(with_clients(&mut nextest, nextest_profile.is_some())).context("tests failed")
+    command::run(with_clients(&mut nextest, ci)).context("tests failed")
 }
 
-/// In CI tests of clients of other makes may not be skipped.
-fn with_clients(tests: &mut Command, ci: bool) -> &mut Command {
-    if ci && clients_are_required() {
-        tests.env(CLIENTS, "required");
+fn with_clients(tests: &mut Command, ci: Option<Ci>) -> &mut Command {
+    if ci.is_some_and(|ci| ci.clients) {
+        tests.env(clients::VARIABLE, "required");
     }
     tests
 }
