@@ -130,7 +130,7 @@ pub(crate) async fn certificates(site: Arc<Site>) -> Turn {
     let issued = site.ca.issue(&NAMES);
     site.show(&issued, TURN.fetch_add(1, Relaxed));
     eventually("the new certificate", async || {
-        let shown = shown(&site, NAMES[0]).await;
+        let shown = Box::pin(shown(&site, NAMES[0])).await;
         shown.is_some_and(|shown| shown == *issued.cert).then_some(())
     })
     .await;

@@ -113,7 +113,7 @@ pub(crate) async fn aborted_upload(site: Arc<Site>) -> Turn {
     connection
         .send("POST /echo/gone HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n")
         .await;
-    connection.send([b'a'; 100_000]).await;
+    connection.send(vec![b'a'; 100_000]).await;
     let answer = connection.until("\r\n\r\n").await;
     if !answer.starts_with("HTTP/1.1 200") {
         return Err(format!("an answer {answer:?}"));

@@ -58,7 +58,7 @@ pub(crate) async fn resets(site: Arc<Site>) -> Turn {
         let response = connection.open(Request::get("/bytes/2000000"), empty()).await;
         let mut response = response.map_err(|error| format!("a stream broke off: {error:?}"))?;
         let first = within("the first data", response.body_mut().frame()).await;
-        if !first.is_some_and(|frame| frame.is_ok()) {
+        if first.is_none_or(|frame| frame.is_err()) {
             return Err("no data".into());
         }
     }

@@ -59,8 +59,11 @@ struct Actor {
     copies: u32,
     /// From the beginning of a turn to that of the next.
     every: Duration,
-    turn: fn(Arc<Site>) -> Pin<Box<dyn Future<Output = Turn> + Send>>,
+    turn: fn(Arc<Site>) -> Taken,
 }
+
+/// A turn that is being taken.
+type Taken = Pin<Box<dyn Future<Output = Turn> + Send>>;
 
 /// `name: copies every milliseconds ms, function` lines as a table of [`Actor`]s.
 macro_rules! actors {
