@@ -21,6 +21,7 @@ mod conformance;
 mod crash;
 mod examples;
 mod failures;
+mod fuzz;
 mod grpc;
 mod h1;
 mod h2;

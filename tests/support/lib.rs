@@ -11,6 +11,7 @@
 mod client;
 mod example;
 pub mod frames;
+pub mod fuzz;
 mod gateway;
 mod h3;
 mod issuer;

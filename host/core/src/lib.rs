@@ -6,6 +6,8 @@ pub mod breaker;
 pub mod config;
 pub mod exposition;
 pub mod forwarded;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod grpc;
 pub mod ids;
 pub mod normalize;

@@ -6,6 +6,8 @@ mod certificate;
 mod challenges;
 mod date;
 mod finish;
+#[doc(hidden)]
+pub mod fuzz;
 mod grpc;
 mod handle;
 mod http1;

@@ -15,6 +15,7 @@ mod demo;
 mod docs;
 mod figures;
 mod foreign;
+mod fuzz;
 mod guests;
 mod packages;
 mod release;
@@ -69,6 +70,8 @@ enum Task {
     ///
     /// Takes three release builds, wrk and h2load (apt-get install wrk nghttp2-client), and llvm-profdata (rustup component add llvm-tools).
     Release,
+    /// Fuzz: each target of fuzz/ for some minutes. Needs cargo-fuzz and a C++ compiler.
+    Fuzz(fuzz::Options),
     /// Show the gateway at work: requests through plugins, and a swap under load.
     Demo(demo::Options),
     /// Run the gateway for an hour under mixed traffic and changes: `soak [--minutes N] [--gateway PATH] [--report FILE]`.
@@ -113,6 +116,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Docs(check) => docs::run(&workspace, check),
         Task::Bench(pass) => bench::run(&workspace, &pass.args),
         Task::Release => release::run(&workspace),
+        Task::Fuzz(options) => fuzz::run(&workspace, &options),
         Task::Demo(options) => demo::run(&workspace, &options),
         Task::Soak(pass) => soak::run(&workspace, &pass.args),
     }

@@ -42,6 +42,7 @@
 //! one by one.
 
 mod error;
+pub(crate) mod naive;
 mod params;
 mod pattern;
 mod router;

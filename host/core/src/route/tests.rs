@@ -1,12 +1,10 @@
 //! Tests of the router: the documented rules by example, and agreement with a naive matcher.
 
-use std::cmp::Reverse;
-use std::collections::BTreeSet;
-
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
+use super::naive::{Plain, Request, agree};
 use super::*;
 
 fn spec(hosts: &[&str], methods: &[&str], path: &str, headers: &[HeaderMatch]) -> RouteSpec {
@@ -490,175 +488,6 @@ fn many_literals_beside_each_other_are_found() {
     }
 }
 
-// The naive matcher. It knows nothing of the router but its documentation.
-
-/// Names and values.
-type Pairs = Vec<(String, String)>;
-
-/// A route as text.
-#[derive(Debug, Clone)]
-struct Plain {
-    hosts: Vec<&'static str>,
-    methods: Vec<&'static str>,
-    path: String,
-    headers: Vec<(&'static str, Option<&'static str>)>,
-}
-
-/// A request as text.
-#[derive(Debug, Clone)]
-struct Request {
-    host: Option<&'static str>,
-    method: &'static str,
-    path: String,
-    headers: Vec<(&'static str, &'static str)>,
-}
-
-impl Plain {
-    fn spec(&self) -> RouteSpec {
-        let condition = |(name, value): &(&'static str, Option<&'static str>)| {
-            header(
-                name,
-                value.map_or(HeaderValueMatch::Present, |value| {
-                    HeaderValueMatch::Exact(value.into())
-                }),
-            )
-        };
-        let headers: Vec<_> = self.headers.iter().map(condition).collect();
-        spec(&self.hosts, &self.methods, &self.path, &headers)
-    }
-
-    fn host_set(&self) -> BTreeSet<&'static str> {
-        if self.hosts.is_empty() {
-            BTreeSet::from(["*"])
-        } else {
-            self.hosts.iter().copied().collect()
-        }
-    }
-
-    fn header_set(&self) -> BTreeSet<(&'static str, Option<&'static str>)> {
-        self.headers.iter().copied().collect()
-    }
-
-    fn conflicts(&self, other: &Self) -> bool {
-        let shape = |path: &str| -> Vec<String> {
-            let kind = |segment: &str| match segment {
-                greedy if greedy.ends_with("+}") => "{+}".to_owned(),
-                param if param.starts_with('{') => "{}".to_owned(),
-                literal => literal.to_owned(),
-            };
-            split(path).iter().map(|segment| kind(segment)).collect()
-        };
-        !self.host_set().is_disjoint(&other.host_set())
-            && shape(&self.path) == shape(&other.path)
-            && self.header_set() == other.header_set()
-            && (self.methods.is_empty() && other.methods.is_empty()
-                || self.methods.iter().any(|method| other.methods.contains(method)))
-    }
-
-    /// Rank of the best host pattern that matches; less is better.
-    fn host_rank(&self, host: Option<&str>) -> Option<Reverse<usize>> {
-        let rank = |pattern: &&str| match (host, pattern.strip_prefix("*.")) {
-            (_, None) if **pattern == *"*" => Some(0),
-            (Some(host), Some(suffix)) => host
-                .ends_with(&format!(".{suffix}"))
-                .then(|| suffix.split('.').count()),
-            (Some(host), None) => (host == *pattern).then_some(1000),
-            (None, _) => None,
-        };
-        self.host_set().iter().filter_map(rank).max().map(Reverse)
-    }
-
-    /// Kinds of the segments, less is better, and the captured values.
-    fn path_rank(&self, path: &str) -> Option<(Vec<u8>, Pairs)> {
-        let segments = split(path);
-        let pattern = split(&self.path);
-        let (mut kinds, mut params) = (Vec::new(), Vec::new());
-        for (at, part) in pattern.iter().enumerate() {
-            let name = part.trim_matches(['{', '}', '+']).to_owned();
-            if part.ends_with("+}") {
-                let rest = segments[at..].join("/");
-                if rest.is_empty() {
-                    return None;
-                }
-                kinds.push(2);
-                params.push((name, rest));
-                return Some((kinds, params));
-            }
-            let segment = *segments.get(at)?;
-            if part.starts_with('{') {
-                if segment.is_empty() {
-                    return None;
-                }
-                kinds.push(1);
-                params.push((name, segment.to_owned()));
-            } else if *part == segment {
-                kinds.push(0);
-            } else {
-                return None;
-            }
-        }
-        (segments.len() == pattern.len()).then_some((kinds, params))
-    }
-
-    fn method_rank(&self, method: &str) -> Option<u8> {
-        if self.methods.contains(&method) {
-            Some(0)
-        } else if method == "HEAD" && self.methods.contains(&"GET") {
-            Some(1)
-        } else {
-            self.methods.is_empty().then_some(2)
-        }
-    }
-
-    fn headers_fit(&self, headers: &[(&str, &str)]) -> bool {
-        self.headers.iter().all(|(name, wanted)| {
-            headers
-                .iter()
-                .any(|(known, value)| known == name && wanted.is_none_or(|wanted| wanted == *value))
-        })
-    }
-}
-
-/// Segments without leading and trailing slash; every path of the tests starts with one.
-fn split(path: &str) -> Vec<&str> {
-    let mut segments: Vec<&str> = path[1..].split('/').collect();
-    if segments.last() == Some(&"") {
-        segments.pop();
-    }
-    segments
-}
-
-/// What the router should say: route and parameters, or the methods for 405, none for 404.
-fn naive(table: &[Plain], request: &Request) -> Result<(usize, Pairs), Vec<String>> {
-    let mut best = Vec::new();
-    let mut allowed = BTreeSet::new();
-    for (index, route) in table.iter().enumerate() {
-        let (Some(host), Some((kinds, params)), true) = (
-            route.host_rank(request.host),
-            route.path_rank(&request.path),
-            route.headers_fit(&request.headers),
-        ) else {
-            continue;
-        };
-        match route.method_rank(request.method) {
-            Some(method) => best.push((
-                (host, kinds, method, Reverse(route.header_set().len()), index),
-                params,
-            )),
-            None => {
-                allowed.extend(route.methods.iter().map(|method| (*method).to_owned()));
-                if route.methods.contains(&"GET") {
-                    allowed.insert("HEAD".to_owned());
-                }
-            }
-        }
-    }
-    match best.into_iter().min() {
-        Some((rank, params)) => Ok((rank.4, params)),
-        None => Err(allowed.into_iter().collect()),
-    }
-}
-
 const HOSTS: [&str; 6] = ["*", "a.b.c", "x.a.b.c", "*.b.c", "*.c", "*.a.b.c"];
 const METHODS: [&str; 5] = ["GET", "HEAD", "POST", "PURGE", "BREW"];
 const HEADERS: [(&str, Option<&str>); 4] = [
@@ -746,38 +575,7 @@ proptest! {
         table in prop::collection::vec(route_strategy(), 1..24),
         requests in prop::collection::vec(request_strategy(), 16),
     ) {
-        let specs: Vec<_> = table.iter().map(Plain::spec).collect();
-        let clash = table.iter().enumerate().any(|(at, route)| table[..at].iter().any(|other| other.conflicts(route)));
-        let built = Router::build(&specs);
-        prop_assert_eq!(built.is_err(), clash, "{:?}", built.err());
-        // Conflicting routes are left out so that most tables are of use.
-        let mut kept: Vec<Plain> = Vec::new();
-        for route in &table {
-            if !kept.iter().any(|other| other.conflicts(route)) {
-                kept.push(route.clone());
-            }
-        }
-        let specs: Vec<_> = kept.iter().map(Plain::spec).collect();
-        let router = Router::build(&specs).unwrap();
-        for request in &requests {
-            let mut headers = HeaderMap::new();
-            for (name, value) in &request.headers {
-                headers.append(*name, HeaderValue::from_static(value));
-            }
-            let method: Method = request.method.parse().unwrap();
-            let found = match router.find(request.host, &request.path, &method, &headers) {
-                Match::Found(route, params) => {
-                    let pairs = params.iter(&request.path).map(|(name, value)| (name.to_owned(), value.to_owned()));
-                    Ok((route, pairs.collect()))
-                }
-                Match::MethodNotAllowed(allowed) => {
-                    prop_assert!(!allowed.is_empty());
-                    Err(allowed.iter().map(|method| method.as_str().to_owned()).collect())
-                }
-                Match::NotFound => Err(Vec::new()),
-            };
-            prop_assert_eq!(found, naive(&kept, request), "{:?} in {:#?}", request, kept);
-        }
+        agree(&table, &requests);
     }
 
     #[test]

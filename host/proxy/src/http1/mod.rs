@@ -5,6 +5,7 @@
 mod body;
 mod decode;
 mod encode;
+pub(crate) mod fuzz;
 mod head;
 mod io;
 mod send;

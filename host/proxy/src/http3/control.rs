@@ -118,14 +118,14 @@ async fn control(link: &Link, stream: &mut Bytewise<RecvStream>) -> Result<(), F
 
 /// What the control stream has said.
 #[derive(Debug, Default)]
-struct Control {
+pub(super) struct Control {
     settings: bool,
     max_push: Option<u64>,
 }
 
 impl Control {
     /// Whether the payload is of interest.
-    fn begins(&mut self, header: FrameHeader) -> Result<bool, Fault> {
+    pub(super) fn begins(&mut self, header: FrameHeader) -> Result<bool, Fault> {
         if !std::mem::replace(&mut self.settings, true) {
             if header.kind != kind::SETTINGS {
                 return Err(Fault::Connection(
@@ -154,7 +154,7 @@ impl Control {
         }
     }
 
-    fn frame(&mut self, of: u64, payload: Bytes) -> Result<(), Fault> {
+    pub(super) fn frame(&mut self, of: u64, payload: Bytes) -> Result<(), Fault> {
         if of == kind::SETTINGS {
             return settings(payload);
         }

@@ -4,6 +4,7 @@
 mod code;
 mod control;
 mod frame;
+pub(crate) mod fuzz;
 mod head;
 mod huffman;
 mod qpack;

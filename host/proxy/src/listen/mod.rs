@@ -3,6 +3,7 @@
 pub(crate) mod addresses;
 mod client_auth;
 mod frames;
+pub(crate) mod fuzz;
 mod gathered;
 mod http2;
 mod proxy_header;

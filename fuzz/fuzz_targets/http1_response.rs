@@ -1,0 +1,6 @@
+//! Responses of HTTP/1 upstreams.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| edgeward_proxy::fuzz::http1_response(data));

@@ -1,0 +1,6 @@
+//! Routing tables and requests.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| edgeward_core::fuzz::router(data));

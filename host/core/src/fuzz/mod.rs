@@ -1,0 +1,7 @@
+//! What has to hold for any bytes: a fuzz target each of `fuzz/`, and of the suite, which replays the corpora. They panic where it does not hold.
+
+mod config;
+mod path;
+mod router;
+
+pub use self::{config::config, path::path, router::router};
