@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 /// Errors and warnings that are kept with their words.
 const KEPT_MAX: usize = 20;
+/// Kinds of lines that are told apart; the rest counts as one.
+const KINDS_MAX: usize = 200;
 /// The error that a broken configuration file brings, which the soak writes now and then.
 const REFUSED: &str = "configuration was not loaded, the old one stays in effect";
 
@@ -20,7 +22,7 @@ pub(crate) struct Log(Arc<Mutex<Lines>>);
 
 #[derive(Default)]
 struct Lines {
-    /// Lines by level and message; the access log has one message.
+    /// Lines by level, message and reason.
     counts: BTreeMap<String, u64>,
     /// Errors that nobody waited for, panics among them.
     errors: Vec<String>,
@@ -53,11 +55,19 @@ impl Log {
         let text = |name: &str| event[name].as_str().unwrap_or_default();
         let (level, message) = (text("level"), text("message"));
         // a panic's message has the words of the panic in it
-        let kind = format!(
+        let mut kind = format!(
             "{level} {}: {}",
             text("target"),
             message.split(':').next().unwrap_or_default()
         );
+        for field in ["error", "response_type"] {
+            if !text(field).is_empty() {
+                kind = format!("{kind}: {}", text(field));
+            }
+        }
+        if lines.counts.len() >= KINDS_MAX && !lines.counts.contains_key(&kind) {
+            "others".clone_into(&mut kind);
+        }
         *lines.counts.entry(kind).or_default() += 1;
         let wanted = message == REFUSED;
         if level == "ERROR" && !wanted && lines.errors.len() < KEPT_MAX {

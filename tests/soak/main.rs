@@ -138,20 +138,23 @@ struct Options {
     time: Duration,
     gateway: PathBuf,
     report: Option<PathBuf>,
+    /// Only actors whose name has this in it; empty for all.
+    only: String,
 }
 
 impl Options {
     fn read(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
-        let (mut minutes, mut gateway, mut report) = (60.0, None, None);
+        let (mut minutes, mut gateway, mut report, mut only) = (60.0, None, None, String::new());
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or(format!("{word} needs a value"));
             match word.as_str() {
                 "--minutes" => minutes = value()?.parse().map_err(|error| format!("--minutes: {error}"))?,
                 "--gateway" => gateway = Some(PathBuf::from(value()?)),
                 "--report" => report = Some(PathBuf::from(value()?)),
+                "--only" => only = value()?,
                 _ => {
                     return Err(format!(
-                        "{word}: unknown; there are --minutes N, --gateway PATH, --report FILE"
+                        "{word}: unknown; there are --minutes N, --gateway PATH, --report FILE, --only ACTOR"
                     ));
                 }
             }
@@ -165,6 +168,7 @@ impl Options {
                 .canonicalize()
                 .map_err(|error| format!("{}: {error}", gateway.display()))?,
             report,
+            only,
         })
     }
 }
@@ -215,7 +219,8 @@ async fn soak(options: &Options) -> bool {
     let began = Instant::now();
     let tally = Arc::new(Tally::default());
     let mut playing = Vec::new();
-    for actor in ACTORS.iter().chain(&CHANGES) {
+    let actors = ACTORS.iter().chain(&CHANGES);
+    for actor in actors.filter(|actor| actor.name.contains(&options.only)) {
         for _ in 0..actor.copies {
             playing.push(tokio::spawn(play(
                 actor,
