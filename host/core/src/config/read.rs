@@ -96,7 +96,27 @@ fn document(text: &str) -> Result<Value, Problem> {
         Ok(value) => value,
         Err(_not_json) => serde_yaml_ng::from_str(text).map_err(invalid)?,
     };
-    serde_json::to_value(value).map_err(|error| Problem::new("", format!("not a document: {error}")))
+    serde_json::to_value(&value).map_err(|error| {
+        let place = odd_key(&value, "").unwrap_or_else(|| "?".to_owned());
+        Problem::new(place, error.to_string())
+    })
+}
+
+/// The place of the first key that is no text.
+fn odd_key(value: &serde_yaml_ng::Value, path: &str) -> Option<String> {
+    use serde_yaml_ng::Value::{Bool, Mapping, Null, Number, Sequence, String, Tagged};
+    match value {
+        Mapping(mapping) => mapping.iter().find_map(|(key, value)| match key {
+            String(key) => odd_key(value, &join(path, key)),
+            Null | Bool(_) | Number(_) | Sequence(_) | Mapping(_) | Tagged(_) => Some(join(path, "?")),
+        }),
+        Sequence(values) => {
+            let mut values = values.iter().enumerate();
+            values.find_map(|(index, value)| odd_key(value, &format!("{path}[{index}]")))
+        }
+        Tagged(tagged) => odd_key(&tagged.value, path),
+        Null | Bool(_) | Number(_) | String(_) => None,
+    }
 }
 
 /// The same from a parsed document.
@@ -248,6 +268,8 @@ fn nearest<'k>(key: &str, known: &'k [String]) -> Option<&'k String> {
 }
 
 fn join(path: &str, key: &str) -> String {
+    // a place is not nothing
+    let key = if key.is_empty() { "\"\"" } else { key };
     if path.is_empty() {
         key.to_owned()
     } else {
@@ -325,6 +347,18 @@ routes:
                 found[0].starts_with("line ") && found[0].contains("duplicate"),
                 "{found:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_no_text_is_a_problem_with_its_place() {
+        for (text, place) in [
+            ("&a: a", "?: "),
+            ("'': a", "\"\": "),
+            ("routes: [{path: /, ? [a] : b}]", "routes[0].?: "),
+        ] {
+            let found = problems(text);
+            assert!(found[0].starts_with(place), "{found:?}");
         }
     }
 
