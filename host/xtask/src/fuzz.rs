@@ -194,7 +194,7 @@ fn keep(workspace: &Workspace, programs: &Path, target: &str, from: &[&PathBuf])
         .arg(target)
         .arg(&into)
         .args(from)
-        .args(["--", "-merge=1", "-use_counters=0"]);
+        .args(["--", "-set_cover_merge=1", "-use_counters=0"]);
     command::run(merge.stdout(Stdio::null()).stderr(Stdio::null()))?;
     let corpus = workspace.root.join("fuzz/corpus").join(target);
     fs::remove_dir_all(&corpus).with_context(|| format!("cannot remove {}", corpus.display()))?;
