@@ -11,8 +11,8 @@ use crate::{
     tally::Tally,
 };
 
-/// What resident memory may change by over the last half, as a share of its median. Something that leaks goes up by as much in each half; the allocator
-/// and what is open at the moment of a look move it by one or two per cent.
+/// What resident memory may go up by over the last half, as a share of its median: more than the line through looks that differ by a tenth moves by itself,
+/// and less than 100 bytes per request make in half an hour.
 const CHANGE_MAX: f64 = 0.05;
 /// Below this the first half has not seen everything yet that takes memory once, and a line through the second says nothing.
 const JUDGED_FROM: Duration = Duration::from_secs(600);
