@@ -374,6 +374,30 @@ fn is_secret(path: &Path) -> bool {
 }
 
 #[tokio::test]
+async fn an_authority_that_is_not_there_is_asked_once_for_each_time_that_somebody_wants_it() {
+    let folder = tempfile::tempdir().unwrap();
+    // nobody listens on port 1
+    let acme = json!({"ca": {"directory": "https://127.0.0.1:1/dir"}});
+    let certificates = json!([{"acme": "ca", "names": ["a.site.example"]}]);
+    write(
+        folder.path(),
+        &config(&loopback(), &loopback(), &acme, &certificates),
+    );
+    let process = Process::start(folder.path());
+    let failures = async || process.admin_get("/v1/status").await["orders"][0]["failures"].clone();
+    let failed = async |times: u64| {
+        eventually("the failure", async || (failures().await == times).then_some(())).await;
+    };
+    failed(1).await;
+    let path = "/v1/certificates/acme:a.site.example/renew";
+    assert_eq!(process.admin("POST", path, empty()).await.status, 202);
+    failed(2).await;
+    for _ in 0..50 {
+        assert_eq!(failures().await, 2, "{}", process.log());
+    }
+}
+
+#[tokio::test]
 async fn an_authority_that_wants_an_account_of_its_own_gets_it() {
     const KEY: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
     if !pebble_is_there().await {

@@ -308,6 +308,13 @@ async fn round(deployer: &Deployer) -> i64 {
     if due.is_empty() {
         return next;
     }
+    // before anything of it can fail or end: else it would be due again at once
+    for (wanted, _, step) in &due {
+        if *step == Step::Order {
+            orders.change(wanted, |progress| progress.begun(now_ms()));
+        }
+    }
+    orders.keep(deployer.store());
     let accounts = accounts(deployer, &applied, &due).await;
     futures_util::stream::iter(&due)
         .for_each_concurrent(AT_ONCE, |(wanted, current, step)| {
@@ -420,12 +427,9 @@ async fn attempt(
 ) -> Result<Validity, OrderError> {
     let orders = deployer.own_orders();
     let progress = orders.of(wanted);
-    orders.change(wanted, |progress| progress.begun(now_ms()));
-    orders.keep(deployer.store());
     let issued = orders.issued.lock().remove(&wanted.name);
     if let Some((of, pem)) = issued
         && of == progress.of
-        && !progress.forced
     {
         return live(deployer, wanted, pem).await;
     }
