@@ -211,7 +211,7 @@ async fn a_certificate_is_renewed_in_time_by_an_authority_that_has_forgotten_the
         return;
     }
     let short = json!({"certificateValidityPeriod": 16});
-    let site = Site::start(&short, same);
+    let mut site = Site::start(&short, same);
     let acme = json!({"ca": site.authority(json!({}))});
     let certificates = json!([{"acme": "ca", "names": ["a.site.example"]}]);
     site.configure(&acme, &certificates);
@@ -220,22 +220,8 @@ async fn a_certificate_is_renewed_in_time_by_an_authority_that_has_forgotten_the
     let client = site.pebble.client(&["http/1.1"]).await;
     let mut open = site.connect("a.site.example", &client).await.unwrap();
     let first = open.certificate.clone();
-    let Site {
-        folder,
-        process,
-        pebble,
-        http,
-        tls,
-    } = site;
     // with other roots, and without accounts
-    let pebble = pebble.restart(http.port(), tls.port(), &short);
-    let site = Site {
-        folder,
-        process,
-        pebble,
-        http,
-        tls,
-    };
+    site.pebble = site.pebble.restart(site.http.port(), site.tls.port(), &short);
     // the truststore in the configuration is the other one's now
     let renewed = eventually("the renewal", async || {
         let client = site.pebble.client(&["http/1.1"]).await;
@@ -258,7 +244,7 @@ async fn a_challenge_that_fails_is_told_and_the_next_attempt_uses_the_other() {
         return;
     }
     // nobody listens on port 1
-    let site = Site::start(&json!({}), |_, tls| (1, tls));
+    let mut site = Site::start(&json!({}), |_, tls| (1, tls));
     let name = "acme:a.site.example";
     let acme = json!({"ca": site.authority(json!({"challenges": ["http-01", "tls-alpn-01"]}))});
     site.configure(&acme, &json!([{"acme": "ca", "names": ["a.site.example"]}]));
@@ -275,27 +261,13 @@ async fn a_challenge_that_fails_is_told_and_the_next_attempt_uses_the_other() {
         "{failed}"
     );
     // a gateway that is started again does not ask again before its time
-    let Site {
-        folder,
-        process,
-        pebble,
-        http,
-        tls,
-    } = site;
     eventually("the record", async || {
-        let kept = std::fs::read_to_string(folder.path().join("data/acme/orders.json")).ok()?;
+        let kept = std::fs::read_to_string(site.folder.path().join("data/acme/orders.json")).ok()?;
         kept.contains("\"failures\":1").then_some(())
     })
     .await;
-    process.kill();
-    let process = Process::start(folder.path());
-    let site = Site {
-        folder,
-        process,
-        pebble,
-        http,
-        tls,
-    };
+    site.process.kill();
+    site.process = Process::start(site.folder.path());
     let again = site.order(name).await.unwrap();
     assert_eq!(
         (&again["failures"], &again["next-order"]),

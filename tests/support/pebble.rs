@@ -28,18 +28,8 @@ impl Pebble {
     /// Starts one that looks for challenges at these ports. `settings` are added to its configuration.
     #[must_use]
     pub fn start(folder: &Path, http: u16, tls: u16, settings: &Value) -> Self {
-        let began = Instant::now();
-        loop {
-            // it takes no port 0: another may get the port first
-            if let Some(pebble) = Self::start_on(folder, free_port(), http, tls, settings) {
-                return pebble;
-            }
-            assert!(
-                began.elapsed() < DEADLINE,
-                "pebble does not start: {}",
-                log(folder)
-            );
-        }
+        // it takes no port 0: another may get the port first
+        Self::until_started(folder, free_port, http, tls, settings)
     }
 
     /// Another one in place of this one, at the same address.
@@ -47,15 +37,19 @@ impl Pebble {
     pub fn restart(self, http: u16, tls: u16, settings: &Value) -> Self {
         let (folder, port) = (self.folder.clone(), self.port);
         drop(self);
+        Self::until_started(&folder, || port, http, tls, settings)
+    }
+
+    fn until_started(folder: &Path, port: impl Fn() -> u16, http: u16, tls: u16, settings: &Value) -> Self {
         let began = Instant::now();
         loop {
-            if let Some(pebble) = Self::start_on(&folder, port, http, tls, settings) {
+            if let Some(pebble) = Self::start_on(folder, port(), http, tls, settings) {
                 return pebble;
             }
             assert!(
                 began.elapsed() < DEADLINE,
                 "pebble does not start: {}",
-                log(&folder)
+                log(folder)
             );
         }
     }
