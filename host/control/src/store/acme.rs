@@ -9,7 +9,7 @@ use std::{
 use instant_acme::AccountCredentials;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{StoreError, io_error, replace};
+use super::{StoreError, remove_unfinished, replace_json};
 use crate::acme::Progress;
 
 const ORDERS: &str = "orders.json";
@@ -37,8 +37,10 @@ pub(crate) struct StoredAccount {
 }
 
 impl Acme {
-    pub(super) fn open(dir: PathBuf) -> Self {
-        Self { dir }
+    /// Opens the folder and removes what an interrupted change left.
+    pub(super) fn open(dir: PathBuf) -> Result<Self, StoreError> {
+        remove_unfinished(&dir)?;
+        Ok(Self { dir })
     }
 
     /// The account at an authority. One that cannot be read is as good as none: another is made.
@@ -49,7 +51,7 @@ impl Acme {
 
     /// Keeps an account, durably.
     pub(crate) fn keep_account(&self, account: &StoredAccount) -> Result<(), StoreError> {
-        write(&self.account_path(&account.directory), account)
+        replace_json(&self.account_path(&account.directory), account)
     }
 
     /// How far orders have come, by the names of their certificates.
@@ -59,7 +61,7 @@ impl Acme {
 
     /// Keeps that, durably.
     pub(crate) fn keep_orders(&self, orders: &BTreeMap<String, Progress>) -> Result<(), StoreError> {
-        write(&self.dir.join(ORDERS), orders)
+        replace_json(&self.dir.join(ORDERS), orders)
     }
 
     fn account_path(&self, directory: &str) -> PathBuf {
@@ -90,9 +92,4 @@ fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
         tracing::error!(path = %path.display(), "is damaged and is made anew");
     }
     parsed.ok()
-}
-
-fn write(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
-    let bytes = serde_json::to_vec(value).map_err(|error| io_error("write", path)(error.into()))?;
-    replace(path, &bytes)
 }

@@ -11,7 +11,7 @@ use std::{
 use edgeward_proxy::CertificatePem;
 use serde::{Deserialize, Serialize};
 
-use super::{StoreError, io_error, paths, remove_unfinished, replace, sync_dir};
+use super::{StoreError, io_error, paths, remove_unfinished, replace_json, sync_dir};
 use crate::clock::now_ms;
 
 /// The folder of certificates.
@@ -66,10 +66,7 @@ impl Certificates {
     /// # Errors
     /// The disk refuses; what was there still is.
     pub fn keep(&self, name: &str, certificate: &StoredCertificate) -> Result<(), StoreError> {
-        let path = self.path(name);
-        let bytes =
-            serde_json::to_vec(certificate).map_err(|error| io_error("write", &path)(error.into()))?;
-        replace(&path, &bytes)
+        replace_json(&self.path(name), certificate)
     }
 
     /// Removes one; it is no error if it is not there.

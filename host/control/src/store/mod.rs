@@ -19,6 +19,7 @@ use std::{
 };
 
 use edgeward_core::ids::Digest;
+use serde::Serialize;
 
 pub use acme::Acme;
 pub(crate) use acme::StoredAccount;
@@ -150,8 +151,7 @@ impl Store {
         let journal = Journal::open(&root.join("edgeward.db"))?;
         let blobs = Blobs::open(root.join("modules"), &journal.digests()?)?;
         let certificates = Certificates::open(root.join(CERTIFICATES))?;
-        let acme = Acme::open(root.join(ACME));
-        remove_unfinished(&root.join(ACME))?;
+        let acme = Acme::open(root.join(ACME))?;
         Ok(Self {
             root,
             blobs,
@@ -231,6 +231,12 @@ fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     };
     write().map_err(io_error("write", path))?;
     sync_dir(dir)
+}
+
+/// The same with a value as JSON.
+fn replace_json(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
+    let bytes = serde_json::to_vec(value).map_err(|error| io_error("write", path)(error.into()))?;
+    replace(path, &bytes)
 }
 
 /// Removes what an interrupted [`replace`] left in a folder.
