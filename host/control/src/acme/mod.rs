@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use edgeward_core::config::{Acme, Config, acme_certificate_name, is_acme_certificate_name};
+use edgeward_core::config::{Acme, Config, acme_certificate_name, canonical_names, is_acme_certificate_name};
 use edgeward_proxy::CertificatePem;
 use futures_util::StreamExt as _;
 use instant_acme::Account;
@@ -67,9 +67,8 @@ pub struct OrderView {
     /// Until when the certificate that is there holds, RFC 3339; absent while there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_after: Option<String>,
-    /// When it is ordered next, RFC 3339; absent when that has not been decided.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_order: Option<String>,
+    /// When it is ordered next, as things are, RFC 3339.
+    pub next_order: String,
     /// Attempts that failed since the last success.
     pub failures: u32,
     /// Why the last attempt failed.
@@ -119,20 +118,10 @@ impl<'c> Wanted<'c> {
     /// The certificate that is there, if it is what is ordered.
     fn current<'a>(&self, applied: &'a Applied) -> Option<&'a StoredCertificate> {
         let stored = applied.certificates.get(&self.name)?;
-        let set = |names: &[String]| {
-            names
-                .iter()
-                .map(|name| name.to_ascii_lowercase())
-                .collect::<BTreeSet<_>>()
-        };
-        let same = set(&stored.pem.names) == set(self.names)
+        let same = canonical_names(&stored.pem.names) == canonical_names(self.names)
             && stored.directory.as_deref() == Some(self.config.directory.as_str());
         same.then_some(stored)
     }
-}
-
-fn set(names: &[String]) -> BTreeSet<String> {
-    names.iter().map(|name| name.to_ascii_lowercase()).collect()
 }
 
 fn validity(stored: &StoredCertificate) -> Option<Validity> {
@@ -202,21 +191,13 @@ impl Deployer {
     fn order_view(&self, applied: &Applied, wanted: &Wanted<'_>) -> OrderView {
         let progress = self.own_orders().of(wanted);
         let current = wanted.current(applied).and_then(validity);
-        let next = match progress.step(current, now_ms()) {
-            Step::Order => now_ms(),
-            Step::Ask => progress.renew_at.unwrap_or_else(now_ms),
-            Step::Wait(_) => progress
-                .renew_at
-                .filter(|_| current.is_some())
-                .unwrap_or(0)
-                .max(progress.next_attempt),
-        };
+        let next = progress.order_at(current, now_ms());
         OrderView {
             certificate: wanted.name.clone(),
             authority: wanted.authority.to_owned(),
             names: wanted.names.to_vec(),
             not_after: current.map(|current| rfc3339(current.not_after)),
-            next_order: (next > 0).then(|| rfc3339(next)),
+            next_order: rfc3339(next),
             failures: progress.failures,
             error: progress.error,
         }
@@ -296,7 +277,7 @@ async fn round(deployer: &Deployer) -> i64 {
         match orders.of(wanted).step(current.and_then(validity), now_ms()) {
             Step::Wait(until) => next = next.min(until),
             step => {
-                let own = set(wanted.names);
+                let own = canonical_names(wanted.names);
                 // one name has one answer at a time: what shares it comes in the next round
                 if names.is_disjoint(&own) {
                     names.extend(own);

@@ -78,35 +78,37 @@ impl Progress {
 
     /// What to do now. `current` is the certificate that is there, if it is the one that is ordered.
     pub(crate) fn step(&self, current: Option<Validity>, now: i64) -> Step {
-        if self.forced {
+        let order_at = self.order_at(current, now);
+        if now >= order_at {
             return Step::Order;
         }
-        let sane = |time: i64, longest: i64| {
-            if time.saturating_sub(now) > longest {
-                now
-            } else {
-                time
-            }
-        };
-        let next_attempt = sane(self.next_attempt, WAIT_MAX);
-        let order_at = match current {
-            None => next_attempt,
-            Some(current) => {
-                let renew_at = self.renew_at.unwrap_or_else(|| current.renew_at(0.0));
-                let renew_at = renew_at.min(current.latest());
-                let ask_at = sane(self.ask_at, ASK.1);
-                if now < renew_at && now >= ask_at {
-                    return Step::Ask;
+        match current {
+            Some(current) if now < self.renew_at(current) => {
+                let ask_at = sane(self.ask_at, ASK.1, now);
+                if now >= ask_at {
+                    Step::Ask
+                } else {
+                    Step::Wait(order_at.min(ask_at))
                 }
-                let next = renew_at.max(next_attempt);
-                if now < renew_at { next.min(ask_at) } else { next }
             }
-        };
-        if now >= order_at {
-            Step::Order
-        } else {
-            Step::Wait(order_at)
+            _ => Step::Wait(order_at),
         }
+    }
+
+    /// When a certificate is ordered next, as things are; now, when it is time.
+    pub(crate) fn order_at(&self, current: Option<Validity>, now: i64) -> i64 {
+        if self.forced {
+            return now;
+        }
+        let next_attempt = sane(self.next_attempt, WAIT_MAX, now);
+        let renew_at = current.map_or(now, |current| self.renew_at(current));
+        renew_at.max(next_attempt).max(now)
+    }
+
+    fn renew_at(&self, current: Validity) -> i64 {
+        self.renew_at
+            .unwrap_or_else(|| current.renew_at(0.0))
+            .min(current.latest())
     }
 
     /// An attempt begins: a gateway that is killed in it waits as after one that failed.
@@ -176,6 +178,15 @@ impl Validity {
         let whole = self.not_after.saturating_sub(self.not_before).max(0);
         let rest = if whole < SHORT_LIVED { whole / 2 } else { whole / 3 };
         self.not_after - rest - part(whole / 30, jitter)
+    }
+}
+
+/// A time, or now where it is further away than it can be: it comes from a clock that was wrong.
+fn sane(time: i64, longest: i64, now: i64) -> i64 {
+    if time.saturating_sub(now) > longest {
+        now
+    } else {
+        time
     }
 }
 

@@ -1,6 +1,6 @@
 //! Section `acme`.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -63,6 +63,12 @@ fn challenges() -> Vec<AcmeChallenge> {
 #[must_use]
 pub fn acme_certificate_name(names: &[String]) -> Option<String> {
     Some(format!("{PREFIX}{}", names.first()?.to_ascii_lowercase()))
+}
+
+/// Names as authorities compare them: in lower case, in no order.
+#[must_use]
+pub fn canonical_names(names: &[String]) -> BTreeSet<String> {
+    names.iter().map(|name| name.to_ascii_lowercase()).collect()
 }
 
 /// Whether a certificate of this name was ordered.

@@ -1,14 +1,14 @@
 //! What no single section can see: references between sections, names that must be unique, values out of range. Returns every problem.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, HashSet},
     time::Duration,
 };
 
 use super::{
     Acme, Certificate, Config, DecisionCache, HeaderCondition, Isolation, ListenerTls, OnError, Plugin,
     Problem, Route, Upstream, UpstreamProtocol, acme::problem_of_name, acme_certificate_name,
-    is_certificate_name, is_server_name,
+    canonical_names, is_certificate_name, is_server_name,
 };
 use crate::route::{HostPattern, PathPattern};
 
@@ -200,7 +200,8 @@ fn check_orders<'c>(
         };
         match orders.get(&name) {
             Some((first, at))
-                if first.acme != certificate.acme || !same_names(&first.names, &certificate.names) =>
+                if first.acme != certificate.acme
+                    || canonical_names(&first.names) != canonical_names(&certificate.names) =>
             {
                 problems.push(
                     Problem::new(
@@ -214,16 +215,6 @@ fn check_orders<'c>(
             None => drop(orders.insert(name, (certificate, path))),
         }
     }
-}
-
-fn same_names(one: &[String], other: &[String]) -> bool {
-    let in_order = |names: &[String]| {
-        names
-            .iter()
-            .map(|name| name.to_ascii_lowercase())
-            .collect::<BTreeSet<_>>()
-    };
-    in_order(one) == in_order(other)
 }
 
 fn check_authority(name: &str, authority: &Acme, problems: &mut Vec<Problem>) {

@@ -17,7 +17,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use acme::{Acme, AcmeChallenge, ExternalAccount, acme_certificate_name, is_acme_certificate_name};
+pub use acme::{
+    Acme, AcmeChallenge, ExternalAccount, acme_certificate_name, canonical_names, is_acme_certificate_name,
+};
 pub use admin::*;
 pub use check::check;
 pub use limits::*;
