@@ -36,6 +36,29 @@ async fn prior_knowledge_is_spoken_in_cleartext() {
 }
 
 #[tokio::test]
+async fn a_safe_request_whose_end_comes_behind_its_head_has_no_body() {
+    let origin = Origin::start();
+    let gateway = gateway(&origin, "http1").await;
+    let mut connection = Connection::h2(gateway.address()).await;
+    let reply = connection.send(Request::get("/echo"), chunked(vec![])).await;
+    assert_eq!(reply.json()["body"], "");
+    for field in ["transfer-encoding", "content-length"] {
+        assert_eq!(reply.echoed(field), "", "{field} of a request without a body");
+    }
+    let reply = connection
+        .send(
+            Request::get("/echo"),
+            chunked(vec![Bytes::from("some"), Bytes::from("thing")]),
+        )
+        .await;
+    assert_eq!(reply.json()["body"], "something");
+    assert_eq!(reply.echoed("transfer-encoding"), "chunked");
+    // of other methods an empty body may mean something
+    let reply = connection.send(Request::post("/echo"), chunked(vec![])).await;
+    assert_eq!(reply.echoed("transfer-encoding"), "chunked");
+}
+
+#[tokio::test]
 async fn streams_of_one_connection_run_side_by_side() {
     let origin = Origin::start();
     let gateway = gateway(&origin, "http1").await;

@@ -214,6 +214,22 @@ async fn many_requests_share_many_connections_on_all_workers() {
 }
 
 #[tokio::test]
+async fn a_safe_request_whose_end_comes_behind_its_head_has_no_body() {
+    let site = Site::start().await;
+    let (mut h3, _client) = site.h3().await;
+    let get = Request::get("https://example.test/echo").body(()).unwrap();
+    let mut get = h3.begin(get).await.unwrap();
+    // by the time of this answer the head has come
+    assert_eq!(h3.get("/fixed").await.status, 200);
+    get.finish().await;
+    let reply = get.reply().await.unwrap();
+    assert_eq!(reply.json()["body"], "");
+    for field in ["transfer-encoding", "content-length"] {
+        assert_eq!(reply.echoed(field), "", "{field} of a request without a body");
+    }
+}
+
+#[tokio::test]
 async fn answers_over_tcp_tell_of_http3() {
     let site = Site::with(json!({"http3-port": 443}), json!({})).await;
     for protocol in ["h2", "http/1.1"] {

@@ -16,7 +16,9 @@ use std::{
 
 use bytes::Bytes;
 use edgeward_core::forwarded::hop_by_hop;
+use futures_util::{StreamExt as _, stream};
 use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -155,6 +157,32 @@ impl Body {
         }
     }
 
+    /// `front`, then what is left of `rest`.
+    #[must_use]
+    pub(crate) fn behind(front: Frame<Bytes>, rest: Self) -> Self {
+        let rest = stream::unfold(rest, |mut rest| async move { Some((rest.frame().await?, rest)) });
+        Self::boxed(StreamBody::new(stream::iter([Ok(front)]).chain(rest)))
+    }
+
+    /// The same body, empty if there turns out to be nothing in it. Waits for its first data or trailers, or for `patience`.
+    ///
+    /// # Errors
+    /// What the stream fails with.
+    pub(crate) async fn settled(mut self, patience: Duration) -> Result<Self, BodyError> {
+        let first = async {
+            loop {
+                let frame = self.frame().await.transpose()?;
+                if !frame.as_ref().is_some_and(is_nothing) {
+                    return Ok(frame);
+                }
+            }
+        };
+        match tokio::time::timeout(patience, first).await {
+            Err(_elapsed) => Ok(self),
+            Ok(first) => Ok(first?.map_or_else(Self::empty, |first| Self::behind(first, self))),
+        }
+    }
+
     /// Fails with [`BodyError::TooLarge`] at the frame that takes it above `limit` bytes. The smaller limit wins if set twice.
     #[must_use]
     pub(crate) fn with_limit(mut self, limit: u64) -> Self {
@@ -243,7 +271,6 @@ impl Body {
         mut self,
         limit: u64,
     ) -> Result<(Bytes, Option<http::HeaderMap>), BodyError> {
-        use http_body_util::BodyExt as _;
         if self.size_hint().lower() > limit {
             return Err(BodyError::TooLarge { limit });
         }
@@ -370,6 +397,11 @@ impl Kind {
             Self::Boxed(stream) => stream.lock().is_end_stream(),
         }
     }
+}
+
+/// A frame of data without data: HTTP/2 may end a stream with one.
+fn is_nothing(frame: &Frame<Bytes>) -> bool {
+    frame.data_ref().is_some_and(Bytes::is_empty)
 }
 
 /// HTTP/1.1 leaves them out where it reads them; hyper does not.
@@ -560,13 +592,12 @@ impl Upload {
 #[cfg(test)]
 mod tests {
     use http::HeaderMap;
-    use http_body_util::{BodyExt as _, StreamBody};
     use tokio::sync::mpsc;
 
     use super::*;
 
     fn stream(frames: Vec<Result<Frame<Bytes>, BodyError>>) -> Body {
-        Body::boxed(StreamBody::new(futures_util::stream::iter(frames)))
+        Body::boxed(StreamBody::new(stream::iter(frames)))
     }
 
     fn data(text: &'static str) -> Result<Frame<Bytes>, BodyError> {
@@ -578,9 +609,7 @@ mod tests {
         for frame in frames {
             sender.try_send(*frame).unwrap();
         }
-        let stream = futures_util::stream::poll_fn(move |context| {
-            receiver.poll_recv(context).map(|text| text.map(data))
-        });
+        let stream = stream::poll_fn(move |context| receiver.poll_recv(context).map(|text| text.map(data)));
         (sender, Body::boxed(StreamBody::new(stream)))
     }
 
@@ -602,6 +631,31 @@ mod tests {
         assert_eq!(bytes, "hello world");
         assert_eq!(got, Some(trailers));
         assert_eq!(counter.load(Ordering::Relaxed), 11);
+    }
+
+    #[tokio::test]
+    async fn whether_there_is_a_body_is_waited_for_and_nothing_of_it_lost() {
+        let patience = Duration::from_secs(60);
+        let nothing = stream(vec![data(""), data("")]).settled(patience);
+        assert!(nothing.await.unwrap().is_empty());
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-sum", http::HeaderValue::from_static("9"));
+        let frames = vec![
+            data(""),
+            data("1"),
+            data("2"),
+            Ok(Frame::trailers(trailers.clone())),
+        ];
+        let body = stream(frames).settled(patience).await.unwrap();
+        let (bytes, got) = body.collect_limited(100).await.unwrap();
+        assert_eq!((&bytes[..], got), (&b"12"[..], Some(trailers)));
+        let (sender, body) = pending_after(&[]);
+        let late = body.settled(Duration::from_millis(1)).await.unwrap();
+        sender.try_send("late").unwrap();
+        drop(sender);
+        assert_eq!(late.collect_limited(100).await.unwrap().0, "late");
+        let broken = stream(vec![Err(BodyError::ClientGone)]).settled(patience);
+        assert!(matches!(broken.await, Err(BodyError::ClientGone)));
     }
 
     #[tokio::test]

@@ -233,6 +233,12 @@ async fn steps(finish: &mut Finish, request: Request<Body>) -> Result<Response<B
         .ok_or_else(|| Reject::new(RejectCode::Internal, "route table out of step"))?;
     finish.route = Some(index);
     // 3. limits of the body, and whether it may become a tunnel
+    let body = if may_be_none(&head, &body) {
+        let settled = Box::pin(body.settled(snapshot.limits.head_timeout.0)).await;
+        settled.map_err(|error| pipeline::body_reject(&error))?
+    } else {
+        body
+    };
     let body = admit_body(finish, route, &head, body)?;
     let upgrade = match wish {
         Some(wish) => wish.admit(route.websocket, &head, &body)?,
@@ -279,6 +285,15 @@ async fn steps(finish: &mut Finish, request: Request<Body>) -> Result<Response<B
         Some(chain) => Box::pin(chain.response(answer, has_body && !bodiless)).await,
         None => Ok(answer),
     }
+}
+
+/// Whether it has to be waited for the body to know whether there is any: the end of a stream of HTTP/2 or HTTP/3 may come behind the head. Without
+/// a body the upstream gets no empty one in chunks, which some refuse with a GET, and the request can be sent again.
+fn may_be_none(head: &Parts, body: &Body) -> bool {
+    let length = http_body::Body::size_hint(body).exact();
+    head.version > Version::HTTP_11
+        && !body.is_empty()
+        && (length == Some(0) || length.is_none() && head.method.is_safe())
 }
 
 fn admit_body(finish: &mut Finish, route: &Route, head: &Parts, body: Body) -> Result<Body, Reject> {

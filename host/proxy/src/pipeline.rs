@@ -712,12 +712,8 @@ async fn collect(mut body: Body, limit: u64) -> Result<Collected, Reject> {
             Ok(data) => {
                 bytes.extend_from_slice(&data);
                 if bytes.len() as u64 > limit {
-                    let front = stream::iter([Ok(Frame::data(bytes.freeze()))]);
-                    let rest =
-                        stream::unfold(body, |mut body| async move { Some((body.frame().await?, body)) });
-                    return Ok(Collected::TooLarge(Body::boxed(StreamBody::new(
-                        stream::StreamExt::chain(front, rest),
-                    ))));
+                    let front = Frame::data(bytes.freeze());
+                    return Ok(Collected::TooLarge(Body::behind(front, body)));
                 }
             }
             Err(frame) => trailers = frame.into_trailers().ok(),
