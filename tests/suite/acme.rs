@@ -1,8 +1,13 @@
 //! Certificates that are ordered from an authority (ACME, RFC 8555): Pebble, which is made for that, asks the real gateway.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use edgeward_tests::{Connection, Pebble, Process, cli, empty, eventually, get, real::is_there};
+use edgeward_tests::{Connection, Front, Pebble, Process, cli, empty, eventually, get, real::is_there};
 use rustls::ClientConfig;
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -42,6 +47,14 @@ impl Site {
             http,
             tls,
         }
+    }
+
+    /// Starts both, and something in front of the authority, with which it is in the configuration.
+    async fn with_front(settings: &Value) -> (Self, Front, Value) {
+        let site = Self::start(settings, same);
+        let front = Front::start(&site.pebble).await;
+        let acme = json!({"ca": site.authority(json!({"directory": front.directory()}))});
+        (site, front, acme)
     }
 
     /// An authority in the configuration, with other settings on top.
@@ -399,4 +412,101 @@ async fn an_authority_that_wants_an_account_of_its_own_gets_it() {
     std::fs::write(site.folder.path().join("eab.key"), format!("{KEY}\n")).unwrap();
     site.order_that(name, "the certificate", is_issued).await;
     assert!(!site.process.log().contains(KEY));
+}
+
+#[tokio::test]
+async fn an_authority_says_when_to_renew_and_learns_which_certificate_is_replaced() {
+    if !pebble_is_there().await {
+        return;
+    }
+    // without it a certificate would be renewed after 20 seconds; it is not ordered again within the first 10
+    let (site, front, acme) = Site::with_front(&json!({"certificateValidityPeriod": 40})).await;
+    site.configure(&acme, &json!([{"acme": "ca", "names": ["a.site.example"]}]));
+    let replaces = eventually("an order in place of the first certificate", async || {
+        let orders = front.orders();
+        orders
+            .iter()
+            .find_map(|order| order["replaces"].as_str().map(str::to_owned))
+    });
+    let replaces = replaces.await;
+    assert_eq!(front.orders()[0].get("replaces"), None);
+    assert_eq!(front.asked().first(), Some(&replaces));
+    let log = site.process.log();
+    assert!(!log.contains("could not be ordered"), "{log}");
+}
+
+#[tokio::test]
+async fn an_order_that_takes_its_time_holds_up_no_other_and_is_given_up_when_it_changes() {
+    if !pebble_is_there().await {
+        return;
+    }
+    let (site, front, acme) = Site::with_front(&json!({})).await;
+    let certificates =
+        |slow: Value| json!([{"acme": "ca", "names": slow}, {"acme": "ca", "names": ["b.site.example"]}]);
+    let (slow, other) = ("acme:slow.site.example", "acme:b.site.example");
+    front.hold("slow.site.example");
+    site.configure(&acme, &certificates(json!(["slow.site.example"])));
+    let begun = |order: &Value| order["under-way-since"].is_string() && order.get("not-after").is_none();
+    site.order_that(slow, "the slow order", begun).await;
+    site.order_that(other, "the other certificate", is_issued).await;
+    let client = site.pebble.client(&["http/1.1"]).await;
+    let first = site.connect("b.site.example", &client).await.unwrap().certificate;
+    site.renew(other).await;
+    eventually("another one", async || {
+        let shown = site.connect("b.site.example", &client).await?;
+        (shown.certificate != first).then_some(())
+    })
+    .await;
+    site.order_that(slow, "that it still waits", begun).await;
+    // what waits is not what is wanted now
+    front.hold("more.site.example");
+    site.configure(
+        &acme,
+        &certificates(json!(["slow.site.example", "more.site.example"])),
+    );
+    site.order_that(slow, "the order of both names", |order| {
+        begun(order) && order["names"].as_array().is_some_and(|names| names.len() == 2)
+    })
+    .await;
+    front.go_on();
+    site.order_that(slow, "the certificate", is_issued).await;
+    for name in ["slow.site.example", "more.site.example"] {
+        assert!(site.connect(name, &client).await.is_some(), "{name}");
+    }
+    let orders = front.orders();
+    let of_slow = |order: &&Value| order["identifiers"][0]["value"] == "slow.site.example";
+    let identifiers = |order: &Value| order["identifiers"].as_array().map(Vec::len);
+    let last = orders.iter().rfind(of_slow).and_then(identifiers);
+    assert_eq!(last, Some(2), "{orders:?}");
+}
+
+#[tokio::test]
+async fn an_authority_that_wants_to_be_asked_later_is() {
+    if !pebble_is_there().await {
+        return;
+    }
+    let (site, front, acme) = Site::with_front(&json!({})).await;
+    let name = "acme:a.site.example";
+    front.refuse(Some(7200));
+    let before = SystemTime::now();
+    site.configure(&acme, &json!([{"acme": "ca", "names": ["a.site.example"]}]));
+    let refused = site
+        .order_that(name, "the refusal", |order| order["failures"] == 1)
+        .await;
+    let error = refused["error"].as_str().unwrap();
+    assert!(
+        error.contains("too many of them") && error.contains("after 7200 s"),
+        "{error}"
+    );
+    let earliest = before.duration_since(SystemTime::UNIX_EPOCH).unwrap() + Duration::from_secs(7200);
+    eventually("that on disk", async || {
+        let kept = std::fs::read(site.folder.path().join("data/acme/orders.json")).ok()?;
+        let kept: Value = serde_json::from_slice(&kept).ok()?;
+        let next = u128::from(kept[name]["next-attempt"].as_u64()?);
+        (next >= earliest.as_millis()).then_some(())
+    })
+    .await;
+    front.refuse(None);
+    site.renew(name).await;
+    site.order_that(name, "the certificate", is_issued).await;
 }

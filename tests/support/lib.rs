@@ -11,6 +11,7 @@
 mod client;
 mod example;
 pub mod frames;
+mod front;
 pub mod fuzz;
 mod gateway;
 mod h3;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 pub use client::{Body, Connection, Reply, ask, bytes, chunked, empty, get, with_trailers};
 pub use example::{Expectation, parse_examples};
+pub use front::Front;
 pub use gateway::{Gateway, load, plugin, runtime, runtime_with};
 pub use h3::{H3, H3Stream, QuicClient, frame, integer, request_stream, section};
 pub use issuer::Issuer;

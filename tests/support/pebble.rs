@@ -97,7 +97,7 @@ impl Pebble {
         };
         let began = Instant::now();
         while began.elapsed() < DEADLINE {
-            if std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            if std::net::TcpStream::connect(pebble.address()).is_ok() {
                 return Some(pebble);
             }
             if pebble.child.try_wait().unwrap().is_some() {
@@ -108,10 +108,22 @@ impl Pebble {
         None
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    /// The CA of its server, which has nothing to do with what it issues.
+    #[must_use]
+    pub fn own_ca(&self) -> &Ca {
+        &self.ca
+    }
+
     /// URL of its directory.
     #[must_use]
     pub fn directory(&self) -> String {
-        format!("https://127.0.0.1:{}/dir", self.port)
+        format!("https://{}/dir", self.address())
     }
 
     /// File with the CA of its server.

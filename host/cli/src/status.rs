@@ -79,13 +79,16 @@ fn text(status: &Value) -> String {
         let _unused = writeln!(out, "warning  {}", warning.as_str().unwrap_or_default());
     }
     for order in list(status, "/orders") {
+        let next = match order.get("under-way-since").and_then(Value::as_str) {
+            Some(since) => format!("under way since {since}"),
+            None => format!("ordered next {}", string(order, "/next-order")),
+        };
         let _unused = writeln!(
             out,
-            "order    {:<20} from {}, holds until {}, ordered next {}",
+            "order    {:<20} from {}, holds until {}, {next}",
             string(order, "/certificate"),
             string(order, "/authority"),
             string(order, "/not-after"),
-            string(order, "/next-order")
         );
         if let Some(failures) = order
             .get("failures")

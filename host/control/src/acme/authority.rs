@@ -1,6 +1,14 @@
 //! One certificate authority: its account, an order from beginning to end, and when it wants a certificate to be renewed (RFC 8555, RFC 9773).
 
-use std::{collections::HashMap, error::Error as _, fs, path::Path, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    error::Error as _,
+    fs,
+    path::Path,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use bytes::Bytes;
@@ -19,7 +27,7 @@ use hyper_util::{
 use instant_acme::{
     Account, AccountBuilder, AuthorizationStatus, BodyWrapper, BytesResponse, CertificateIdentifier,
     ChallengeHandle, ChallengeType, Error, ExternalAccountKey, HttpClient, Identifier, NewAccount, NewOrder,
-    Order, OrderStatus, RetryPolicy,
+    Order, OrderStatus, Problem, RetryPolicy,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _};
 
@@ -33,11 +41,13 @@ const ANSWER_MAX: usize = 1 << 20;
 const ERROR_MAX: usize = 500;
 /// Longest wait that an authority may ask for; it is the library that waits, and it takes every number.
 const RETRY_AFTER_MAX: u64 = 86_400;
-/// How an order's state is asked for, unless the authority says when: after a second, then a little less often, for five minutes.
+/// How an order's state is asked for, unless the authority says when: after a second, then a little less often.
 const POLLING: RetryPolicy = RetryPolicy::new()
     .initial_delay(Duration::from_secs(1))
-    .backoff(1.1)
-    .timeout(Duration::from_secs(300));
+    .backoff(1.1);
+/// Time for an authority to look at the challenges, and to issue: some let people look first.
+const LOOKING: RetryPolicy = POLLING.timeout(Duration::from_secs(15 * 60));
+const ISSUING: RetryPolicy = POLLING.timeout(Duration::from_secs(3600));
 /// The authority does not know the account (RFC 8555 section 6.7).
 const NO_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
 
@@ -50,6 +60,35 @@ pub(super) enum OrderError {
     /// The account is not known (any more).
     #[error("the account is not known: {0}")]
     NoAccount(String),
+    /// The authority wants to be left alone for so long.
+    #[error("{problem}; it wants to be asked again after {} s", wait.as_secs())]
+    Later { problem: String, wait: Duration },
+}
+
+impl OrderError {
+    /// How long the authority wants to be left alone, in milliseconds.
+    pub(super) fn wait_ms(&self) -> i64 {
+        match self {
+            Self::Later { wait, .. } => i64::try_from(wait.as_millis()).unwrap_or(i64::MAX),
+            Self::Authority(_) | Self::NoAccount(_) => 0,
+        }
+    }
+}
+
+/// A refusal that says how long it is one (RFC 8555 section 6.6).
+#[derive(Debug, thiserror::Error)]
+#[error("{problem}")]
+struct Refused {
+    problem: Problem,
+    wait: Duration,
+}
+
+/// That of an error, if it is one.
+fn refused(error: &Error) -> Option<&Refused> {
+    match error {
+        Error::Other(error) => error.downcast_ref(),
+        _ => None,
+    }
 }
 
 impl From<Error> for OrderError {
@@ -65,6 +104,12 @@ impl From<Error> for OrderError {
                     format!("{text}: {cause}")
                 }
             });
+        if let Some(Refused { wait, .. }) = refused(&error) {
+            return Self::Later {
+                problem: presentable(&text),
+                wait: *wait,
+            };
+        }
         match error {
             Error::Api(problem) if problem.r#type.as_deref() == Some(NO_ACCOUNT) => {
                 Self::NoAccount(presentable(&text))
@@ -157,24 +202,27 @@ impl HttpClient for Http {
                     .collect()
                     .await
                     .map_err(|error| of_url(&error))?;
-                let problem = head.headers.get(CONTENT_TYPE);
+                let body = body.to_bytes();
+                let wait = head.headers.get(RETRY_AFTER).and_then(seconds);
+                if let Some(wait) = wait {
+                    head.headers.insert(RETRY_AFTER, HeaderValue::from(wait));
+                }
+                let kind = head.headers.get(CONTENT_TYPE);
                 let is_problem =
-                    problem.is_some_and(|kind| kind.as_bytes().starts_with(b"application/problem+json"));
-                if !head.status.is_success() && !is_problem {
-                    return Err(of_url(&format_args!("answered {}", head.status)));
+                    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/problem+json"));
+                match (head.status.is_success(), is_problem) {
+                    (true, _) => {}
+                    (false, false) => return Err(of_url(&format_args!("answered {}", head.status))),
+                    (false, true) => {
+                        if let Some(wait) = wait
+                            && let Ok(problem) = serde_json::from_slice(&body)
+                        {
+                            let wait = Duration::from_secs(wait);
+                            return Err(Error::Other(Refused { problem, wait }.into()));
+                        }
+                    }
                 }
-                let wait = head
-                    .headers
-                    .get(RETRY_AFTER)
-                    .and_then(|wait| wait.to_str().ok()?.trim().parse().ok());
-                if wait.is_some_and(|seconds: u64| seconds > RETRY_AFTER_MAX) {
-                    head.headers
-                        .insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_MAX));
-                }
-                Ok(BytesResponse::from(Response::from_parts(
-                    head,
-                    Full::new(body.to_bytes()),
-                )))
+                Ok(BytesResponse::from(Response::from_parts(head, Full::new(body))))
             };
             let answer = tokio::time::timeout(ANSWER_TIME, answer).await;
             answer.unwrap_or_else(|_elapsed| {
@@ -187,35 +235,45 @@ impl HttpClient for Http {
     }
 }
 
-/// The account at an authority; made where there is none that it knows, told of contacts that have changed.
+/// Seconds of a `Retry-After` (RFC 9110 section 10.2.3).
+fn seconds(value: &HeaderValue) -> Option<u64> {
+    let text = value.to_str().ok()?.trim();
+    let seconds = text.parse().ok().or_else(|| {
+        let until = httpdate::parse_http_date(text).ok()?;
+        let left = until.duration_since(SystemTime::now()).unwrap_or_default();
+        Some(left.as_secs())
+    });
+    seconds.map(|seconds| seconds.min(RETRY_AFTER_MAX))
+}
+
+/// The account at an authority; made where there is none that it knows, once for all who want it at the same time. Told of contacts that have changed.
+/// Of an account that is `unknown` it is certain that the authority does not know it.
 pub(super) async fn account(
     config: &config::Acme,
     base_dir: &Path,
     store: &AcmeStore,
+    one_at_a_time: &tokio::sync::Mutex<()>,
+    unknown: Option<&Account>,
 ) -> Result<Account, OrderError> {
     let key_id = config.external_account.as_ref().map(|external| &external.key_id);
-    let stored = store.account(&config.directory);
-    let Some(stored) = stored.filter(|stored| stored.external_account.as_ref() == key_id) else {
-        return new_account(config, base_dir, store).await;
+    let mut unknown = unknown.map(|account| account.id().to_owned());
+    let stored = |unknown: &Option<String>| {
+        let stored = store.account(&config.directory);
+        stored.filter(|stored| {
+            stored.external_account.as_ref() == key_id && Some(&stored.id) != unknown.as_ref()
+        })
     };
-    match known_account(config, base_dir, store, stored).await {
-        Err(OrderError::NoAccount(_)) => new_account(config, base_dir, store).await,
-        outcome => outcome,
+    if let Some(stored) = stored(&unknown) {
+        let id = stored.id.clone();
+        match known_account(config, base_dir, store, stored).await {
+            Err(OrderError::NoAccount(_)) => unknown = Some(id),
+            outcome => return outcome,
+        }
     }
-}
-
-/// The account in place of one that the authority does not know: made once, for all orders that find that out.
-pub(super) async fn account_after(
-    unknown: &Account,
-    config: &config::Acme,
-    base_dir: &Path,
-    store: &AcmeStore,
-    one_at_a_time: &tokio::sync::Mutex<()>,
-) -> Result<Account, OrderError> {
     let _guard = one_at_a_time.lock().await;
-    match store.account(&config.directory) {
-        Some(stored) if stored.id != unknown.id() => known_account(config, base_dir, store, stored).await,
-        _ => new_account(config, base_dir, store).await,
+    match stored(&unknown) {
+        Some(stored) => known_account(config, base_dir, store, stored).await,
+        None => new_account(config, base_dir, store).await,
     }
 }
 
@@ -308,7 +366,7 @@ pub(super) async fn order(
     let mut order = begin(account, wish).await?;
     // given up when this ends, in whatever way
     let offers = show(&mut order, wish, challenges).await?;
-    match order.poll_ready(&POLLING).await {
+    match order.poll_ready(&LOOKING).await {
         Ok(OrderStatus::Ready) => {}
         outcome => {
             let why = refusals(&mut order).await;
@@ -321,7 +379,7 @@ pub(super) async fn order(
     }
     drop(offers);
     let key = order.finalize().await?;
-    let chain = order.poll_certificate(&POLLING).await?;
+    let chain = order.poll_certificate(&ISSUING).await?;
     Ok(CertificatePem {
         chain,
         key,
@@ -346,7 +404,9 @@ async fn begin(account: &Account, wish: &Wish<'_>) -> Result<Order, OrderError> 
         match account.new_order(&plain().replaces(replaces.clone())).await {
             Ok(order) => return Ok(order),
             // e.g. replaced already (RFC 9773 section 5): a certificate is needed all the same
-            Err(error @ (Error::Api(_) | Error::Other(_) | Error::Unsupported(_))) => {
+            Err(error @ (Error::Api(_) | Error::Other(_) | Error::Unsupported(_)))
+                if refused(&error).is_none() =>
+            {
                 tracing::debug!(%error, "an order that replaces a certificate was refused");
             }
             Err(error) => return Err(error.into()),
@@ -464,8 +524,8 @@ pub(super) fn identifier(pem: &CertificatePem) -> Option<CertificateIdentifier<'
 /// does not say.
 pub(super) async fn renewal(account: &Account, pem: &CertificatePem) -> Option<((i64, i64), i64)> {
     let (info, again) = account.renewal_info(&identifier(pem)?).await.ok()?;
-    let ms = |time: std::time::SystemTime| {
-        let since = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let ms = |time: SystemTime| {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     };
     let again = i64::try_from(again.as_millis()).unwrap_or(i64::MAX);

@@ -1,23 +1,22 @@
 //! Certificates that are ordered from authorities (ACME, RFC 8555) and renewed in time. One task; what it gets goes the road of every other
-//! certificate: checked, durable, live.
+//! certificate: checked, durable, live. An order may take its time; others do not wait for it.
 //!
 //! `schedule` says when, `authority` does it, `store/acme.rs` keeps accounts and how far orders have come.
 
 pub(crate) mod authority;
 mod schedule;
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use edgeward_core::config::{Acme, Config, acme_certificate_name, canonical_names, is_acme_certificate_name};
 use edgeward_proxy::CertificatePem;
-use futures_util::StreamExt as _;
 use instant_acme::Account;
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    task::{AbortHandle, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -33,10 +32,10 @@ use crate::{
 };
 pub(crate) use schedule::Progress;
 
-/// Orders that are worked on at the same time.
+/// Orders that are worked on at the same time at one authority.
 const AT_ONCE: usize = 4;
-/// Longest time for one order, and for what leads to it: the account, and the question when to renew.
-const ORDER_TIME: Duration = Duration::from_secs(600);
+/// Longest time for one order; and for what leads to it: the account, and the question when to renew.
+const ORDER_TIME: Duration = Duration::from_secs(2 * 3600);
 const ASK_TIME: Duration = Duration::from_secs(60);
 /// Pause after a defect.
 const DEFECT_PAUSE: Duration = Duration::from_secs(60);
@@ -69,6 +68,9 @@ pub struct OrderView {
     pub not_after: Option<String>,
     /// When it is ordered next, as things are, RFC 3339.
     pub next_order: String,
+    /// When the attempt that is under way began, RFC 3339; absent while there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub under_way_since: Option<String>,
     /// Attempts that failed since the last success.
     pub failures: u32,
     /// Why the last attempt failed.
@@ -77,17 +79,18 @@ pub struct OrderView {
 }
 
 /// What the configuration orders.
-struct Wanted<'c> {
+#[derive(Clone)]
+struct Wanted {
     /// Name of the certificate.
     name: String,
-    authority: &'c str,
-    config: &'c Acme,
-    names: &'c [String],
+    authority: String,
+    config: Acme,
+    names: Vec<String>,
 }
 
-impl<'c> Wanted<'c> {
+impl Wanted {
     /// Everything that listeners want, each once.
-    fn all(config: &'c Config) -> BTreeMap<String, Self> {
+    fn all(config: &Config) -> BTreeMap<String, Self> {
         let listeners = config
             .listeners
             .iter()
@@ -101,9 +104,9 @@ impl<'c> Wanted<'c> {
                     name.clone(),
                     Self {
                         name,
-                        authority,
-                        config: settings,
-                        names: &certificate.names,
+                        authority: authority.clone(),
+                        config: settings.clone(),
+                        names: certificate.names.clone(),
                     },
                 ))
             });
@@ -112,13 +115,13 @@ impl<'c> Wanted<'c> {
 
     /// All that matters to the authority, as text.
     fn text(&self) -> String {
-        serde_json::to_string(&(self.config, self.names)).unwrap_or_default()
+        serde_json::to_string(&(&self.config, &self.names)).unwrap_or_default()
     }
 
     /// The certificate that is there, if it is what is ordered.
     fn current<'a>(&self, applied: &'a Applied) -> Option<&'a StoredCertificate> {
         let stored = applied.certificates.get(&self.name)?;
-        let same = canonical_names(&stored.pem.names) == canonical_names(self.names)
+        let same = canonical_names(&stored.pem.names) == canonical_names(&self.names)
             && stored.directory.as_deref() == Some(self.config.directory.as_str());
         same.then_some(stored)
     }
@@ -149,7 +152,7 @@ impl Orders {
     }
 
     /// The progress of an order, which is that of no other.
-    fn of(&self, wanted: &Wanted<'_>) -> Progress {
+    fn of(&self, wanted: &Wanted) -> Progress {
         let text = wanted.text();
         let known = self.progress.lock().get(&wanted.name).cloned();
         known
@@ -158,7 +161,7 @@ impl Orders {
     }
 
     /// Changes it.
-    fn change(&self, wanted: &Wanted<'_>, change: impl FnOnce(&mut Progress)) {
+    fn change(&self, wanted: &Wanted, change: impl FnOnce(&mut Progress)) {
         let text = wanted.text();
         let mut all = self.progress.lock();
         let progress = all.entry(wanted.name.clone()).or_default();
@@ -166,6 +169,15 @@ impl Orders {
             *progress = Progress::new(text);
         }
         change(progress);
+    }
+
+    /// The attempt that was under way is not any more.
+    fn ended(&self, wanted: &Wanted) {
+        let text = wanted.text();
+        let mut all = self.progress.lock();
+        if let Some(progress) = all.get_mut(&wanted.name).filter(|progress| progress.of == text) {
+            progress.under_way_since = None;
+        }
     }
 
     fn keep(&self, store: &Store) {
@@ -188,16 +200,17 @@ impl Deployer {
             .collect()
     }
 
-    fn order_view(&self, applied: &Applied, wanted: &Wanted<'_>) -> OrderView {
+    fn order_view(&self, applied: &Applied, wanted: &Wanted) -> OrderView {
         let progress = self.own_orders().of(wanted);
         let current = wanted.current(applied).and_then(validity);
         let next = progress.order_at(current, now_ms());
         OrderView {
             certificate: wanted.name.clone(),
-            authority: wanted.authority.to_owned(),
-            names: wanted.names.to_vec(),
+            authority: wanted.authority.clone(),
+            names: wanted.names.clone(),
             not_after: current.map(|current| rfc3339(current.not_after)),
             next_order: rfc3339(next),
+            under_way_since: progress.under_way_since.map(rfc3339),
             failures: progress.failures,
             error: progress.error,
         }
@@ -245,22 +258,75 @@ pub(crate) async fn run(deployer: Deployer, stop: CancellationToken) {
 }
 
 async fn rounds(deployer: Deployer, stop: CancellationToken) {
+    let mut under_way = UnderWay::default();
     loop {
         let next = tokio::select! {
-            next = round(&deployer) => next,
+            next = begin(&deployer, &mut under_way) => next,
             () = stop.cancelled() => return,
         };
         let pause = next.saturating_sub(now_ms()).clamp(0, PAUSE_MAX);
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(pause.unsigned_abs())) => {}
             () = deployer.own_orders().bell.notified() => {}
+            Some(ended) = under_way.tasks.join_next_with_id() => under_way.ended(&deployer, ended),
             () = stop.cancelled() => return,
         }
     }
 }
 
-/// Does what is due, and returns when the next round is.
-async fn round(deployer: &Deployer) -> i64 {
+/// What is being ordered or asked about. Ends with this.
+#[derive(Default)]
+struct UnderWay {
+    tasks: JoinSet<()>,
+    by_task: Vec<(AbortHandle, Wanted)>,
+}
+
+impl UnderWay {
+    /// Whether that can begin beside what is under way: one name has one answer at a time, and authorities have limits.
+    fn leaves_room_for(&self, wanted: &Wanted) -> bool {
+        let names = canonical_names(&wanted.names);
+        let others = || self.by_task.iter().map(|(_, other)| other);
+        let at_once = others()
+            .filter(|other| other.authority == wanted.authority)
+            .count();
+        at_once < AT_ONCE && others().all(|other| names.is_disjoint(&canonical_names(&other.names)))
+    }
+
+    /// Gives up what is not wanted any more as it was.
+    fn keep_only(&self, wanted: &BTreeMap<String, Wanted>) {
+        for (task, old) in &self.by_task {
+            let still = wanted.get(&old.name).is_some_and(|new| new.text() == old.text());
+            if !still {
+                task.abort();
+            }
+        }
+    }
+
+    fn begin(&mut self, wanted: Wanted, work: impl Future<Output = ()> + Send + 'static) {
+        self.by_task.push((self.tasks.spawn(work), wanted));
+    }
+
+    fn ended(&mut self, deployer: &Deployer, ended: Result<(tokio::task::Id, ()), tokio::task::JoinError>) {
+        let id = match &ended {
+            Ok((id, ())) => *id,
+            Err(error) => error.id(),
+        };
+        let Some(at) = self.by_task.iter().position(|(task, _)| task.id() == id) else {
+            return;
+        };
+        let (_, wanted) = self.by_task.swap_remove(at);
+        deployer.own_orders().ended(&wanted);
+        if ended.is_err_and(|error| error.is_panic()) {
+            tracing::error!(
+                certificate = wanted.name,
+                "a defect ended the ordering of a certificate"
+            );
+        }
+    }
+}
+
+/// Begins what is due, and returns when more is.
+async fn begin(deployer: &Deployer, under_way: &mut UnderWay) -> i64 {
     if deployer.is_stopping() {
         // whoever comes to look at a challenge would find nobody
         return i64::MAX;
@@ -268,67 +334,55 @@ async fn round(deployer: &Deployer) -> i64 {
     let applied = deployer.applied();
     let orders = deployer.own_orders();
     let wanted = Wanted::all(&applied.file);
+    under_way.keep_only(&wanted);
     remove_expired(deployer, &applied, &wanted).await;
     let mut next = i64::MAX;
-    let mut due = Vec::new();
-    let mut names = BTreeSet::new();
-    for wanted in wanted.values() {
-        let current = wanted.current(&applied);
-        match orders.of(wanted).step(current.and_then(validity), now_ms()) {
-            Step::Wait(until) => next = next.min(until),
-            step => {
-                let own = canonical_names(wanted.names);
-                // one name has one answer at a time: what shares it comes in the next round
-                if names.is_disjoint(&own) {
-                    names.extend(own);
-                    due.push((wanted, current, step));
-                }
-            }
+    for wanted in wanted.into_values() {
+        let current = wanted.current(&applied).and_then(validity);
+        let now = now_ms();
+        let step = orders.of(&wanted).step(current, now);
+        if let Step::Wait(until) = step {
+            next = next.min(until);
+            continue;
+        }
+        // else it comes when something has ended
+        if under_way.leaves_room_for(&wanted) {
+            // before anything of it can fail or end: else it would be due again at once
+            orders.change(&wanted, |progress| match step {
+                Step::Order => progress.begun(now),
+                Step::Ask | Step::Wait(_) => progress.asked(now),
+            });
+            orders.keep(deployer.store());
+            let work = work(deployer.clone(), wanted.clone(), step);
+            under_way.begin(wanted, work);
         }
     }
-    if due.is_empty() {
-        return next;
-    }
-    // before anything of it can fail or end: else it would be due again at once
-    for (wanted, _, step) in &due {
-        if *step == Step::Order {
-            orders.change(wanted, |progress| progress.begun(now_ms()));
+    next
+}
+
+async fn work(deployer: Deployer, wanted: Wanted, step: Step) {
+    let applied = deployer.applied();
+    let current = wanted.current(&applied);
+    let account = account(&deployer, &applied, &wanted, None).await;
+    match (account, step) {
+        (Ok(account), Step::Order) => {
+            let attempt = attempt(&deployer, &account, &wanted, current);
+            let outcome = tokio::time::timeout(ORDER_TIME, attempt).await;
+            let outcome = outcome.unwrap_or_else(|_elapsed| Err(too_long(ORDER_TIME)));
+            finish(&deployer, &wanted, current, outcome);
+        }
+        (Err(problem), Step::Order) => finish(&deployer, &wanted, current, Err(problem)),
+        (Ok(account), _) => ask(&deployer, &account, &wanted, current).await,
+        (Err(problem), _) => {
+            tracing::warn!(
+                authority = wanted.authority,
+                %problem,
+                "the authority cannot be asked when to renew"
+            );
+            not_suggested(&deployer, &wanted, current);
         }
     }
-    orders.keep(deployer.store());
-    let accounts = accounts(deployer, &applied, &due).await;
-    futures_util::stream::iter(&due)
-        .for_each_concurrent(AT_ONCE, |(wanted, current, step)| {
-            let account = accounts.get(wanted.authority);
-            async move {
-                match account {
-                    Some(Ok(account)) if *step == Step::Ask => ask(deployer, account, wanted, *current).await,
-                    Some(Ok(account)) => {
-                        let attempt = attempt(deployer, account, wanted, *current);
-                        let outcome = tokio::time::timeout(ORDER_TIME, attempt).await;
-                        let outcome = outcome.unwrap_or_else(|_elapsed| Err(too_long(ORDER_TIME)));
-                        finish(deployer, wanted, *current, outcome);
-                    }
-                    Some(Err(problem)) if *step == Step::Ask => {
-                        tracing::warn!(
-                            authority = wanted.authority,
-                            problem,
-                            "the authority cannot be asked when to renew"
-                        );
-                        not_suggested(deployer, wanted, *current);
-                    }
-                    Some(Err(problem)) => {
-                        let problem = OrderError::Authority(problem.clone());
-                        finish(deployer, wanted, *current, Err(problem));
-                    }
-                    None => {}
-                }
-                orders.keep(deployer.store());
-            }
-        })
-        .await;
-    // what was done may have changed when the next is due
-    now_ms()
+    deployer.own_orders().keep(deployer.store());
 }
 
 fn too_long(limit: Duration) -> OrderError {
@@ -336,7 +390,7 @@ fn too_long(limit: Duration) -> OrderError {
 }
 
 /// Removes certificates that were ordered once, are not wanted any more and have expired.
-async fn remove_expired(deployer: &Deployer, applied: &Applied, wanted: &BTreeMap<String, Wanted<'_>>) {
+async fn remove_expired(deployer: &Deployer, applied: &Applied, wanted: &BTreeMap<String, Wanted>) {
     deployer
         .own_orders()
         .progress
@@ -354,32 +408,22 @@ async fn remove_expired(deployer: &Deployer, applied: &Applied, wanted: &BTreeMa
     }
 }
 
-/// Accounts at the authorities of what is due.
-async fn accounts<'w>(
+/// The account at the authority; another one than `unknown`.
+async fn account(
     deployer: &Deployer,
     applied: &Applied,
-    due: &[(&'w Wanted<'w>, Option<&StoredCertificate>, Step)],
-) -> HashMap<&'w str, Result<Account, String>> {
-    let mut accounts = HashMap::new();
-    for (wanted, ..) in due {
-        if !accounts.contains_key(wanted.authority) {
-            let account = authority::account(wanted.config, &applied.base_dir, &deployer.store().acme);
-            let account = tokio::time::timeout(ASK_TIME, account).await;
-            let account = account.unwrap_or_else(|_elapsed| Err(too_long(ASK_TIME)));
-            let account = account.map_err(|error| error.to_string());
-            accounts.insert(wanted.authority, account);
-        }
-    }
-    accounts
+    wanted: &Wanted,
+    unknown: Option<&Account>,
+) -> Result<Account, OrderError> {
+    let lock = &deployer.own_orders().accounts;
+    let store = &deployer.store().acme;
+    let account = authority::account(&wanted.config, &applied.base_dir, store, lock, unknown);
+    let account = tokio::time::timeout(ASK_TIME, account).await;
+    account.unwrap_or_else(|_elapsed| Err(too_long(ASK_TIME)))
 }
 
 /// Asks an authority when it wants a certificate to be renewed.
-async fn ask(
-    deployer: &Deployer,
-    account: &Account,
-    wanted: &Wanted<'_>,
-    current: Option<&StoredCertificate>,
-) {
+async fn ask(deployer: &Deployer, account: &Account, wanted: &Wanted, current: Option<&StoredCertificate>) {
     let Some(stored) = current else { return };
     let answer = tokio::time::timeout(ASK_TIME, authority::renewal(account, &stored.pem)).await;
     match answer.ok().flatten() {
@@ -390,7 +434,7 @@ async fn ask(
     }
 }
 
-fn not_suggested(deployer: &Deployer, wanted: &Wanted<'_>, current: Option<&StoredCertificate>) {
+fn not_suggested(deployer: &Deployer, wanted: &Wanted, current: Option<&StoredCertificate>) {
     let Some(current) = current.and_then(validity) else {
         return;
     };
@@ -403,7 +447,7 @@ fn not_suggested(deployer: &Deployer, wanted: &Wanted<'_>, current: Option<&Stor
 async fn attempt(
     deployer: &Deployer,
     account: &Account,
-    wanted: &Wanted<'_>,
+    wanted: &Wanted,
     current: Option<&StoredCertificate>,
 ) -> Result<Validity, OrderError> {
     let orders = deployer.own_orders();
@@ -422,7 +466,7 @@ async fn attempt(
         .filter(|_| progress.ari)
         .and_then(|stored| authority::identifier(&stored.pem));
     let wish = Wish {
-        names: wanted.names,
+        names: &wanted.names,
         challenges: &challenges,
         profile: wanted.config.profile.as_deref(),
         replaces,
@@ -437,9 +481,7 @@ async fn attempt(
                 why,
                 "the authority does not know the account: another one is made"
             );
-            let base_dir = deployer.applied().base_dir.clone();
-            let (store, lock) = (&deployer.store().acme, &orders.accounts);
-            let account = authority::account_after(account, wanted.config, &base_dir, store, lock).await?;
+            let account = self::account(deployer, &deployer.applied(), wanted, Some(account)).await?;
             authority::order(&account, &wish, proxy.challenges()).await?
         }
         outcome => outcome?,
@@ -448,7 +490,7 @@ async fn attempt(
 }
 
 /// Puts a certificate into effect.
-async fn live(deployer: &Deployer, wanted: &Wanted<'_>, pem: CertificatePem) -> Result<Validity, OrderError> {
+async fn live(deployer: &Deployer, wanted: &Wanted, pem: CertificatePem) -> Result<Validity, OrderError> {
     let unusable = || OrderError::Authority("the certificate cannot be read".to_owned());
     let stored = StoredCertificate {
         directory: Some(wanted.config.directory.clone()),
@@ -470,7 +512,7 @@ async fn live(deployer: &Deployer, wanted: &Wanted<'_>, pem: CertificatePem) -> 
 
 fn finish(
     deployer: &Deployer,
-    wanted: &Wanted<'_>,
+    wanted: &Wanted,
     current: Option<&StoredCertificate>,
     outcome: Result<Validity, OrderError>,
 ) {
@@ -483,7 +525,7 @@ fn finish(
             tracing::info!(certificate = wanted.name, authority = wanted.authority, names, until, "ordered a certificate");
         }
         Err(error) => {
-            progress.failed(error.to_string(), current.and_then(validity), now, jitter);
+            progress.failed(error.to_string(), current.and_then(validity), error.wait_ms(), now, jitter);
             let again = rfc3339(progress.next_attempt);
             tracing::warn!(certificate = wanted.name, authority = wanted.authority, names, %error, failures = progress.failures, again, "a certificate could not be ordered");
         }

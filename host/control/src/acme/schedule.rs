@@ -19,7 +19,7 @@ const WAITS: [i64; 8] = [
     12 * HOUR,
 ];
 /// No wait is longer: times beyond it come from a clock that was wrong then.
-const WAIT_MAX: i64 = 15 * HOUR;
+const WAIT_MAX: i64 = DAY;
 /// Certificates that hold for less are renewed at half their time.
 const SHORT_LIVED: i64 = 10 * DAY;
 /// How often the authority is asked for a better time to renew (RFC 9773 section 4.3), where it does not say or says too little or much.
@@ -47,6 +47,9 @@ pub(crate) struct Progress {
     pub(crate) ari: bool,
     /// Somebody asked for a new certificate now.
     pub(crate) forced: bool,
+    /// When the attempt that is under way began.
+    #[serde(skip)]
+    pub(crate) under_way_since: Option<i64>,
 }
 
 /// What a certificate that is there says.
@@ -114,11 +117,25 @@ impl Progress {
     /// An attempt begins: a gateway that is killed in it waits as after one that failed.
     pub(crate) fn begun(&mut self, now: i64) {
         self.forced = false;
+        self.under_way_since = Some(now);
         self.next_attempt = now + self.wait();
     }
 
-    /// An attempt failed; `current` is the certificate that is there. `jitter` is from 0 to 1.
-    pub(crate) fn failed(&mut self, error: String, current: Option<Validity>, now: i64, jitter: f64) {
+    /// The authority is about to be asked when to renew: not again before it had time to answer.
+    pub(crate) fn asked(&mut self, now: i64) {
+        self.ask_at = now + ASK_AFTER_FAILURE;
+    }
+
+    /// An attempt failed; `current` is the certificate that is there. The authority wants to be left alone for `least` milliseconds. `jitter` is from 0
+    /// to 1.
+    pub(crate) fn failed(
+        &mut self,
+        error: String,
+        current: Option<Validity>,
+        least: i64,
+        now: i64,
+        jitter: f64,
+    ) {
         let mut wait = self.wait();
         wait += part(wait / 5, jitter);
         if let Some(current) = current {
@@ -126,7 +143,7 @@ impl Progress {
             wait = wait.min(((current.not_after - now) / 10).max(MINUTE));
         }
         self.failures = self.failures.saturating_add(1);
-        self.next_attempt = now + wait;
+        self.next_attempt = now + wait.max(least).min(WAIT_MAX);
         self.error = Some(error);
     }
 
@@ -141,7 +158,7 @@ impl Progress {
             // whatever clocks and authorities say, not one after the other
             next_attempt: now + ((new.not_after - new.not_before) / 4).clamp(0, HOUR),
             // authorities have an opinion at once, and change it rarely
-            ask_at: now + MINUTE,
+            ask_at: now + ((new.not_after - new.not_before) / 8).clamp(0, MINUTE),
             ari: self.ari,
             forced: self.forced,
             ..Self::new(std::mem::take(&mut self.of))
@@ -214,14 +231,14 @@ mod tests {
         assert_eq!(progress.step(None, 0), Step::Order);
         let (mut now, mut in_first_hour) = (0, 1);
         for wait in WAITS.into_iter().chain([12 * HOUR; 3]) {
-            progress.failed("no".to_owned(), None, now, 0.0);
+            progress.failed("no".to_owned(), None, 0, now, 0.0);
             assert_eq!(progress.step(None, now), Step::Wait(now + wait));
             now += wait;
             in_first_hour += u32::from(now < HOUR);
             assert_eq!(progress.step(None, now), Step::Order);
         }
         assert!(in_first_hour <= 5, "{in_first_hour}");
-        progress.failed("no".to_owned(), None, 0, 1.0);
+        progress.failed("no".to_owned(), None, 0, 0, 1.0);
         assert_eq!(progress.next_attempt, 12 * HOUR + 12 * HOUR / 5);
     }
 
@@ -255,7 +272,7 @@ mod tests {
         let mut progress = Progress::new("a".to_owned());
         progress.succeeded(QUARTER, 0, 0.0);
         let now = 60 * DAY;
-        progress.failed("no".to_owned(), Some(QUARTER), now, 0.0);
+        progress.failed("no".to_owned(), Some(QUARTER), 0, now, 0.0);
         assert_eq!(progress.step(Some(QUARTER), now), Step::Wait(now + MINUTE));
         assert_eq!(progress.step(Some(QUARTER), now + MINUTE), Step::Order);
     }
@@ -280,7 +297,7 @@ mod tests {
     fn a_clock_that_was_wrong_once_stops_nothing() {
         let year_2038 = 2_145_916_800_000;
         let mut progress = Progress::new("a".to_owned());
-        progress.failed("no".to_owned(), None, year_2038, 0.0);
+        progress.failed("no".to_owned(), None, 0, year_2038, 0.0);
         assert_eq!(progress.step(None, 0), Step::Order);
         progress.succeeded(QUARTER, year_2038, 0.0);
         assert_eq!(progress.step(Some(QUARTER), 0), Step::Ask);
@@ -301,9 +318,23 @@ mod tests {
             not_after: DAY,
         };
         for _ in 0..12 {
-            progress.failed("no".to_owned(), Some(day), 14 * HOUR, 1.0);
+            progress.failed("no".to_owned(), Some(day), 0, 14 * HOUR, 1.0);
         }
         assert_eq!(progress.next_attempt, 15 * HOUR);
+    }
+
+    #[test]
+    fn an_authority_that_wants_to_be_left_alone_is_for_a_day_at_most() {
+        let mut progress = Progress::new("a".to_owned());
+        for (least, waited) in [(1, MINUTE), (3 * HOUR, 3 * HOUR), (i64::MAX, DAY)] {
+            progress = Progress::new(progress.of);
+            progress.failed("no".to_owned(), Some(QUARTER), least, 85 * DAY, 0.0);
+            let until = 85 * DAY + waited;
+            assert_eq!(progress.step(Some(QUARTER), 85 * DAY), Step::Wait(until));
+        }
+        // somebody who knows better
+        progress.forced = true;
+        assert_eq!(progress.step(Some(QUARTER), 85 * DAY), Step::Order);
     }
 
     #[test]
@@ -316,16 +347,16 @@ mod tests {
     #[test]
     fn what_somebody_asks_for_does_not_wait() {
         let mut progress = Progress::new("a".to_owned());
-        progress.failed("no".to_owned(), None, 0, 0.0);
+        progress.failed("no".to_owned(), None, 0, 0, 0.0);
         progress.forced = true;
         assert_eq!(progress.step(None, 0), Step::Order);
         progress.begun(0);
         // once more, while the attempt runs
         progress.forced = true;
-        progress.failed("no".to_owned(), None, 0, 0.0);
+        progress.failed("no".to_owned(), None, 0, 0, 0.0);
         assert_eq!(progress.step(None, 0), Step::Order);
         progress.begun(0);
-        progress.failed("no".to_owned(), None, 0, 0.0);
+        progress.failed("no".to_owned(), None, 0, 0, 0.0);
         assert_ne!(progress.step(None, 0), Step::Order);
     }
 }
