@@ -10,11 +10,12 @@ use std::{
     time::Duration,
 };
 
-use edgeward_tests::{Origin, Process, bytes, eventually, guest_bytes};
+use edgeward_tests::{Ca, H3, Origin, Process, QuicClient, bytes, eventually, guest_bytes, within};
+use quinn::ConnectionError;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::process::{folder, live};
+use crate::process::{folder, live, write};
 
 /// Kills in each test.
 const KILLS: u64 = 8;
@@ -180,4 +181,47 @@ async fn a_kill_in_the_middle_of_publications_leaves_the_old_or_the_new_version(
         process.signal(Signal::KILL);
         publications.await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn clients_of_http3_learn_that_their_connection_was_lost_with_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Ca::new();
+    ca.issue(&["example.test"]).write(folder.path(), "site");
+    let configure = |address: &str| {
+        write(
+            folder.path(),
+            &json!({
+                "listeners": [{
+                    "name": "main",
+                    "address": address,
+                    "tls": {"certificates": [{"cert": "site.crt", "key": "site.key"}]},
+                }],
+                "admin": {"address": "127.0.0.1:0"},
+                "data-dir": "data",
+                "workers": 2,
+                "routes": [{"name": "all", "path": "/{path+}", "respond": {"status": 204}}],
+            }),
+        );
+    };
+    configure("127.0.0.1:0");
+    let process = Process::start(folder.path());
+    let address = process.address();
+    let client = QuicClient::new(&ca.client(&["h3"], None));
+    let mut h3 = H3::on(client.connect(address, "example.test").await.unwrap()).await;
+    assert_eq!(h3.get("/x").await.status, 204);
+    process.kill();
+    configure(&address.to_string());
+    let _again = Process::start(folder.path());
+    // something to send; its client is not asked for 30 seconds and more
+    let _stream = h3
+        .connection
+        .open_bi()
+        .await
+        .unwrap()
+        .0
+        .write_all(b"anything")
+        .await;
+    let lost = within("the reset", h3.connection.closed()).await;
+    assert!(matches!(lost, ConnectionError::Reset), "{lost}");
 }

@@ -351,7 +351,10 @@ async fn clients_prove_their_address_where_it_counts() {
             .await
             .is_err()
     );
-    assert_eq!(site.metric("edgeward_connections_refused_total"), 1);
+    eventually("the refusal to be counted", || async {
+        (site.metric("edgeward_connections_refused_total") == 1).then_some(())
+    })
+    .await;
     drop(open.pop());
     eventually("a place", || async {
         client.connect(site.gateway.address(), "example.test").await.ok()

@@ -78,6 +78,7 @@ async fn serve(args: &Args, output: Output) -> anyhow::Result<()> {
         None => file.base_dir.join(&file.config.data_dir.0),
     };
     let store = Arc::new(Store::open(&data_dir)?);
+    edgeward_proxy::quic_secret(store.quic_secret()?);
     let runtime = Runtime::new(RuntimeOptions {
         cache_dir: Some(store.compiled_dir()),
         cache_key: store.cache_key()?,

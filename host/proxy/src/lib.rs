@@ -50,6 +50,7 @@ use crate::{
 };
 pub use certificate::{CertificateError, CertificateInfo, CertificatePem};
 pub use challenges::{Challenge, Challenges, Offer};
+pub use listen::quic::quic_secret;
 pub use material::{Certificates, Material};
 pub use snapshot::{Snapshot, SnapshotInput};
 pub use upstream::{EndpointStatus, UpstreamConfigError, UpstreamGroup, roots};

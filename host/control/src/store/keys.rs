@@ -6,8 +6,8 @@ use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 
 use super::{StoreError, io_error, replace};
 
-/// Reads the key that authenticates compiled code, making it first if need be.
-pub(super) fn cache_key(path: &Path) -> Result<[u8; 32], StoreError> {
+/// Reads a key, making it first if need be.
+pub(super) fn key(path: &Path) -> Result<[u8; 32], StoreError> {
     let text = read_or_make(path)?;
     let mut key = [0; 32];
     if hex_decode(text.trim(), &mut key).is_none() {
@@ -77,9 +77,9 @@ mod tests {
     fn a_key_is_made_once_with_mode_0600_and_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("cache.key");
-        let key = cache_key(&path).unwrap();
-        assert_ne!(key, [0; 32]);
-        assert_eq!(cache_key(&path).unwrap(), key);
+        let made = key(&path).unwrap();
+        assert_ne!(made, [0; 32]);
+        assert_eq!(key(&path).unwrap(), made);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(
             fs::read_dir(dir.path()).unwrap().count(),

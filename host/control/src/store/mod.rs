@@ -179,7 +179,15 @@ impl Store {
     /// # Errors
     /// The file cannot be read or written, or has another length.
     pub fn cache_key(&self) -> Result<[u8; 32], StoreError> {
-        keys::cache_key(&self.root.join("keys").join("cache.key"))
+        keys::key(&self.root.join("keys").join("cache.key"))
+    }
+
+    /// Secret behind what HTTP/3 tells clients of a process that is gone; made on first use.
+    ///
+    /// # Errors
+    /// As [`Self::cache_key`].
+    pub fn quic_secret(&self) -> Result<[u8; 32], StoreError> {
+        keys::key(&self.root.join("keys").join("quic.key"))
     }
 
     /// Where the admin token is unless the configuration says otherwise.

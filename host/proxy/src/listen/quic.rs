@@ -5,7 +5,7 @@ use std::{
     io,
     net::{SocketAddr, UdpSocket},
     sync::{
-        Arc, LazyLock,
+        Arc, LazyLock, OnceLock,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
@@ -50,6 +50,14 @@ const SOCKET_BUFFER: usize = 2 << 20;
 /// Seconds that clients may remember where HTTP/3 is.
 const REMEMBERED: u32 = 86_400;
 
+static SECRET: OnceLock<[u8; 32]> = OnceLock::new();
+
+/// Makes the keys of HTTP/3 from a secret that stays the same over restarts, so that clients learn at once that a process has taken their connections with it.
+/// Without this they are random. Has to come before anything else of the data plane; a second secret is not looked at.
+pub fn quic_secret(secret: [u8; 32]) {
+    let _again = SECRET.set(secret);
+}
+
 /// Keys of this process, the same on all workers.
 struct Keys {
     /// Tells clients of connections that were lost (RFC 9000 section 10.3).
@@ -59,11 +67,12 @@ struct Keys {
 }
 
 static KEYS: LazyLock<Keys> = LazyLock::new(|| {
-    let mut secret = [0; 64];
-    rand::rng().fill(&mut secret);
+    let secret = SECRET.get_or_init(|| rand::rng().random());
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+    let reset = hmac::sign(&key, b"stateless reset");
     Keys {
-        reset: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &secret[..32])),
-        token: Arc::new(hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&secret[32..])),
+        reset: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, reset.as_ref())),
+        token: Arc::new(hkdf::Salt::new(hkdf::HKDF_SHA256, b"token").extract(secret)),
     }
 });
 
