@@ -2,9 +2,16 @@
 
 use std::time::{Duration, SystemTime};
 
-use edgeward_tests::{Ca, Connection, Gateway, Issued, Origin, Raw, eventually, record_logs, wait_for_log};
+use edgeward_tests::{
+    Ca, Connection, Gateway, Issued, Origin, Raw, eventually, record_logs, wait_for_log, within,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
 
 async fn gateway(ca: &Ca, folder: TempDir, tls: Value, origin: &Origin) -> Gateway {
     ca.issue(&["a.example", "127.0.0.1"]).write(folder.path(), "a");
@@ -219,6 +226,31 @@ async fn a_domain_has_its_own_rule_and_no_connection_of_another_gets_around_it()
         "\"host\":\"b.example\"",
     ])
     .await;
+}
+
+#[tokio::test]
+async fn a_client_without_a_certificate_can_read_why_it_is_refused_while_it_sends() {
+    let (origin, ca) = (Origin::start(), Ca::new());
+    let folder = tempfile::tempdir().unwrap();
+    let tls = json!({"client-auth": {"ca": ca.write(folder.path())}});
+    let gateway = gateway(&ca, folder, tls, &origin).await;
+    let stream = TcpStream::connect(gateway.address()).await.unwrap();
+    let tls = TlsConnector::from(ca.client(&[], None));
+    // for the client the handshake is over when it has sent its part
+    let stream = tls
+        .connect("a.example".try_into().unwrap(), stream)
+        .await
+        .unwrap();
+    let (mut stream, mut session) = stream.into_inner();
+    let mut said = Vec::new();
+    within("the alert", stream.read_to_end(&mut said)).await.unwrap();
+    session.read_tls(&mut &*said).unwrap();
+    let alert = session.process_new_packets().unwrap_err();
+    assert!(alert.to_string().contains("CertificateRequired"), "{alert}");
+    for _ in 0..2 {
+        // after the first the kernel would say that nobody is there
+        stream.write_all(b"a part of a request").await.unwrap();
+    }
 }
 
 #[tokio::test]

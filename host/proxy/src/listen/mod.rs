@@ -12,6 +12,7 @@ mod stall;
 pub(crate) mod tls;
 
 use std::{
+    future::poll_fn,
     io,
     net::{SocketAddr, TcpListener as StdListener, UdpSocket as StdUdpSocket},
     sync::{
@@ -48,7 +49,7 @@ use self::{
 };
 use crate::{
     Shared,
-    http1::{self, Io, Stream},
+    http1::{self, Io, LINGER_TIME, Linger, Stream},
     metrics::Metrics,
     snapshot::ListenerSpec,
     worker::Worker,
@@ -377,6 +378,12 @@ async fn serve(
         Err(error) => {
             error.count(metrics);
             tracing::debug!(%error, peer = %address, "connection refused");
+            if let EstablishError::Refused(_, stream) = error {
+                let mut io = Io::new(Stream::Tcp(stream), BytesMut::new());
+                let mut linger = Linger::default();
+                let closing = poll_fn(|context| io.poll_linger(&mut linger, context));
+                let _cut_off = tokio::time::timeout(LINGER_TIME, closing).await;
+            }
         }
     }
     metrics.connections.fetch_sub(1, Relaxed);
@@ -391,6 +398,9 @@ enum EstablishError {
     ProxyHeader(#[from] ProxyHeaderError),
     #[error("tls handshake: {0}")]
     Handshake(io::Error),
+    /// The client was told so (an alert), and may be sending what it does not know is in vain.
+    #[error("tls handshake: {0}")]
+    Refused(io::Error, TcpStream),
 }
 
 impl EstablishError {
@@ -398,7 +408,7 @@ impl EstablishError {
         let count = match self {
             Self::TooMany { .. } => &metrics.connections_refused,
             Self::ProxyHeader(_) => &metrics.proxy_header_failures,
-            Self::Handshake(_) => &metrics.handshake_failures,
+            Self::Handshake(_) | Self::Refused(..) => &metrics.handshake_failures,
         };
         count.fetch_add(1, Relaxed);
     }
@@ -437,20 +447,22 @@ async fn establish(
         return Ok(Some((conn, Stream::Tcp(stream))));
     };
     let handshake = async {
-        let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        let start = LazyConfigAcceptor::new(Acceptor::default(), stream);
+        let start = start.await.map_err(EstablishError::Handshake)?;
         let hello = start.client_hello();
         if let Some(challenge) = shared.challenges.tls(&hello) {
             // RFC 8737 section 3: the handshake is all there is, and must not carry a request
-            start.into_stream(challenge).await?.shutdown().await?;
-            return Ok(None);
+            let shown = async { start.into_stream(challenge).await?.shutdown().await };
+            return shown.await.map(|()| None).map_err(EstablishError::Handshake);
         }
         let server = Arc::clone(tls.server(hello.server_name()));
-        start.into_stream(server).await.map(Some)
+        let accepted = start.into_stream(server).into_fallible().await;
+        accepted
+            .map(Some)
+            .map_err(|(error, stream)| EstablishError::Refused(error, stream))
     };
     let handshake = tokio::time::timeout(limit, handshake).await;
-    let stream = handshake
-        .unwrap_or_else(|_elapsed| Err(too_long()))
-        .map_err(EstablishError::Handshake)?;
+    let stream = handshake.unwrap_or_else(|_elapsed| Err(EstablishError::Handshake(too_long())))?;
     let Some(stream) = stream else { return Ok(None) };
     let (_, session) = stream.get_ref();
     let peer = Peer {
