@@ -13,6 +13,15 @@ use http::{HeaderMap, HeaderValue, Method, header, request::Parts, uri::Authorit
 /// Longest method, in bytes: twice that of the longest one registered.
 const METHOD_MAX: usize = 32;
 
+/// What a listener lets pass although servers read it in different ways.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Lenient {
+    /// `%2F` and `%5C` in paths.
+    pub(crate) encoded_slashes: bool,
+    /// Underscores in names of header fields.
+    pub(crate) underscores: bool,
+}
+
 /// A request target in normal form.
 #[derive(Debug)]
 pub(crate) struct Admitted<'r> {
@@ -23,11 +32,7 @@ pub(crate) struct Admitted<'r> {
 }
 
 /// Checks a request head.
-pub(crate) fn check<'r>(
-    limits: &Limits,
-    encoded_slashes: bool,
-    head: &'r Parts,
-) -> Result<Admitted<'r>, Reject> {
+pub(crate) fn check<'r>(limits: &Limits, lenient: Lenient, head: &'r Parts) -> Result<Admitted<'r>, Reject> {
     let target = head
         .uri
         .path_and_query()
@@ -67,6 +72,14 @@ pub(crate) fn check<'r>(
             "a field value begins or ends with a blank",
         ));
     }
+    if !lenient.underscores
+        && let Some(name) = head.headers.keys().find(|name| name.as_str().contains('_'))
+    {
+        return Err(Reject::new(
+            RejectCode::BadRequest,
+            format!("field name `{name}` has an underscore; the listener's `underscores` lets it pass"),
+        ));
+    }
     let method = head.method.as_str().len();
     if method > METHOD_MAX {
         return Err(Reject::new(
@@ -83,7 +96,7 @@ pub(crate) fn check<'r>(
     let authority = authority(head)?;
     let refuse = |error: PathError| Reject::new(RejectCode::BadRequest, format!("request target: {error}"));
     let path = normalize_path(head.uri.path()).map_err(refuse)?;
-    refuse_ambiguous(&path, encoded_slashes).map_err(refuse)?;
+    refuse_ambiguous(&path, lenient.encoded_slashes).map_err(refuse)?;
     Ok(Admitted { authority, path })
 }
 
@@ -168,7 +181,7 @@ mod tests {
 
     fn check_request(request: http::request::Builder) -> Result<(String, String), String> {
         let (head, ()) = request.body(()).unwrap().into_parts();
-        check(&Limits::default(), false, &head)
+        check(&Limits::default(), Lenient::default(), &head)
             .map(|admitted| (admitted.authority.into_owned(), admitted.path.into_owned()))
             .map_err(|reject| reject.to_string())
     }
@@ -208,6 +221,10 @@ mod tests {
                 "method of 33 bytes",
             ),
             (Request::get("/%00").header("host", "a"), "request target"),
+            (
+                Request::get("/").header("host", "a").header("x_user", "b"),
+                "`x_user` has an underscore",
+            ),
             (Request::get("http://u@a/"), "user information"),
             (
                 Request::get("http://a/").header("host", "b"),

@@ -187,7 +187,7 @@ async fn steps(finish: &mut Finish, request: Request<Body>) -> Result<Response<B
         call.check()?;
     }
     let wish = Wish::take(&mut head)?;
-    let admitted = admit::check(&snapshot.limits, conn.listener.encoded_slashes, &head)?;
+    let admitted = admit::check(&snapshot.limits, conn.listener.lenient, &head)?;
     let authority = admitted.authority.into_owned();
     let path = admitted.path.into_owned();
     if head.version < Version::HTTP_2 && head.uri.authority().is_some() {
@@ -364,7 +364,7 @@ async fn before(
     head: RequestHead,
     body: Body,
 ) -> Result<Step<(RequestHead, Body)>, Reject> {
-    let exchange = Exchange::new(
+    let mut exchange = Exchange::new(
         finish.request_id.clone(),
         Arc::clone(&route.info),
         params,
@@ -372,6 +372,7 @@ async fn before(
         client,
         head,
     );
+    exchange.encoded_slashes = finish.conn.listener.lenient.encoded_slashes;
     let chain = SharedChain::new(&route.chain, route.phases, exchange);
     finish.chain = Some(chain.clone());
     chain.request(body).await

@@ -23,6 +23,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use ipnet::IpNet;
 
 use crate::{
+    admit::Lenient,
     body::Body,
     certificate::Shown,
     listen::{quic, tls::Tls},
@@ -101,7 +102,7 @@ pub(crate) struct ListenerSpec {
     pub(crate) trusted_hops: Vec<IpNet>,
     /// Peers that begin connections with a PROXY header.
     pub(crate) proxy_protocol: Vec<IpNet>,
-    pub(crate) encoded_slashes: bool,
+    pub(crate) lenient: Lenient,
     pub(crate) http2: bool,
     /// What HTTP/3 connections are accepted with.
     pub(crate) quic: Option<Arc<quinn::ServerConfig>>,
@@ -269,7 +270,10 @@ fn build_listeners(input: &SnapshotInput<'_>, problems: &mut Vec<Problem>) -> Ve
             tls,
             trusted_hops: listener.trusted_hops.clone(),
             proxy_protocol: listener.proxy_protocol.clone(),
-            encoded_slashes: listener.encoded_slashes,
+            lenient: Lenient {
+                encoded_slashes: listener.encoded_slashes,
+                underscores: listener.underscores,
+            },
             http2: listener.http2,
             quic,
             http3_port: listener.http3_port,

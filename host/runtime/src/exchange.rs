@@ -4,7 +4,11 @@
 
 use std::{borrow::Cow, collections::BTreeMap, net::SocketAddr, sync::Arc};
 
-use edgeward_core::{phase::Phase, route::Params};
+use edgeward_core::{
+    normalize::{PathError, normalize_path, refuse_ambiguous},
+    phase::Phase,
+    route::Params,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use smallvec::SmallVec;
 
@@ -115,6 +119,8 @@ pub struct Exchange {
     pub request_sent: bool,
     /// True when the response head has gone to the client.
     pub response_sent: bool,
+    /// Plugins may put `%2F` and `%5C` into the path.
+    pub encoded_slashes: bool,
     /// Connection.
     pub peer: Arc<Peer>,
     /// Client address after trusted hops.
@@ -181,6 +187,7 @@ impl Exchange {
             matched_path: None,
             request_sent: false,
             response_sent: false,
+            encoded_slashes: false,
             peer,
             client,
             request,
@@ -288,8 +295,9 @@ impl Exchange {
         if !path.starts_with('/') {
             return Err(format!("path `{path}` does not begin with `/`"));
         }
-        let normalised: Cow<'_, str> = edgeward_core::normalize::normalize_path(path)
-            .map_err(|error| format!("path `{path}`: {error}"))?;
+        let wrong = |error: PathError| format!("path `{path}`: {error}");
+        let normalised: Cow<'_, str> = normalize_path(path).map_err(wrong)?;
+        refuse_ambiguous(&normalised, self.encoded_slashes).map_err(wrong)?;
         let new = normalised.into_owned();
         if self.matched_path.is_none() {
             self.matched_path = Some(self.request.path.clone());

@@ -38,6 +38,10 @@ pub struct Listener {
     /// another path. Default `false`: 400.
     #[serde(default)]
     pub encoded_slashes: bool,
+    /// Let header fields with an underscore in their names pass. Servers that make variables of them (CGI, WSGI, PHP) take `X_User` for `X-User`, which
+    /// a plugin or the gateway may have set. Default `false`: 400.
+    #[serde(default)]
+    pub underscores: bool,
     /// Speak HTTP/2 (by ALPN on TLS, by prior knowledge on cleartext). Default `true`.
     #[serde(default = "yes")]
     pub http2: bool,

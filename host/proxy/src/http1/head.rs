@@ -64,8 +64,8 @@ pub(super) fn parse(buffer: &mut BytesMut, scan: &mut Scan, limits: &Limits) -> 
     }
     let from = scan.seen.saturating_sub(3);
     let Some(end) = head_end(buffer, from)? else {
-        scan.seen = buffer.len();
-        return incomplete(buffer, limits);
+        let seen = std::mem::replace(&mut scan.seen, buffer.len());
+        return incomplete(buffer, seen, limits);
     };
     *scan = Scan::default();
     let text = buffer.split_to(end);
@@ -96,22 +96,30 @@ fn bare_line_end() -> Reject {
     bad("request head has a bare CR or LF")
 }
 
-/// Looks at what there is of a head: whether it can still become one.
-fn incomplete(buffer: &[u8], limits: &Limits) -> Result<Option<Head>, Reject> {
+/// Looks at what there is of a head: whether it can still become one. `seen` bytes were looked at before, and are not again: a head may come byte by
+/// byte.
+fn incomplete(buffer: &[u8], seen: usize, limits: &Limits) -> Result<Option<Head>, Reject> {
     if buffer.len() > raw_max(limits) {
         return Err(too_large(buffer, limits));
     }
     // what never becomes a request is not waited for: TLS on a cleartext port, other protocols
-    let line = buffer.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let method = line.iter().take_while(|byte| is_token_byte(**byte)).count();
-    if line.get(method).is_some_and(|byte| *byte != b' ' || method == 0) && line != b"\r" {
-        return Err(bad("not an HTTP request"));
+    if seen < METHOD_WITHIN {
+        let begin = &buffer[..buffer.len().min(METHOD_WITHIN)];
+        let line = begin.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let method = line.iter().take_while(|byte| is_token_byte(**byte)).count();
+        if line.get(method).is_some_and(|byte| *byte != b' ' || method == 0) && line != b"\r" {
+            return Err(bad("not an HTTP request"));
+        }
     }
-    if has_bare_line_end(buffer.strip_suffix(b"\r").unwrap_or(buffer)) {
+    let new = &buffer[seen.saturating_sub(1)..];
+    if has_bare_line_end(new.strip_suffix(b"\r").unwrap_or(new)) {
         return Err(bare_line_end());
     }
     Ok(None)
 }
+
+/// Bytes at the begin of a head in which its method has ended, if it has one.
+const METHOD_WITHIN: usize = 64;
 
 /// The wire form has more bytes than `admit` counts: method, version, blanks. It has the exact word below this.
 fn raw_max(limits: &Limits) -> usize {

@@ -47,7 +47,7 @@ pub(super) async fn serve(link: &Arc<Link>, stream: RecvStream) -> Result<(), Fa
         .unwrap_or(Err(Fault::Gone))
     else {
         // one that ends before it says what it is, or never says so, is let go (section 6.2)
-        return Ok(());
+        return link.charge(1);
     };
     let twice = || {
         Fault::Connection(
@@ -69,7 +69,7 @@ pub(super) async fn serve(link: &Arc<Link>, stream: RecvStream) -> Result<(), Fa
         }
         ENCODER => {
             first(&mut link.seen.lock().encoder)?;
-            encoder(&mut stream).await
+            encoder(link, &mut stream).await
         }
         DECODER => {
             first(&mut link.seen.lock().decoder)?;
@@ -206,8 +206,9 @@ fn settings(mut payload: Bytes) -> Result<(), Fault> {
 }
 
 /// RFC 9204 section 4.3: with a table of capacity 0 a client can only say that it is 0.
-async fn encoder(stream: &mut Bytewise<RecvStream>) -> Result<(), Fault> {
+async fn encoder(link: &Link, stream: &mut Bytewise<RecvStream>) -> Result<(), Fault> {
     while let Some(byte) = stream.byte().await? {
+        link.charge(1)?;
         if byte != 0x20 {
             return Err(Fault::Connection(
                 Code::EncoderStreamError,

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use edgeward_core::{
     config::Limits,
+    forwarded::hop_by_hop,
     reject::{Reject, RejectCode},
 };
 use http::{
@@ -119,7 +120,7 @@ pub(super) fn request(section: Bytes, limits: &Limits) -> Result<(Parts, Option<
     Ok((parts, length))
 }
 
-/// Reads trailers.
+/// Reads trailers, without the fields that do not belong there (RFC 9110 section 6.5.1).
 ///
 /// # Errors
 /// They are malformed, or more than the limits let pass.
@@ -135,6 +136,7 @@ pub(super) fn trailers(section: Bytes, limits: &Limits) -> Result<HeaderMap, Fau
         }
         field(&mut headers, &name, value)
     })?;
+    hop_by_hop::strip_trailers(&mut headers);
     Ok(headers)
 }
 

@@ -3,12 +3,18 @@
 use std::{
     future::poll_fn,
     pin::Pin,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use edgeward_core::reject::{Reject, RejectCode};
+use edgeward_core::{
+    forwarded::is_trusted,
+    reject::{Reject, RejectCode},
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version};
 use http_body::{Frame, SizeHint};
 use quinn::{RecvStream, SendStream};
@@ -30,18 +36,20 @@ const EARLY_DATA: HeaderName = HeaderName::from_static("early-data");
 
 /// Serves a request stream to its end. What goes wrong costs the stream, or the connection where the RFC says so.
 pub(super) async fn serve(link: Arc<Link>, conn: Arc<ConnInfo>, mut send: SendStream, recv: RecvStream) {
-    let Err(fault) = exchange(&link, conn, &mut send, recv).await else {
-        return;
-    };
-    if let Fault::Stream(code, _) = fault {
+    // of the request's body: its failure is answered, and is no fault of the exchange
+    let abandoned = Arc::new(AtomicBool::new(false));
+    let ended = exchange(&link, conn, &mut send, recv, &abandoned).await;
+    if let Err(Fault::Stream(code, _)) = ended {
         let _gone = send.reset(code.var_int());
     }
-    // what costs only a stream can be had as often as one likes, if nobody counts
-    let fault = match link.charge(ABANDONED) {
-        Err(flood) if !matches!(fault, Fault::Connection(..)) => flood,
-        _ => fault,
-    };
-    link.fail(&fault);
+    if let Err(fault @ Fault::Connection(..)) = &ended {
+        link.fail(fault);
+    } else if ended.is_err() || abandoned.load(Relaxed) {
+        // what costs only a stream can be had as often as one likes, if nobody counts
+        if let Err(flood) = link.charge(ABANDONED) {
+            link.fail(&flood);
+        }
+    }
 }
 
 /// What a stream costs that did not get to its end: 200 at once, and ten per second.
@@ -52,6 +60,7 @@ async fn exchange(
     conn: Arc<ConnInfo>,
     send: &mut SendStream,
     recv: RecvStream,
+    abandoned: &Arc<AtomicBool>,
 ) -> Result<(), Fault> {
     let early = recv.is_0rtt();
     let worker = Arc::clone(&link.worker);
@@ -59,7 +68,7 @@ async fn exchange(
     let (method, response) = match request(link, &mut reader).await {
         Ok((mut parts, length)) => {
             if early {
-                of_early_data(link, &mut parts).await?;
+                of_early_data(link, &conn, &mut parts).await?;
             }
             let method = parts.method.clone();
             let ended = poll_fn(|context| Poll::Ready(reader.peek_end(context))).await?;
@@ -72,6 +81,7 @@ async fn exchange(
                     left,
                     trailers: None,
                     done: false,
+                    abandoned: Arc::clone(abandoned),
                 }),
             };
             let request = Request::from_parts(parts, body);
@@ -129,9 +139,10 @@ async fn request(link: &Link, reader: &mut Reader) -> Result<(http::request::Par
 }
 
 /// A request that came before the handshake ended may be a copy of one that somebody recorded (RFC 8470): safe ones are marked, others wait until it
-/// is known that the client is there.
-async fn of_early_data(link: &Link, parts: &mut http::request::Parts) -> Result<(), Fault> {
-    if parts.method.is_safe() {
+/// is known that the client is there. So do all from the address of a hop that is believed, which nothing has proven until then.
+async fn of_early_data(link: &Link, conn: &ConnInfo, parts: &mut http::request::Parts) -> Result<(), Fault> {
+    let believed = is_trusted(conn.peer.address.ip(), &conn.listener.trusted_hops);
+    if parts.method.is_safe() && !believed {
         if !link.established.is_cancelled() {
             parts.headers.insert(EARLY_DATA, HeaderValue::from_static("1"));
         }
@@ -156,6 +167,8 @@ struct RequestBody {
     /// Handed out when it is known that nothing follows them.
     trailers: Option<HeaderMap>,
     done: bool,
+    /// Set when it does not come to its end.
+    abandoned: Arc<AtomicBool>,
 }
 
 impl RequestBody {
@@ -168,7 +181,8 @@ impl RequestBody {
                 Ok(Some(Frame::data(data)))
             }
             Event::Fields(section) => {
-                self.trailers = Some(head::trailers(section, &self.link.limits)?);
+                let trailers = head::trailers(section, &self.link.limits)?;
+                self.trailers = (!trailers.is_empty()).then_some(trailers);
                 Ok(None)
             }
             Event::TooLong(_) => Err(Fault::Stream(
@@ -201,6 +215,7 @@ impl http_body::Body for RequestBody {
             Ok(frame) => frame.map(Ok),
             Err(fault) => {
                 self.done = true;
+                self.abandoned.store(true, Relaxed);
                 self.link.fail(&fault);
                 Some(Err(match fault {
                     Fault::Gone => BodyError::ClientGone,

@@ -24,6 +24,8 @@ const CONTROL: u64 = 0x0;
 /// Things that cost us and bring nothing, which a connection may do at once, and per second from there.
 const CREDIT: f64 = 2000.0;
 const CREDIT_PER_SECOND: f64 = 100.0;
+/// Most time for what we say of the connection itself to be taken. Clients have to leave room for it from the start (RFC 9114 section 6.2).
+const CONTROL_TIME: Duration = Duration::from_secs(5);
 /// Most time for the last bytes to arrive before the connection is closed.
 const LINGER_MAX: Duration = Duration::from_secs(2);
 
@@ -131,17 +133,17 @@ async fn complete(link: Arc<Link>, completed: impl Future<Output = bool>) {
 
 /// Accepts streams until the connection ends: in order when it is idle or the gateway drains, and nothing runs any more. Hands our control stream
 /// over then, which has to stay open.
-async fn run(
-    link: &Arc<Link>,
-    mut conn: Arc<ConnInfo>,
-    streams: &mut JoinSet<()>,
-) -> Result<SendStream, Fault> {
+async fn run(link: &Arc<Link>, conn: Arc<ConnInfo>, streams: &mut JoinSet<()>) -> Result<SendStream, Fault> {
     let gone = |_error| Fault::Gone;
-    let mut control = link.connection.open_uni().await.map_err(gone)?;
-    control
-        .write_all(&settings(&link.limits))
-        .await
-        .map_err(|_error| Fault::Gone)?;
+    let begin = async {
+        let mut control = link.connection.open_uni().await.map_err(gone)?;
+        control
+            .write_all(&settings(&link.limits))
+            .await
+            .map_err(|_error| Fault::Gone)?;
+        Ok(control)
+    };
+    let mut control = in_time(begin).await?;
     let mut others = JoinSet::new();
     let idle = tokio::time::sleep(link.limits.idle_timeout.0);
     tokio::pin!(idle);
@@ -157,12 +159,7 @@ async fn run(
                     continue;
                 }
                 next_stream = u64::from(quinn::VarInt::from(recv.id())) + 4;
-                // the client has another address now
-                let address = link.connection.remote_address();
-                conn = conn.at(address, &link.worker.shared.addresses, &link.limits).ok_or(Fault::Connection(
-                    Code::ExcessiveLoad,
-                    "the address that the client moved to has too many connections",
-                ))?;
+                // wherever the client has moved: who it is was proven at the handshake, and the source of a packet proves nothing
                 streams.spawn(request::serve(Arc::clone(link), Arc::clone(&conn), send, recv));
             }
             stream = link.connection.accept_uni() => {
@@ -222,7 +219,17 @@ async fn go_away(control: &mut SendStream, stream: u64) -> Result<(), Fault> {
     };
     header.put(&mut out);
     out.extend_from_slice(&payload);
-    control.write_all(&out).await.map_err(|_error| Fault::Gone)
+    in_time(async { control.write_all(&out).await.map_err(|_error| Fault::Gone) }).await
+}
+
+/// What a client has to take, which costs its connection if it does not.
+async fn in_time<T>(sent: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    tokio::time::timeout(CONTROL_TIME, sent)
+        .await
+        .unwrap_or(Err(Fault::Connection(
+            Code::ExcessiveLoad,
+            "no room for the control stream",
+        )))
 }
 
 fn reject(mut send: SendStream, mut recv: RecvStream) {

@@ -109,10 +109,10 @@ pub(crate) struct ConnInfo {
     transport: Transport,
     /// Cancelled when its listener goes or the gateway drains: it ends after the exchange that runs.
     pub(crate) drain: CancellationToken,
-    counted: Arc<Counted>,
+    _counted: Counted,
     /// Forwarding fields of its last request.
     pub(crate) forwarded: LastFields,
-    activity: Arc<Activity>,
+    activity: Activity,
 }
 
 /// When a connection was last used, so that idle ones can be closed.
@@ -150,43 +150,6 @@ impl ConnInfo {
             Transport::Tcp => self.peer.sni.as_deref(),
             Transport::Quic => None,
         }
-    }
-
-    /// The connection with its client at this address (RFC 9000 section 9), which is itself if nothing changed; `None` when the address has too many
-    /// connections.
-    pub(crate) fn at(
-        self: &Arc<Self>,
-        mut address: SocketAddr,
-        addresses: &Arc<Addresses>,
-        limits: &Limits,
-    ) -> Option<Arc<Self>> {
-        address.set_ip(address.ip().to_canonical());
-        if address == self.peer.address {
-            return Some(Arc::clone(self));
-        }
-        let counted = if address.ip() == self.peer.address.ip() {
-            Arc::clone(&self.counted)
-        } else {
-            count(addresses, address, &self.listener, limits).ok()?
-        };
-        let peer = Peer {
-            address,
-            tls_version: self.peer.tls_version,
-            sni: self.peer.sni.clone(),
-            client_certificate: self.peer.client_certificate.clone(),
-        };
-        Some(Arc::new(Self {
-            peer: Arc::new(peer),
-            listener: Arc::clone(&self.listener),
-            https: self.https,
-            client_subject: self.client_subject.clone(),
-            alt_svc: self.alt_svc.clone(),
-            transport: self.transport,
-            drain: self.drain.clone(),
-            counted,
-            forwarded: LastFields::default(),
-            activity: Arc::clone(&self.activity),
-        }))
     }
 }
 
@@ -488,14 +451,14 @@ fn count(
     address: SocketAddr,
     spec: &ListenerSpec,
     limits: &Limits,
-) -> Result<Arc<Counted>, EstablishError> {
+) -> Result<Counted, EstablishError> {
     let most = if is_trusted(address.ip(), &spec.trusted_hops) {
         0
     } else {
         limits.connections_per_address
     };
     let counted = addresses.enter(address.ip(), most);
-    counted.map(Arc::new).ok_or(EstablishError::TooMany { most })
+    counted.ok_or(EstablishError::TooMany { most })
 }
 
 fn connection(
@@ -504,7 +467,7 @@ fn connection(
     transport: Transport,
     alt_svc: Option<HeaderValue>,
     drain: CancellationToken,
-    counted: Arc<Counted>,
+    counted: Counted,
 ) -> Arc<ConnInfo> {
     let activity = Activity {
         born: Instant::now(),
@@ -519,9 +482,9 @@ fn connection(
         alt_svc,
         transport,
         drain,
-        counted,
+        _counted: counted,
         forwarded: LastFields::default(),
-        activity: Arc::new(activity),
+        activity,
     })
 }
 
