@@ -3,11 +3,12 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, os::unix::fs::symlink, path::Path, time::Duration};
 
 use edgeward_tests::{
-    Ca, Connection, Issued, Origin, Process, Reply, bytes, cli, empty, eventually, get, guest, guest_bytes,
+    Ca, Connection, H3, Issued, Origin, Process, QuicClient, Reply, bytes, cli, empty, eventually, get,
+    guest, guest_bytes,
 };
 use serde_json::{Value, json};
 
-use crate::process::write;
+use crate::{process::write, tls_policy::staple};
 
 fn config(certificates: Value) -> Value {
     json!({
@@ -272,6 +273,60 @@ async fn replaced_files_are_picked_up_by_rename_and_by_swapped_links() {
     fs::rename(path.join("..data.new"), path.join("..data")).unwrap();
     is_shown(&process, &ca, "b.example", &third).await;
     assert_eq!(open.get("/").await.status, 204, "opened before");
+}
+
+#[tokio::test]
+async fn a_replaced_ocsp_response_is_stapled_from_then_on_and_open_connections_stay() {
+    let ca = Ca::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    ca.issue(&["a.example"]).write(path, "a");
+    // OCSPResponse { successful, no bytes }, and with something behind
+    let (first, second) = ([0x30, 3, 0x0a, 1, 0], [0x30, 5, 0x0a, 1, 0, 5, 0]);
+    fs::write(path.join("a.ocsp"), first).unwrap();
+    write(
+        path,
+        &config(json!([{"cert": "a.crt", "key": "a.key", "ocsp": "a.ocsp"}])),
+    );
+    let process = Process::start(path);
+    let mut open = connect(&process, &ca, "a.example").await.unwrap();
+    assert_eq!(open.get("/").await.status, 204);
+    let quic = QuicClient::new(&ca.client(&["h3"], None));
+    let connection = quic.connect(process.address(), "a.example").await.unwrap();
+    let mut open_h3 = H3::on(connection).await;
+    assert_eq!(open_h3.get("/").await.status, 204);
+    for protocol in ["http/1.1", "h3"] {
+        assert_eq!(
+            Box::pin(staple(process.address(), protocol)).await,
+            first,
+            "{protocol}"
+        );
+    }
+
+    replace(&path.join("a.ocsp"), second);
+    for protocol in ["http/1.1", "h3"] {
+        eventually("the new response", async || {
+            let stapled = Box::pin(staple(process.address(), protocol)).await;
+            (stapled == second).then_some(())
+        })
+        .await;
+    }
+    // one that is none changes nothing
+    replace(&path.join("a.ocsp"), "none");
+    eventually("the problem in the status", async || {
+        let status = process.admin_get("/v1/status").await;
+        (status["config"]["last-reload"]["ok"] == false).then_some(())
+    })
+    .await;
+    for protocol in ["http/1.1", "h3"] {
+        assert_eq!(
+            Box::pin(staple(process.address(), protocol)).await,
+            second,
+            "{protocol}"
+        );
+    }
+    assert_eq!(open.get("/").await.status, 204, "opened before");
+    assert_eq!(open_h3.get("/").await.status, 204, "opened before");
 }
 
 #[tokio::test]

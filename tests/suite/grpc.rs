@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use edgeward_tests::{
-    Body, Connection, Gateway, Origin, Reply, bytes, empty, eventually, real, record_logs, wait_for_log,
-    within, workspace,
+    Body, Ca, Connection, Gateway, H3, Origin, QuicClient, Reply, bytes, empty, eventually, real,
+    record_logs, wait_for_log, within, workspace,
 };
 use futures_util::stream;
 use http::{HeaderMap, Request, Response};
@@ -80,6 +80,45 @@ async fn gateway(endpoint: &str, protocol: &str, more: Value) -> Gateway {
     Gateway::start(config).await
 }
 
+/// The same with a second listener, for TLS and HTTP/3, and a client of HTTP/3 that is connected to it.
+async fn gateway_for_http3(endpoint: &str, protocol: &str) -> (Gateway, H3, QuicClient) {
+    let (ca, folder) = (Ca::new(), tempfile::tempdir().unwrap());
+    ca.issue(&["example.test"]).write(folder.path(), "a");
+    let config = json!({
+        "listeners": [
+            {"address": "127.0.0.1:0"},
+            {"address": "127.0.0.1:0", "tls": {"certificates": [{"cert": "a.crt", "key": "a.key"}]}},
+        ],
+        "upstreams": {"origin": {"endpoints": [endpoint], "protocol": protocol}},
+        "routes": [{"name": "all", "path": "/calls/{path+}", "upstream": "origin"}],
+    });
+    let gateway = Gateway::start_in(folder, config).await;
+    let client = QuicClient::new(&ca.client(&["h3"], None));
+    let connection = client
+        .connect(gateway.proxy.addresses()[1].1, "example.test")
+        .await
+        .unwrap();
+    (gateway, H3::on(connection).await, client)
+}
+
+/// Answers with what the test sends into the channel that it is given for each request.
+async fn told_by_the_test(
+    content_type: &'static str,
+) -> (String, mpsc::Receiver<mpsc::Sender<Frame<Bytes>>>) {
+    let (given, gives) = mpsc::channel(4);
+    let endpoint = origin(move |_request| {
+        let (sender, body) = frames();
+        let given = given.clone();
+        async move {
+            given.send(sender).await.unwrap();
+            let answer = Response::builder().header("content-type", content_type);
+            answer.body(body).unwrap()
+        }
+    })
+    .await;
+    (endpoint, gives)
+}
+
 fn call(path: &str) -> http::request::Builder {
     Request::post(path)
         .header("content-type", "application/grpc+proto")
@@ -123,8 +162,30 @@ async fn each_event_arrives_before_the_next_is_sent() {
 }
 
 #[tokio::test]
-async fn a_call_streams_both_ways_message_by_message() {
-    let endpoint = origin(async |request: Request<Incoming>| {
+async fn each_event_arrives_over_http_3_before_the_next_is_sent() {
+    for protocol in ["http1", "http2"] {
+        let (endpoint, mut streams) = told_by_the_test("text/event-stream").await;
+        let (_gateway, mut h3, _client) = gateway_for_http3(&endpoint, protocol).await;
+        let request = Request::get("https://example.test/calls/events").header("accept", "text/event-stream");
+        let mut events = h3.begin(request.body(()).unwrap()).await.unwrap();
+        events.finish().await;
+        let sender = within("the request", streams.recv()).await.unwrap();
+        let head = events.head().await.unwrap();
+        assert_eq!(head.headers()["content-type"], "text/event-stream");
+        for event in 0..5 {
+            let event = format!("data: {event}\n\n");
+            sender.send(data(&event)).await.unwrap();
+            assert_eq!(events.part().await.unwrap().unwrap(), event, "{protocol}");
+        }
+        drop(sender);
+        let (rest, trailers) = events.rest().await.unwrap();
+        assert!(rest.is_empty() && trailers.is_empty(), "{rest:?} {trailers:?}");
+    }
+}
+
+/// Sends every message back, and says in trailers that all went well.
+async fn talkative_origin() -> String {
+    origin(async |request: Request<Incoming>| {
         assert_eq!(request.headers()["te"], "trailers");
         let (answers, body) = frames();
         tokio::spawn(async move {
@@ -139,7 +200,118 @@ async fn a_call_streams_both_ways_message_by_message() {
             .body(body)
             .unwrap()
     })
-    .await;
+    .await
+}
+
+#[tokio::test]
+async fn calls_pass_over_http_3_whole_and_message_by_message() {
+    let endpoint = talkative_origin().await;
+    let (_gateway, mut h3, _client) = gateway_for_http3(&endpoint, "http2").await;
+    let call = |path: &str| call(&format!("https://example.test{path}"));
+    let reply = h3.send(call("/calls/one"), &[b"request"]).await;
+    assert_eq!((reply.status, reply.text().as_str()), (200, "request"));
+    assert_eq!(reply.header("content-type"), "application/grpc+proto");
+    assert_eq!(reply.trailers["grpc-status"], "0");
+    let mut talk = h3.begin(call("/calls/talk").body(()).unwrap()).await.unwrap();
+    assert_eq!(talk.head().await.unwrap().status(), 200);
+    for message in ["one", "two", "three"] {
+        talk.data(Bytes::from(message)).await;
+        assert_eq!(talk.part().await.unwrap().unwrap(), message);
+    }
+    talk.finish().await;
+    let (rest, trailers) = talk.rest().await.unwrap();
+    assert_eq!((rest.len(), &trailers["grpc-status"]), (0, &"0".parse().unwrap()));
+    // and what the gateway says itself
+    for (request, expected) in [
+        (call("/elsewhere"), "12"),
+        (call("/calls/x").header("grpc-timeout", "5 minutes"), "13"),
+        (call("/calls/x").header("grpc-timeout", "0n"), "4"),
+    ] {
+        let reply = h3.send(request, &[b"request"]).await;
+        let (code, message) = status(&reply);
+        assert_eq!(code, expected, "{reply:?}");
+        assert!(!message.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_call_over_http_3_that_streams_ends_at_its_deadline_with_trailers() {
+    let (endpoint, mut streams) = told_by_the_test("application/grpc").await;
+    let (_gateway, mut h3, _client) = gateway_for_http3(&endpoint, "http2").await;
+    let request = call("https://example.test/calls/endless").header("grpc-timeout", "2S");
+    let mut endless = h3.begin(request.body(()).unwrap()).await.unwrap();
+    let sender = within("the request", streams.recv()).await.unwrap();
+    sender.send(data("first")).await.unwrap();
+    assert_eq!(endless.head().await.unwrap().status(), 200);
+    assert_eq!(endless.part().await.unwrap().unwrap(), "first");
+    let (rest, trailers) = endless.rest().await.unwrap();
+    assert_eq!((rest.len(), &trailers["grpc-status"]), (0, &"4".parse().unwrap()));
+    within("the origin to be told", sender.closed()).await;
+}
+
+#[tokio::test]
+async fn streams_without_an_end_go_on_while_the_gateway_drains_and_are_cut_off_at_its_deadline() {
+    for content_type in ["text/event-stream", "application/grpc"] {
+        for way in ["HTTP/1.1", "HTTP/2", "HTTP/3"] {
+            let (endpoint, mut streams) = told_by_the_test(content_type).await;
+            let (gateway, mut h3, _client) = gateway_for_http3(&endpoint, "http2").await;
+            let request = call("https://example.test/calls/endless");
+            let (sent, mut seen) = mpsc::channel(4);
+            // what the client sees of the answer, to the end that it sees of it
+            let client = if way == "HTTP/3" {
+                let mut stream = h3.begin(request.body(()).unwrap()).await.unwrap();
+                stream.finish().await;
+                tokio::spawn(async move {
+                    stream.head().await.unwrap();
+                    while let Some(part) = stream.part().await.map_err(|error| error.to_string())? {
+                        sent.send(part).await.unwrap();
+                    }
+                    Ok::<_, String>(())
+                })
+            } else {
+                let mut connection = match way {
+                    "HTTP/2" => Connection::h2(gateway.address()).await,
+                    _ => Connection::h1(gateway.address()).await,
+                };
+                tokio::spawn(async move {
+                    let answer = connection.open(call("/calls/endless"), empty()).await.unwrap();
+                    let mut body = answer.into_body();
+                    while let Some(frame) = within("a message or the end", body.frame()).await {
+                        let part = frame.map_err(|error| error.to_string())?.into_data().unwrap();
+                        sent.send(part).await.unwrap();
+                    }
+                    Ok(())
+                })
+            };
+            let sender = within("the request", streams.recv()).await.unwrap();
+            sender.send(data("before")).await.unwrap();
+            assert_eq!(within("a message", seen.recv()).await.unwrap(), "before");
+            let began = Instant::now();
+            let ((), ()) = tokio::join!(
+                within("the drain", gateway.proxy.drain(Duration::from_secs(1))),
+                async {
+                    sender.send(data("during")).await.unwrap();
+                    assert_eq!(within("a message", seen.recv()).await.unwrap(), "during", "{way}");
+                }
+            );
+            let took = began.elapsed();
+            assert!(
+                (Duration::from_secs(1)..Duration::from_secs(15)).contains(&took),
+                "{way} {content_type}: {took:?}"
+            );
+            let end = within("the end that the client sees", client).await.unwrap();
+            assert!(
+                end.is_err(),
+                "{way} {content_type}: what is cut off must not look whole"
+            );
+            within("the origin to be told", sender.closed()).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_streams_both_ways_message_by_message() {
+    let endpoint = talkative_origin().await;
     let gateway = gateway(&endpoint, "http2", json!({})).await;
     let mut connection = Connection::h2(gateway.address()).await;
     let (messages, body) = frames();

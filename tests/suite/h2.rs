@@ -1,10 +1,17 @@
 //! HTTP/2, with prior knowledge and towards the origin. What is refused is in `conformance/`.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use edgeward_tests::{Connection, Gateway, Origin, bytes, chunked, empty, with_trailers};
+use edgeward_tests::{
+    Connection, Gateway, Origin, bytes, chunked, empty,
+    frames::{End, Frames, code, flag, kind},
+    with_trailers, within,
+};
 use futures_util::future::join_all;
 use http::{Request, Version};
 use serde_json::json;
+use tokio::net::TcpStream;
 
 async fn gateway(origin: &Origin, protocol: &str) -> Gateway {
     Gateway::start(json!({
@@ -175,4 +182,83 @@ async fn http_2_can_be_turned_off() {
     let mut connection = Connection::h2(gateway.address()).await;
     assert!(connection.try_send(Request::get("/echo"), empty()).await.is_err());
     assert_eq!(gateway.get("/echo").await.status, 200);
+}
+
+#[tokio::test]
+async fn paths_that_servers_read_differently_are_refused_as_over_http_1() {
+    let origin = Origin::start();
+    let gateway = Gateway::start(json!({
+        "listeners": [{"address": "127.0.0.1:0"}, {"address": "127.0.0.1:0", "encoded-slashes": true}],
+        "upstreams": {"origin": {"endpoints": [origin.endpoint()]}},
+        "routes": [{"path": "/{path+}", "upstream": "origin"}],
+    }))
+    .await;
+    let addresses = gateway.proxy.addresses();
+    let mut strict = Frames::connect(addresses[0].1).await;
+    let mut lenient = Frames::connect(addresses[1].1).await;
+    for (index, (path, by_strict, by_lenient)) in [
+        ("/echo/a;v=1//b%20c", 200, 200),
+        ("/echo/a%2Fb", 400, 200),
+        ("/echo/a%5cb", 400, 200),
+        ("/echo/..%2f..%2fetc", 400, 400),
+        ("/echo/..;/admin", 400, 400),
+        ("/echo/..%3bx/admin", 400, 400),
+        ("/echo/%252e%252e/admin", 400, 400),
+        ("/echo/%25252Fadmin", 400, 400),
+        ("/echo/a%00b", 400, 400),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let stream = 2 * u32::try_from(index).unwrap() + 1;
+        for (connection, status) in [(&mut strict, by_strict), (&mut lenient, by_lenient)] {
+            connection.get(stream, path).await;
+            assert_eq!(connection.end_of(stream).await, End::Answer(status), "{path}");
+        }
+    }
+    let seen: Vec<_> = origin.seen().into_iter().map(|request| request.target).collect();
+    let path = "/echo/a;v=1//b%20c";
+    assert_eq!(seen, [path, path, "/echo/a%2Fb", "/echo/a%5Cb"]);
+}
+
+#[tokio::test]
+async fn draining_says_goaway_finishes_what_runs_and_takes_nothing_new() {
+    let origin = Origin::start();
+    let gateway = gateway(&origin, "http1").await;
+    let address = gateway.address();
+    let mut connection = Frames::connect(address).await;
+    connection.get(1, "/hold/drain").await;
+    origin.wait_for("/hold/drain", 1).await;
+    let drain = tokio::spawn(async move {
+        gateway.proxy.drain(Duration::from_mins(10)).await;
+    });
+    let (mut away, mut ended) = (Vec::new(), Vec::new());
+    while let Some(frame) = connection.next().await {
+        match frame.kind {
+            kind::GOAWAY => {
+                let last = u32::from_be_bytes(frame.payload[..4].try_into().unwrap());
+                away.push((last, frame.code()));
+                // RFC 9113 section 6.8: the first only says that the end is near, for what is on its way
+                let next = 2 * u32::try_from(away.len()).unwrap() + 1;
+                connection.get(next, &format!("/text/{next}")).await;
+                if next == 5 {
+                    origin.release("drain");
+                }
+            }
+            kind::PING if frame.flags & flag::ACK == 0 => {
+                connection.frame(kind::PING, flag::ACK, 0, &frame.payload).await;
+            }
+            kind::DATA | kind::HEADERS if frame.flags & flag::END_STREAM != 0 => ended.push(frame.stream),
+            kind::RST_STREAM => panic!("stream {} was reset: {}", frame.stream, frame.code()),
+            _ => {}
+        }
+    }
+    assert_eq!(away[..2], [((1 << 31) - 1, code::NO_ERROR), (3, code::NO_ERROR)]);
+    assert!(away.iter().all(|(_, code)| *code == code::NO_ERROR), "{away:?}");
+    ended.sort_unstable();
+    assert_eq!(ended, [1, 3], "what ran, and what was on its way");
+    within("the drain", drain).await.unwrap();
+    assert_eq!(origin.hits("/text/3"), 1);
+    assert_eq!(origin.hits("/text/"), 1, "{:?}", origin.seen());
+    assert!(TcpStream::connect(address).await.is_err());
 }

@@ -1,19 +1,24 @@
 //! HTTP/3 on the port of a TLS listener: what clients see, early data, addresses that change, drain.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
-    sync::Arc,
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
 use bytes::Bytes;
 use edgeward_tests::{
-    Ca, Connection, Gateway, H3, Origin, QuicClient, eventually, get, record_logs, wait_for_log, within,
+    Ca, Connection, Gateway, H3, H3Stream, Issued, Origin, QuicClient, Raw, Relay, eventually, get,
+    record_logs, wait_for_log, within,
 };
 use futures_util::future::join_all;
-use http::{HeaderMap, HeaderValue, Request, Version};
+use http::{HeaderMap, HeaderValue, Request};
 use serde_json::{Value, json};
-use tokio::net::UdpSocket;
+use tokio::net::{TcpListener, UdpSocket};
 
 /// A gateway with a TLS listener, an origin and a client that trusts it.
 struct Site {
@@ -33,6 +38,7 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         ca.issue(&["example.test", "other.test"])
             .write(folder.path(), "a");
+        let _path = ca.write(folder.path());
         let config = config(&origin, &listener, &more);
         let gateway = Gateway::start_in(folder, config).await;
         let tls = ca.client(&["h3"], None);
@@ -273,66 +279,169 @@ async fn answers_over_tcp_tell_of_http3() {
 }
 
 #[tokio::test]
-async fn a_connection_follows_its_client_to_other_addresses() {
+async fn a_connection_goes_on_at_another_address_as_that_of_the_client_it_began_with() {
+    record_logs();
     let site = Site::start().await;
     let client = QuicClient::new(&site.tls);
     // on several workers: packets of a new address would go anywhere
     let mut connections = Vec::new();
     for _ in 0..6 {
-        connections.push(site.connect(&client).await);
+        let mut h3 = site.connect(&client).await;
+        let worker = h3.get("/echo").await.json()["connection"].clone();
+        connections.push((h3, worker));
     }
+    let before = connections.iter().map(|(_, worker)| worker.to_string());
+    assert!(before.collect::<HashSet<_>>().len() <= 3, "one for each worker");
     for last in 2..6 {
-        client.rebind(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)));
-        for h3 in &mut connections {
-            let reply = h3.get("/echo").await;
-            assert_eq!(reply.echoed("x-forwarded-for"), format!("127.0.0.{last}"));
+        let moved = Ipv4Addr::new(127, 0, 0, last);
+        client.rebind(IpAddr::V4(moved));
+        for (h3, worker) in &mut connections {
+            let reply = h3.get(&format!("/echo/moved-{last}")).await;
+            // its handshake came from there, and packets from elsewhere prove nothing
+            assert_eq!(reply.echoed_all("x-forwarded-for"), ["127.0.0.1"], "from {moved}");
+            assert!(!reply.text().contains(&moved.to_string()), "{}", reply.text());
+            // each worker has connections of its own to the origin
+            assert_eq!(reply.json()["connection"], *worker, "from {moved}");
         }
     }
+    let line = wait_for_log(&["\"exchange\"", "/echo/moved-5"]).await;
+    assert!(
+        line.contains("\"client\":\"127.0.0.1\"") && !line.contains("127.0.0.5"),
+        "{line}"
+    );
+    assert_eq!(site.metric("edgeward_connections "), 6);
+}
+
+#[tokio::test]
+async fn a_client_does_not_become_a_trusted_hop_by_its_packets() {
+    let site = Site::with(json!({"trusted-hops": ["127.0.0.9"]}), json!({})).await;
+    let (mut h3, client) = site.h3().await;
+    for _ in 0..2 {
+        let forged = Request::get("https://example.test/echo").header("x-forwarded-for", "203.0.113.9");
+        let reply = h3.send(forged, &[]).await;
+        assert_eq!(reply.echoed_all("x-forwarded-for"), ["127.0.0.1"]);
+        client.rebind(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9)));
+    }
+}
+
+/// A connection on a way that lets nothing of the gateway through yet, with a session of a connection before: all that its client sends is early.
+async fn early(client: &QuicClient, relay: &Relay) -> (H3, quinn::ZeroRttAccepted) {
+    relay.hold();
+    let connecting = client.endpoint.connect(relay.address, "example.test").unwrap();
+    let Ok((connection, accepted)) = connecting.into_0rtt() else {
+        panic!("no session to resume");
+    };
+    (H3::on(connection).await, accepted)
+}
+
+/// Sends a request without a body.
+async fn begin(h3: &mut H3, method: &str, path: &str) -> H3Stream {
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("https://example.test{path}"));
+    let mut stream = h3.begin(request.body(()).unwrap()).await.unwrap();
+    stream.finish().await;
+    stream
 }
 
 #[tokio::test]
 async fn early_data_is_for_safe_requests_and_marked() {
-    let site = Site::start().await;
+    let site = Site::with(
+        json!({}),
+        json!({"workers": 1, "limits": {"handshake-timeout": "10m"}}),
+    )
+    .await;
     let client = QuicClient::new(&site.tls);
-    let address = site.gateway.address();
     let mut first = site.connect(&client).await;
     assert_eq!(first.get("/echo").await.echoed("early-data"), "");
-    let mut marked = 0;
-    for _ in 0..4 {
-        // sessions are good for one connection each
-        let connecting = client.endpoint.connect(address, "example.test").unwrap();
-        let Ok((connection, accepted)) = connecting.into_0rtt() else {
-            panic!("no session to resume");
-        };
-        let mut h3 = H3::on(connection).await;
-        let get = Request::get("https://example.test/echo").body(()).unwrap();
-        let mut get = h3.begin(get).await.unwrap();
-        get.finish().await;
-        let mut put = h3
-            .begin(Request::put("https://example.test/echo").body(()).unwrap())
-            .await
-            .unwrap();
-        put.finish().await;
-        let (get, put) = (get.reply().await.unwrap(), put.reply().await.unwrap());
-        assert_eq!((get.status, put.status), (200, 200));
-        assert_eq!(
-            put.echoed("early-data"),
-            "",
-            "only safe requests are served early"
-        );
-        marked += usize::from(get.echoed("early-data") == "1");
-        assert!(accepted.await);
-        assert_eq!(h3.get("/echo").await.echoed("early-data"), "");
+    let relay = Relay::to(site.gateway.address()).await;
+    let (mut h3, accepted) = early(&client, &relay).await;
+    // before the others, so that it would be there before them
+    let mut unsafe_ones = Vec::new();
+    for method in ["PUT", "POST", "DELETE"] {
+        unsafe_ones.push(begin(&mut h3, method, "/echo/late").await);
     }
-    // one that came so late that the handshake was complete is not early
-    assert!(marked > 0);
+    let mut safe_ones = Vec::new();
+    for method in ["GET", "OPTIONS", "GET"] {
+        let path = format!("/echo/early/{}", safe_ones.len());
+        safe_ones.push(begin(&mut h3, method, &path).await);
+        site.origin.wait_for(&path, 1).await;
+    }
+    assert_eq!(
+        site.origin.hits("/echo/late"),
+        0,
+        "what is not safe waits for the handshake"
+    );
+    relay.release();
+    for safe in safe_ones {
+        let reply = safe.reply().await.unwrap();
+        assert_eq!(
+            (reply.status, reply.echoed_all("early-data")),
+            (200, vec!["1".to_owned()])
+        );
+    }
+    for late in unsafe_ones {
+        let reply = late.reply().await.unwrap();
+        assert_eq!((reply.status, reply.echoed_all("early-data")), (200, vec![]));
+    }
+    assert!(within("the handshake", accepted).await);
+    assert_eq!(h3.get("/echo").await.echoed("early-data"), "");
+}
+
+/// An upstream that serves nothing that is early (RFC 8470 section 5.2), and counts it.
+async fn cautious_upstream() -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let counted = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&counted);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let count = Arc::clone(&count);
+            tokio::spawn(async move {
+                let mut connection = Raw::from(stream);
+                let head = connection.until("\r\n\r\n").await;
+                let status = if head.contains("\r\nearly-data: 1\r\n") {
+                    count.fetch_add(1, SeqCst);
+                    "425 Too Early"
+                } else {
+                    "200 OK"
+                };
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                connection.send(answer).await;
+                connection.finish().await;
+                connection.to_end().await;
+            });
+        }
+    });
+    (address, counted)
 }
 
 #[tokio::test]
-async fn what_the_upstream_finds_too_early_the_client_hears() {
-    let site = Site::start().await;
-    let (mut h3, _client) = site.h3().await;
-    assert_eq!(h3.get("/status/425").await.status, 425);
+async fn what_the_upstream_finds_too_early_the_client_hears_and_asks_again() {
+    let (upstream, early_ones) = cautious_upstream().await;
+    let site = Site::with(
+        json!({}),
+        json!({
+            "limits": {"handshake-timeout": "10m"},
+            "upstreams": {"origin": {"endpoints": [upstream.to_string()], "retry": {"attempts": 3, "budget": 1.0}}},
+        }),
+    )
+    .await;
+    let client = QuicClient::new(&site.tls);
+    let mut first = site.connect(&client).await;
+    assert_eq!(first.get("/x").await.status, 200);
+    let relay = Relay::to(site.gateway.address()).await;
+    let (mut h3, accepted) = early(&client, &relay).await;
+    let refused = begin(&mut h3, "GET", "/x").await;
+    eventually("the early request", async || {
+        (early_ones.load(SeqCst) > 0).then_some(())
+    })
+    .await;
+    relay.release();
+    assert_eq!(refused.reply().await.unwrap().status, 425);
+    assert!(within("the handshake", accepted).await);
+    assert_eq!(h3.get("/x").await.status, 200);
+    assert_eq!(early_ones.load(SeqCst), 1, "it is the client that asks again");
 }
 
 #[tokio::test]
@@ -505,19 +614,14 @@ async fn clients_prove_their_address_while_many_handshakes_are_under_way() {
     let (mut before, _client) = site.h3().await;
     assert_eq!(site.metric("edgeward_quic_retries_total"), 0);
     // on this way nothing comes back
-    let way = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let address = way.local_addr().unwrap();
-    let onward = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    onward.connect(site.gateway.address()).await.unwrap();
-    tokio::spawn(async move {
-        let mut packet = [0; 2048];
-        while let Ok(length) = way.recv(&mut packet).await {
-            drop(onward.send(&packet[..length]).await);
-        }
-    });
+    let relay = Relay::to(site.gateway.address()).await;
+    relay.hold();
     let strangers = QuicClient::new(&site.tls);
     let _waiting: Vec<_> = (0..80)
-        .map(|_| strangers.endpoint.connect(address, "example.test").unwrap())
+        .map(|_| {
+            let connecting = strangers.endpoint.connect(relay.address, "example.test");
+            connecting.unwrap()
+        })
         .collect();
     eventually("a retry", async || {
         let (mut h3, _client) = site.h3().await;
@@ -581,7 +685,6 @@ async fn a_listener_that_goes_and_comes_back_while_something_runs_is_the_same_on
 async fn client_certificates_hold_for_listeners_and_domains_are_told_to_come_otherwise() {
     record_logs();
     let site = Site::start().await;
-    drop(site.ca.write(site.gateway.folder.path()));
     let publish = async |tls: Value| {
         let config = config(&site.origin, &json!({"tls": tls}), &json!({}));
         let snapshot = site.gateway.snapshot(config).await.unwrap();
@@ -651,37 +754,88 @@ async fn packets_of_connections_that_nobody_knows_are_answered_with_a_reset() {
     assert_eq!(answer[0] & 0xc0, 0x40);
 }
 
+/// What the sink says of a request over a protocol, with the version and what is another one with each request taken out; and the head of the answer to
+/// a request that it lets pass.
+async fn seen_by_plugins(
+    site: &Site,
+    protocol: &str,
+    identity: Option<&Issued>,
+) -> (String, Value, Vec<String>) {
+    let (tls, address) = (site.ca.client(&[protocol], identity), site.gateway.address());
+    let client = QuicClient::new(&tls);
+    let path = "/sink/echo/a%20b/%7Ec?x=1+2&y";
+    let request = |sink: &'static str, uri: String| {
+        let fields = [
+            ("x-sink", sink),
+            ("content-length", "4"),
+            ("content-type", "text/plain"),
+            ("cookie", "a=1; b=2"),
+            ("x-many", "1"),
+            ("x-many", "2"),
+            ("x-forwarded-for", "203.0.113.9"),
+            ("user-agent", "any"),
+            ("accept", "*/*"),
+        ];
+        let request = Request::post(uri);
+        fields
+            .into_iter()
+            .fold(request, |request, (name, value)| request.header(name, value))
+    };
+    let mut replies = Vec::new();
+    for sink in ["head", "set-header x-passed yes"] {
+        replies.push(if protocol == "h3" {
+            let mut h3 = site.connect(&client).await;
+            let request = request(sink, format!("https://example.test{path}"));
+            h3.send(request, &[b"body"]).await
+        } else {
+            let mut connection = Connection::tls(address, "example.test", &tls).await.unwrap();
+            let body = edgeward_tests::bytes("body");
+            let request = request(sink, path.to_owned()).header("host", "example.test");
+            connection.send(request, body).await
+        });
+    }
+    let passed = replies.pop().unwrap();
+    assert_eq!((passed.status, passed.echoed("x-passed").as_str()), (200, "yes"));
+    let mut fields: Vec<_> = passed
+        .headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+        .filter(|field| {
+            !["alt-svc:", "date:", "x-request-id:", "content-length:"]
+                .iter()
+                .any(|name| field.starts_with(name))
+        })
+        .collect();
+    fields.sort();
+    let mut report = replies.pop().unwrap().json()["ok"].take();
+    let version = report["request"]["version"].take();
+    let exchange = &mut report["exchange"];
+    assert!(exchange["request-id"].take().is_string() && exchange["peer"]["port"].take().is_u64());
+    let headers = report["request"]["headers"].as_array_mut().unwrap();
+    headers.sort_by_key(ToString::to_string);
+    (version.as_str().unwrap().to_owned(), report, fields)
+}
+
 #[tokio::test]
 async fn the_version_is_all_that_plugins_see_of_it() {
-    let site = Site::with(
-        json!({}),
-        json!({"plugins": {"sink": {"module": "kitchen-sink"}}}),
-    )
-    .await;
-    let (mut h3, _client) = site.h3().await;
-    let over_h3 = h3.get("/sink/echo/same").await;
-    let tls = site.ca.client(&["h2"], None);
-    let mut h2 = Connection::tls(site.gateway.address(), "example.test", &tls)
-        .await
-        .unwrap();
-    let over_h2 = h2
-        .send(
-            Request::get("/sink/echo/same").header("host", "example.test"),
-            edgeward_tests::empty(),
-        )
-        .await;
-    assert_eq!(
-        (over_h3.version, over_h2.version),
-        (Version::HTTP_3, Version::HTTP_2)
-    );
-    let names = |headers: &HeaderMap| {
-        let mut names: Vec<_> = headers
-            .keys()
-            .map(|name| name.as_str().to_owned())
-            .filter(|name| name != "alt-svc")
-            .collect();
-        names.sort();
-        names
-    };
-    assert_eq!(names(&over_h3.headers), names(&over_h2.headers));
+    let optional = json!({"tls": {"client-auth": {"ca": "ca.pem", "required": false}}});
+    let site = Site::with(optional, json!({})).await;
+    let known = site.ca.issue(&["known.test"]);
+    for identity in [None, Some(&known)] {
+        let (h1, over_h1, fields_h1) = seen_by_plugins(&site, "http/1.1", identity).await;
+        let (h2, over_h2, fields_h2) = seen_by_plugins(&site, "h2", identity).await;
+        let (h3, over_h3, fields_h3) = seen_by_plugins(&site, "h3", identity).await;
+        assert_eq!([&*h1, &*h2, &*h3], ["HTTP/1.1", "HTTP/2.0", "HTTP/3.0"]);
+        assert_eq!(over_h2, over_h1, "HTTP/2 and HTTP/1.1");
+        assert_eq!(over_h3, over_h1, "HTTP/3 and HTTP/1.1");
+        assert_eq!(fields_h2, fields_h1);
+        assert_eq!(fields_h3, fields_h1);
+        let peer = &over_h3["exchange"]["peer"];
+        assert_eq!(
+            (&peer["tls-version"], &peer["sni"], &peer["address"]),
+            (&json!("1.3"), &json!("example.test"), &json!("127.0.0.1"))
+        );
+        let certificate = identity.map(Issued::cert_hex);
+        assert_eq!(peer["client-certificate"], json!(certificate));
+    }
 }

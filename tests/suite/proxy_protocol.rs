@@ -15,6 +15,10 @@ const V2_LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 const GET: &[u8] = b"GET /echo HTTP/1.1\r\nhost: gateway.test\r\nconnection: close\r\n\r\n";
 
 async fn gateway(folder: TempDir, listener: Value, origin: &Origin) -> Gateway {
+    limited(folder, listener, json!({"handshake-timeout": "300ms"}), origin).await
+}
+
+async fn limited(folder: TempDir, listener: Value, limits: Value, origin: &Origin) -> Gateway {
     let mut settings = json!({"address": "127.0.0.1:0"});
     settings
         .as_object_mut()
@@ -24,7 +28,7 @@ async fn gateway(folder: TempDir, listener: Value, origin: &Origin) -> Gateway {
         folder,
         json!({
             "listeners": [settings],
-            "limits": {"handshake-timeout": "300ms"},
+            "limits": limits,
             "upstreams": {"origin": {"endpoints": [origin.endpoint()]}},
             "routes": [{"path": "/{path+}", "upstream": "origin"}],
         }),
@@ -137,4 +141,52 @@ async fn a_client_of_a_socket_for_both_families_counts_as_what_it_is() {
     let request = http::Request::get("/echo").header("x-forwarded-for", "203.0.113.9");
     let reply = connection.send(request, edgeward_tests::empty()).await;
     assert_eq!(reply.echoed("x-forwarded-for"), "203.0.113.9, 127.0.0.1");
+}
+
+#[tokio::test]
+async fn it_is_the_named_client_whose_connections_are_counted() {
+    let origin = Origin::start();
+    let gateway = limited(
+        tempfile::tempdir().unwrap(),
+        json!({"proxy-protocol": ["127.0.0.1"]}),
+        json!({"connections-per-address": 2}),
+        &origin,
+    )
+    .await;
+    let address = gateway.address();
+    let refused = async |count: u32| {
+        let line = format!("\nedgeward_connections_refused_total {count}\n");
+        eventually(&line, async || gateway.metrics().contains(&line).then_some(())).await;
+    };
+    // one that asks, and stays
+    let open = async |header: &[u8]| {
+        let mut connection = Raw::connect(address).await;
+        connection
+            .send([header, b"GET /text/x HTTP/1.1\r\nhost: a\r\n\r\n"].concat())
+            .await;
+        connection.until("some plain text").await;
+        connection
+    };
+    let first = open(V1).await;
+    let _second = open(V2).await;
+    for (count, header) in [(1, V1), (2, V2)] {
+        assert_eq!(raw(address, [header, GET].concat()).await, "", "a third");
+        refused(count).await;
+    }
+    // others come by the same balancer, and it has connections of its own
+    for other in [
+        &b"PROXY TCP4 203.0.113.10 192.0.2.1 4711 443\r\n"[..],
+        b"PROXY TCP6 2001:db8::7 2001:db8::1 4711 443\r\n",
+        V2_LOCAL,
+    ] {
+        let _both = (open(other).await, open(other).await);
+        assert_eq!(raw(address, [other, GET].concat()).await, "");
+    }
+    refused(5).await;
+    drop(first);
+    eventually("a place", async || {
+        let answer = raw(address, [V1, GET].concat()).await;
+        answer.starts_with("HTTP/1.1 200").then_some(())
+    })
+    .await;
 }

@@ -83,7 +83,7 @@ async fn alpn_decides_the_protocol_and_plugins_see_the_connection() {
             (peer["tls-version"].as_str(), peer["sni"].as_str()),
             (Some("1.3"), Some("a.example"))
         );
-        assert_eq!(peer["client-certificate-bytes"], Value::Null);
+        assert_eq!(peer["client-certificate"], Value::Null);
         let reply = connection.get("/echo").await;
         assert_eq!(reply.echoed("x-forwarded-proto"), "https");
     }
@@ -103,10 +103,7 @@ async fn client_certificates_are_required_checked_and_shown_to_plugins() {
     )
     .await
     .unwrap();
-    let request = http::Request::get("/echo").header("x-sink", "head");
-    let report = connection.send(request, edgeward_tests::empty()).await.json();
-    let seen = &report["ok"]["exchange"]["peer"]["client-certificate-bytes"];
-    assert_eq!(*seen, identity.cert.len());
+    assert_eq!(shown(&mut connection).await, identity.cert_hex());
     let foreign = stranger.issue(&["client.example"]);
     for config in [
         ca.client(&["http/1.1"], None),
@@ -124,17 +121,27 @@ async fn client_certificates_are_required_checked_and_shown_to_plugins() {
     }
 }
 
+/// The client's certificate that plugins see on a connection, in hex.
+async fn shown(connection: &mut Connection) -> Value {
+    let request = http::Request::get("/echo").header("x-sink", "head");
+    let report = connection.send(request, edgeward_tests::empty()).await.json();
+    report["ok"]["exchange"]["peer"]["client-certificate"].clone()
+}
+
 /// Whether a client with this certificate is served.
 async fn is_served(gateway: &Gateway, ca: &Ca, identity: &Issued) -> bool {
-    let client = ca.client(&["http/1.1"], Some(identity));
-    let Ok(mut connection) = Connection::tls(gateway.address(), "a.example", &client).await else {
+    is_served_for(gateway, "a.example", ca, Some(identity)).await
+}
+
+/// Whether a client with this certificate, or without any, is served on a connection for a name.
+async fn is_served_for(gateway: &Gateway, name: &str, ca: &Ca, identity: Option<&Issued>) -> bool {
+    let client = ca.client(&["http/1.1"], identity);
+    let Ok(mut connection) = Connection::tls(gateway.address(), name, &client).await else {
         return false;
     };
-    let request = http::Request::get("/echo");
-    connection
-        .try_send(request, edgeward_tests::empty())
-        .await
-        .is_ok()
+    let request = http::Request::get("/echo").header("host", name);
+    let answer = connection.try_send(request, edgeward_tests::empty()).await;
+    answer.is_ok_and(|reply| reply.status == 200)
 }
 
 #[tokio::test]
@@ -260,10 +267,94 @@ async fn client_certificates_can_be_optional() {
     let file = ca.write(folder.path());
     let tls = json!({"client-auth": {"ca": file, "required": false}});
     let gateway = gateway(&ca, folder, tls, &origin).await;
-    let mut connection = Connection::tls(gateway.address(), "a.example", &ca.client(&[], None))
-        .await
-        .unwrap();
-    assert_eq!(connection.get("/echo").await.status, 200);
+    let identity = ca.issue(&["client.example"]);
+    for (identity, expected) in [(None, Value::Null), (Some(&identity), json!(identity.cert_hex()))] {
+        let client = ca.client(&["http/1.1"], identity);
+        let mut connection = Connection::tls(gateway.address(), "a.example", &client)
+            .await
+            .unwrap();
+        assert_eq!(connection.get("/echo").await.status, 200);
+        assert_eq!(shown(&mut connection).await, expected);
+    }
+    // one that does not hold is no certificate at all, and no way in
+    let seen = origin.seen().len();
+    let (now, day) = (SystemTime::now(), Duration::from_hours(24));
+    for refused in [
+        Ca::new().issue(&["client.example"]),
+        ca.issue_between(&["client.example"], now - 2 * day, now - day),
+        ca.issue_between(&["client.example"], now + day, now + 2 * day),
+    ] {
+        assert!(!is_served(&gateway, &ca, &refused).await);
+    }
+    assert_eq!(origin.seen().len(), seen);
+}
+
+#[tokio::test]
+async fn a_rule_of_a_domain_has_its_own_truststore_depth_and_lists_and_may_be_optional() {
+    let (origin, ca, clients) = (Origin::start(), Ca::new(), Ca::new());
+    let below = clients.subordinate("below");
+    let (good, revoked, longer, foreign) = (
+        clients.issue(&["good"]),
+        clients.issue(&["revoked"]),
+        below.issue(&["longer"]),
+        ca.issue(&["foreign"]),
+    );
+    let later = SystemTime::now() + Duration::from_hours(24);
+    let each = [
+        ("nobody", None),
+        ("good", Some(&good)),
+        ("revoked", Some(&revoked)),
+        ("longer", Some(&longer)),
+        ("foreign", Some(&foreign)),
+    ];
+    for (rule, served) in [
+        (json!({}), [false, true, true, true, false]),
+        (json!({"depth": 0}), [false, true, true, false, false]),
+        (
+            json!({"crl": ["crl.pem"], "depth": 0}),
+            [false, true, false, false, false],
+        ),
+        // the list of the one below is missing
+        (json!({"crl": ["crl.pem"]}), [false, true, false, false, false]),
+        (
+            json!({"crl": ["crl.pem", "below.pem"]}),
+            [false, true, false, true, false],
+        ),
+        (json!({"required": false}), [true, true, true, true, false]),
+        (
+            json!({"required": false, "crl": ["crl.pem"], "depth": 0}),
+            [true, true, false, false, false],
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("crl.pem"), clients.revoke(&[&revoked], later)).unwrap();
+        std::fs::write(folder.path().join("below.pem"), below.revoke(&[], later)).unwrap();
+        let mut auth = json!({"ca": clients.write(folder.path())});
+        auth.as_object_mut()
+            .unwrap()
+            .extend(rule.as_object().unwrap().clone());
+        let tls = json!({"domains": [{"names": ["b.example"], "client-auth": auth}]});
+        let gateway = gateway(&ca, folder, tls, &origin).await;
+        for ((who, identity), served) in each.into_iter().zip(served) {
+            let is_served = is_served_for(&gateway, "b.example", &ca, identity).await;
+            assert_eq!(is_served, served, "{rule}: {who}");
+        }
+        // the listener's own rule, which asks nobody, holds for the others
+        assert!(is_served_for(&gateway, "a.example", &ca, None).await, "{rule}");
+        // what is shown to plugins is the client's own, not what leads to the root
+        if served[3] {
+            let client = ca.client(&["h2"], Some(&longer));
+            let mut connection = Connection::tls(gateway.address(), "b.example", &client)
+                .await
+                .unwrap();
+            let request = http::Request::get("/echo")
+                .header("x-sink", "head")
+                .header("host", "b.example");
+            let report = connection.send(request, edgeward_tests::empty()).await.json();
+            let peer = &report["ok"]["exchange"]["peer"];
+            assert_eq!(peer["client-certificate"], longer.cert_hex());
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,8 +1,14 @@
 //! What a TLS handshake with a listener comes to: versions, key exchange, resumption, stapled OCSP responses, certificates that expire.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use edgeward_tests::{Ca, Gateway, logs_containing, record_logs, wait_for_log, within};
+use edgeward_tests::{
+    Ca, Connection, Gateway, QuicClient, logs_containing, record_logs, wait_for_log, within,
+};
 use parking_lot::Mutex;
 use rustls::{
     ClientConfig, DigitallySignedStruct, HandshakeKind, NamedGroup, ProtocolVersion, SignatureScheme,
@@ -134,6 +140,21 @@ impl Client {
     }
 }
 
+/// The OCSP response that a client without a session gets from `a.example`, with ALPN for this protocol.
+pub(crate) async fn staple(address: SocketAddr, protocol: &str) -> Vec<u8> {
+    let client = Client::new(&[&TLS13], &EVERY_GROUP);
+    let mut config = ClientConfig::clone(&client.config);
+    config.alpn_protocols = vec![protocol.into()];
+    let config = Arc::new(config);
+    if protocol == "h3" {
+        let quic = QuicClient::new(&config);
+        let _connection = quic.connect(address, "a.example").await.unwrap();
+    } else {
+        let _connection = Connection::tls(address, "a.example", &config).await.unwrap();
+    }
+    client.stapled.1.lock().clone()
+}
+
 const EVERY_GROUP: [&dyn SupportedKxGroup; 3] = [
     aws_lc_rs::kx_group::X25519MLKEM768,
     aws_lc_rs::kx_group::X25519,
@@ -213,9 +234,10 @@ async fn a_given_ocsp_response_is_stapled() {
     let with =
         |file: &str| config(&json!({"certificates": [{"cert": "a.crt", "key": "a.key", "ocsp": file}]}));
     let gateway = Gateway::start_in(folder, with("a.ocsp")).await;
-    let client = Client::new(&[&TLS13], &EVERY_GROUP);
-    client.ask(&gateway).await.unwrap();
-    assert_eq!(*client.stapled.1.lock(), [0x30, 3, 0x0a, 1, 0]);
+    for protocol in ["http/1.1", "h2", "h3"] {
+        let stapled = staple(gateway.address(), protocol).await;
+        assert_eq!(stapled, [0x30, 3, 0x0a, 1, 0], "{protocol}");
+    }
     for (file, reason) in [
         ("bad.ocsp", "not a successful OCSP response"),
         ("none.ocsp", "No such file"),
@@ -231,18 +253,32 @@ async fn certificates_that_expire_soon_are_in_metrics_and_log() {
     let ca = Ca::new();
     let folder = tempfile::tempdir().unwrap();
     let day = Duration::from_hours(24);
-    ca.issue_for(&["a.example"], 90 * day, 3 * day + day / 2)
-        .write(folder.path(), "short");
-    ca.issue_for(&["b.example"], 90 * day, 60 * day)
-        .write(folder.path(), "long");
+    let mut ends = Vec::new();
+    for (name, host, left) in [
+        ("short", "a.example", 3 * day + day / 2),
+        ("long", "b.example", 60 * day),
+    ] {
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let before = now();
+        ca.issue_for(&[host], 90 * day, left).write(folder.path(), name);
+        ends.push((
+            format!("{name}.crt"),
+            (before + left).as_secs()..=(now() + left).as_secs(),
+        ));
+    }
     let certificates =
         json!([{"cert": "short.crt", "key": "short.key"}, {"cert": "long.crt", "key": "long.key"}]);
     let gateway = Gateway::start_in(folder, config(&json!({"certificates": certificates}))).await;
     let metrics = gateway.metrics();
-    for file in ["short.crt", "long.crt"] {
+    for (file, end) in ends {
         let sample =
             format!("edgeward_certificate_not_after_seconds{{listener=\"tls\",certificate=\"{file}\"}} ");
-        assert!(metrics.contains(&sample), "{metrics}");
+        let mut lines = metrics.lines();
+        let value = lines.find_map(|line| line.strip_prefix(&sample)).unwrap();
+        assert!(
+            end.contains(&value.parse().unwrap()),
+            "{file}: {value} is not in {end:?}"
+        );
     }
     let warning = wait_for_log(&["certificate expires soon"]).await;
     assert!(

@@ -10,7 +10,9 @@ use std::{
 
 use edgeward_tests::{
     Ca, Connection, Gateway, Origin, Over, Process, Raw, Socket, WebSocketOrigin, accept_key, connect,
-    eventually, hear, hear_close, record_logs, scripted_upstream, tell, wait_for_log, within,
+    eventually,
+    frames::{End, Frames, flag, kind, literals},
+    hear, hear_close, record_logs, scripted_upstream, tell, wait_for_log, within,
 };
 use futures_util::SinkExt as _;
 use http::{HeaderMap, HeaderValue};
@@ -288,6 +290,71 @@ async fn nothing_is_forwarded_before_the_upstream_agreed() {
         "{answer}"
     );
     assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+}
+
+/// What an upstream answers to a handshake that it agrees to.
+fn agreement(head: &str) -> String {
+    let key = head.split("sec-websocket-key: ").nth(1).unwrap();
+    let key = key.split("\r\n").next().unwrap();
+    AGREED.replace("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", &accept_key(key.as_bytes()))
+}
+
+#[tokio::test]
+async fn nothing_of_an_extended_connect_is_forwarded_before_the_upstream_agreed() {
+    for agrees in [true, false] {
+        let (asked, knows) = oneshot::channel();
+        let (go_on, told) = oneshot::channel::<()>();
+        let (heard, hears) = oneshot::channel();
+        let endpoint = upstream(async move |mut stream| {
+            let head = stream.until("\r\n\r\n").await;
+            asked.send(()).unwrap();
+            told.await.unwrap();
+            // by now the gateway has all of it; a little time for it to do what it must not
+            let before = tokio::time::timeout(Duration::from_millis(200), stream.bytes(1)).await;
+            let behind = if agrees {
+                stream.send(agreement(&head)).await;
+                stream.until("later").await
+            } else {
+                stream
+                    .send("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                    .await;
+                stream.finish().await;
+                stream.to_end().await
+            };
+            heard.send((before.ok(), behind)).unwrap();
+            stream.to_end().await;
+        })
+        .await;
+        let gateway = gateway(&endpoint, json!({})).await;
+        let mut client = Frames::connect(gateway.address()).await;
+        client.until(kind::SETTINGS, 0).await;
+        let head = literals([
+            (":method", "CONNECT"),
+            (":protocol", "websocket"),
+            (":scheme", "http"),
+            (":path", "/x"),
+            (":authority", "a"),
+            ("sec-websocket-version", "13"),
+        ]);
+        client.frame(kind::HEADERS, flag::END_HEADERS, 1, head).await;
+        client.frame(kind::DATA, 0, 1, b"\x81\x85\0\0\0\0early").await;
+        within("the upstream to be asked", knows).await.unwrap();
+        client.frame(kind::DATA, 0, 1, b"\x81\x85\0\0\0\0later").await;
+        client.frame(kind::PING, 0, 0, [7; 8]).await;
+        client.until(kind::PING, 0).await;
+        go_on.send(()).unwrap();
+        if !agrees {
+            assert_eq!(client.end_of(1).await, End::Answer(403));
+        }
+        let (before, behind) = within("what the upstream heard", hears).await.unwrap();
+        assert_eq!(before, None, "before it agreed");
+        let expected = if agrees {
+            "\u{fffd}\u{fffd}\0\0\0\0early\u{fffd}\u{fffd}\0\0\0\0later"
+        } else {
+            ""
+        };
+        assert_eq!(behind, expected, "agrees: {agrees}");
+    }
 }
 
 #[tokio::test]
@@ -615,16 +682,7 @@ async fn a_side_that_does_not_read_stops_the_other() {
             while !head.ends_with(b"\r\n\r\n") {
                 head.push(stream.read_u8().await.unwrap());
             }
-            let head = String::from_utf8(head).unwrap();
-            let key = head
-                .split("sec-websocket-key: ")
-                .nth(1)
-                .unwrap()
-                .split("\r\n")
-                .next()
-                .unwrap();
-            let accept = accept_key(key.as_bytes());
-            let answer = AGREED.replace("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", &accept);
+            let answer = agreement(&String::from_utf8(head).unwrap());
             stream.write_all(answer.as_bytes()).await.unwrap();
             reading.await.unwrap();
             let mut sink = tokio::io::sink();

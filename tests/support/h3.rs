@@ -127,7 +127,15 @@ impl H3 {
 impl H3Stream {
     /// Sends a part of the body.
     pub async fn data(&mut self, data: Bytes) {
-        within("sending", self.0.send_data(data)).await.unwrap();
+        self.try_data(data).await.unwrap();
+    }
+
+    /// The same, for a gateway that may have had enough.
+    ///
+    /// # Errors
+    /// It has.
+    pub async fn try_data(&mut self, data: Bytes) -> Result<(), h3::error::StreamError> {
+        within("sending", self.0.send_data(data)).await
     }
 
     /// Sends trailers.
@@ -170,18 +178,27 @@ impl H3Stream {
     /// The stream was reset.
     pub async fn reply(mut self) -> Result<Reply, h3::error::StreamError> {
         let (head, ()) = self.head().await?.into_parts();
+        let (body, trailers) = self.rest().await?;
+        Ok(Reply {
+            status: head.status.as_u16(),
+            version: http::Version::HTTP_3,
+            headers: head.headers,
+            body,
+            trailers,
+        })
+    }
+
+    /// What is left of the answer behind its head: body and trailers.
+    ///
+    /// # Errors
+    /// The stream was reset.
+    pub async fn rest(mut self) -> Result<(Bytes, HeaderMap), h3::error::StreamError> {
         let mut body = BytesMut::new();
         while let Some(data) = self.part().await? {
             body.extend_from_slice(&data);
         }
         let trailers = within("trailers", self.0.recv_trailers()).await?;
-        Ok(Reply {
-            status: head.status.as_u16(),
-            version: http::Version::HTTP_3,
-            headers: head.headers,
-            body: body.freeze(),
-            trailers: trailers.unwrap_or_default(),
-        })
+        Ok((body.freeze(), trailers.unwrap_or_default()))
     }
 }
 

@@ -23,6 +23,7 @@ mod pebble;
 mod process;
 mod raw;
 pub mod real;
+mod relay;
 mod tls;
 mod trend;
 mod websocket;
@@ -41,6 +42,7 @@ pub use paths::{core_module_bytes, edgeward, guest, guest_bytes, suite_cache, ta
 pub use pebble::Pebble;
 pub use process::{Cli, Process, cli, cli_with};
 pub use raw::{Raw, raw, scripted_upstream};
+pub use relay::Relay;
 pub use tls::{Ca, Issued, install_provider};
 pub use trend::Trend;
 pub use websocket::{

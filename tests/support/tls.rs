@@ -113,8 +113,14 @@ impl Ca {
     #[must_use]
     pub fn issue_for(&self, names: &[&str], lifetime: Duration, left: Duration) -> Issued {
         let end = SystemTime::now() + left;
+        self.issue_between(names, end - lifetime, end)
+    }
+
+    /// One that holds from one time to another.
+    #[must_use]
+    pub fn issue_between(&self, names: &[&str], start: SystemTime, end: SystemTime) -> Issued {
         self.sign(names, |params| {
-            params.not_before = (end - lifetime).into();
+            params.not_before = start.into();
             params.not_after = end.into();
         })
     }
@@ -189,6 +195,12 @@ impl Issued {
 
     fn key(&self) -> PrivateKeyDer<'static> {
         PrivatePkcs8KeyDer::from(self.key.clone()).into()
+    }
+
+    /// The certificate in hex, as the kitchen sink reports it.
+    #[must_use]
+    pub fn cert_hex(&self) -> String {
+        self.cert.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Writes `NAME.crt` and `NAME.key` into a folder.

@@ -1,9 +1,58 @@
 //! RFC 9110, HTTP semantics: what belongs to one connection, what belongs to the message, and what neither an upstream nor a plugin can write into it.
 
-use edgeward_tests::{Gateway, Origin, raw, scripted_upstream};
+use bytes::Bytes;
+use edgeward_tests::{Connection, Gateway, H3, Origin, QuicClient, empty, raw, scripted_upstream};
+use futures_util::stream;
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
 use serde_json::json;
 
-use super::{before, gateway};
+use super::{before, gateway, gateway_of_all_versions};
+
+#[tokio::test]
+async fn section_5_1_names_with_underscores_are_refused_unless_their_listener_lets_them_pass() {
+    let origin = Origin::start();
+    for underscores in [false, true] {
+        let (gateway, ca) =
+            gateway_of_all_versions(&origin, json!({"underscores": underscores}), json!({})).await;
+        let address = gateway.address();
+        for (name, value) in [("x_forwarded_for", "203.0.113.9"), ("_", "x"), ("x_user_", "admin")] {
+            for version in ["http/1.1", "h2", "h3"] {
+                let tls = ca.client(&[version], None);
+                let client = QuicClient::new(&tls);
+                let reply = if version == "h3" {
+                    let connection = client.connect(address, "example.test").await.unwrap();
+                    let request = Request::get("https://example.test/echo").header(name, value);
+                    H3::on(connection).await.send(request, &[]).await
+                } else {
+                    let mut connection = Connection::tls(address, "example.test", &tls).await.unwrap();
+                    let request = Request::get("/echo").header(name, value);
+                    connection.send(request, empty()).await
+                };
+                if underscores {
+                    assert_eq!(reply.status, 200, "{version}: {name}");
+                    assert_eq!(reply.echoed(name), value, "{version}");
+                    assert_eq!(reply.echoed_all("x-forwarded-for"), ["127.0.0.1"], "{version}");
+                } else {
+                    assert_eq!(
+                        (reply.status, reply.response_type().as_str()),
+                        (400, "BAD_REQUEST"),
+                        "{version}: {name}"
+                    );
+                    assert!(reply.text().contains(name), "{}", reply.text());
+                }
+            }
+        }
+        assert_eq!(origin.seen().len(), if underscores { 9 } else { 0 });
+    }
+    // as capitals of HTTP/1.1, too
+    let strict = gateway(&origin, json!({})).await;
+    let request = "GET /x HTTP/1.1\r\nhost: a\r\nX_Forwarded_For: 203.0.113.9\r\n\r\n";
+    let text = raw(strict.address(), format!("{request}{request}")).await;
+    assert!(text.starts_with("HTTP/1.1 400 "), "{text}");
+    assert_eq!(origin.hits("/x"), 0);
+}
 
 #[tokio::test]
 async fn section_5_5_values_have_no_control_characters() {
@@ -114,6 +163,67 @@ async fn section_6_5_1_trailers_of_an_upstream_do_not_become_what_a_head_says() 
     let request = "GET /x HTTP/1.1\r\nhost: a\r\nte: trailers\r\nconnection: close, te\r\n\r\n";
     let text = raw(gateway.address(), request).await;
     assert!(text.ends_with("2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n"), "{text}");
+}
+
+#[tokio::test]
+async fn section_6_5_1_trailers_of_a_request_do_not_become_what_a_head_says() {
+    let mut trailers = HeaderMap::new();
+    for name in [
+        "content-length",
+        "content-type",
+        "content-encoding",
+        "host",
+        "authorization",
+        "proxy-authorization",
+        "cookie",
+        "cache-control",
+        "expect",
+        "range",
+        "if-match",
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-real-ip",
+        "via",
+        "trailer",
+        "early-data",
+        "x-digest",
+    ] {
+        trailers.insert(HeaderName::from_static(name), HeaderValue::from_static("7"));
+    }
+    let origin = Origin::start();
+    let (gateway, ca) = gateway_of_all_versions(&origin, json!({}), json!({})).await;
+    let address = gateway.address();
+    let mut over_h2 = Connection::tls(address, "example.test", &ca.client(&["h2"], None))
+        .await
+        .unwrap();
+    let client = QuicClient::new(&ca.client(&["h3"], None));
+    let mut over_h3 = H3::on(client.connect(address, "example.test").await.unwrap()).await;
+    for path in ["/echo", "/h2/echo"] {
+        let frames = [
+            Ok(Frame::data(Bytes::from_static(b"ok"))),
+            Ok(Frame::trailers(trailers.clone())),
+        ];
+        let body = StreamBody::new(stream::iter(frames)).boxed_unsync();
+        let request = Request::post(path).header("te", "trailers");
+        let reply = over_h2.send(request, body).await.json();
+        assert_eq!(reply["trailers"], json!([["x-digest", "7"]]), "HTTP/2, {path}");
+        let request = Request::post(format!("https://example.test{path}")).header("te", "trailers");
+        let mut stream = over_h3.begin(request.body(()).unwrap()).await.unwrap();
+        stream.data(Bytes::from_static(b"ok")).await;
+        stream.trailers(trailers.clone()).await;
+        stream.finish().await;
+        let reply = stream.reply().await.unwrap().json();
+        assert_eq!(reply["trailers"], json!([["x-digest", "7"]]), "HTTP/3, {path}");
+        assert_eq!(reply["body"], "ok");
+    }
+    // without any that may stay there are none
+    trailers.remove("x-digest");
+    let request = Request::post("https://example.test/h2/echo");
+    let mut stream = over_h3.begin(request.body(()).unwrap()).await.unwrap();
+    stream.trailers(trailers).await;
+    stream.finish().await;
+    assert_eq!(stream.reply().await.unwrap().json()["trailers"], json!([]));
 }
 
 #[tokio::test]

@@ -111,7 +111,13 @@ fn incomplete(buffer: &[u8], seen: usize, limits: &Limits) -> Result<Option<Head
             return Err(bad("not an HTTP request"));
         }
     }
+    // from the last byte that was looked at: it may be half of a line end
     let new = &buffer[seen.saturating_sub(1)..];
+    let new = if seen > 0 {
+        new.strip_prefix(b"\n").unwrap_or(new)
+    } else {
+        new
+    };
     if has_bare_line_end(new.strip_suffix(b"\r").unwrap_or(new)) {
         return Err(bare_line_end());
     }

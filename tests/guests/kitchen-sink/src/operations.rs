@@ -210,7 +210,7 @@ fn known(exchange: &Exchange) -> Value {
             "client-address": peer.client_address,
             "tls-version": peer.tls_version,
             "sni": peer.sni,
-            "client-certificate-bytes": peer.client_certificate.map(|certificate| certificate.len()),
+            "client-certificate": peer.client_certificate.as_deref().map(hex),
         },
         "entries": entries(exchange),
     })
