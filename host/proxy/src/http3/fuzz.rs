@@ -6,7 +6,10 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use edgeward_core::config::{self, Limits};
+use edgeward_core::{
+    config::{self, Limits},
+    forwarded::hop_by_hop,
+};
 use http::{HeaderMap, StatusCode};
 
 use super::{
@@ -208,8 +211,10 @@ fn section(section: Bytes) {
     let limits = limits();
     let fields = decoded(section.clone());
     if let Ok(trailers) = head::trailers(section.clone(), &limits) {
-        let fields = fields.as_ref().expect("trailers that were read are fields");
-        are_in_order(&trailers, fields, &limits);
+        let mut fields = fields.clone().expect("trailers that were read are fields");
+        // what does not belong there is left out
+        fields.retain(|(name, _)| may_trail(name));
+        are_in_order(&trailers, &fields, &limits);
     }
     let Ok((parts, length)) = head::request(section, &limits) else {
         return;
@@ -251,6 +256,13 @@ fn section(section: Bytes) {
     };
     assert_eq!((&other.method, &other.uri), (&parts.method, &parts.uri));
     assert_eq!((other.headers, other_length), (parts.headers, length));
+}
+
+fn may_trail(name: &[u8]) -> bool {
+    let name = http::HeaderName::from_bytes(name).expect("a name that was read");
+    let mut alone = HeaderMap::from_iter([(name, http::HeaderValue::from_static(""))]);
+    hop_by_hop::strip_trailers(&mut alone);
+    !alone.is_empty()
 }
 
 fn are_in_order(headers: &HeaderMap, fields: &[(Bytes, Bytes)], limits: &Limits) {
