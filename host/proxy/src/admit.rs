@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use edgeward_core::{
     config::Limits,
+    forwarded::hop_by_hop,
     normalize::{PathError, normalize_path, refuse_ambiguous},
     reject::{Reject, RejectCode},
 };
@@ -70,6 +71,12 @@ pub(crate) fn check<'r>(limits: &Limits, lenient: Lenient, head: &'r Parts) -> R
         return Err(Reject::new(
             RejectCode::BadRequest,
             "a field value begins or ends with a blank",
+        ));
+    }
+    if let Some(name) = head.headers.keys().find(|name| !hop_by_hop::is_token(name)) {
+        return Err(Reject::new(
+            RejectCode::BadRequest,
+            format!("`{name}` is not a field name"),
         ));
     }
     if !lenient.underscores
@@ -221,6 +228,12 @@ mod tests {
                 "method of 33 bytes",
             ),
             (Request::get("/%00").header("host", "a"), "request target"),
+            (
+                Request::get("/")
+                    .header("host", "a")
+                    .header(http::HeaderName::from_lowercase(b"x\"y").unwrap(), "b"),
+                "is not a field name",
+            ),
             (
                 Request::get("/").header("host", "a").header("x_user", "b"),
                 "`x_user` has an underscore",

@@ -113,9 +113,19 @@ pub fn strip(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether a name is what RFC 9110 section 5.1 says: of names in HTTP/2 and HTTP/3 the library takes those with a quote for one, too.
+#[must_use]
+pub fn is_token(name: &HeaderName) -> bool {
+    !name.as_str().contains('"')
+}
+
 /// Removes from trailers what does not belong there: hop-by-hop fields, forwarding fields, and those of RFC 9110 section 6.5.1. They are dropped rather
 /// than refused, as the RFC wants of recipients.
 pub fn strip_trailers(trailers: &mut HeaderMap) {
+    let odd: SmallVec<[HeaderName; 1]> = trailers.keys().filter(|name| !is_token(name)).cloned().collect();
+    for name in odd {
+        trailers.remove(name);
+    }
     for names in [&STANDARD[..], &NO_TRAILERS, &CLAIMS] {
         for name in names {
             trailers.remove(name);

@@ -141,8 +141,11 @@ pub(super) fn trailers(section: Bytes, limits: &Limits) -> Result<HeaderMap, Fau
 }
 
 fn field(headers: &mut HeaderMap, name: &Text, value: Text) -> Result<(), Fault> {
-    // refuses upper case
+    // refuses upper case; that it lets a quote pass, which is no token's, is a slip of the library
     let name = HeaderName::from_lowercase(name.as_bytes()).map_err(|_error| malformed("field name"))?;
+    if !hop_by_hop::is_token(&name) {
+        return Err(malformed("field name"));
+    }
     if is_connection_specific(&name) {
         return Err(malformed("field that belongs to HTTP/1 connections"));
     }

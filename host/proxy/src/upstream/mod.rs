@@ -19,6 +19,7 @@ use std::{sync::Arc, time::Duration};
 
 use edgeward_core::{
     config::UpstreamProtocol,
+    forwarded::hop_by_hop,
     retry::{self, Failure},
 };
 use futures_util::FutureExt as _;
@@ -335,6 +336,12 @@ impl<'a> Call<'a> {
             Answer::H2(response, stream) => {
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     return Err(Failed::new(UpstreamErrorKind::Protocol, UNASKED));
+                }
+                if !response.headers().keys().all(hop_by_hop::is_token) {
+                    return Err(Failed::new(
+                        UpstreamErrorKind::Protocol,
+                        "a name that is no field's",
+                    ));
                 }
                 let lease = Box::new(H2Lease { flight, stream });
                 Ok(response.map(|incoming| {
