@@ -811,9 +811,14 @@ async fn seen_by_plugins(
     let version = report["request"]["version"].take();
     let exchange = &mut report["exchange"];
     assert!(exchange["request-id"].take().is_string() && exchange["peer"]["port"].take().is_u64());
+    let version = version.as_str().unwrap().to_owned();
     let headers = report["request"]["headers"].as_array_mut().unwrap();
     headers.sort_by_key(ToString::to_string);
-    (version.as_str().unwrap().to_owned(), report, fields)
+    headers.retain(|field| field[0] != "x-request-id");
+    let via = headers.iter_mut().find(|field| field[0] == "via").unwrap();
+    // here it stands again
+    assert_eq!(via[1].take(), version.replace("HTTP/", "") + " edgeward");
+    (version, report, fields)
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Plugins that change heads and JSON bodies, alone and in a chain.
 
-use edgeward_tests::{Connection, Gateway, Origin, bytes};
+use edgeward_tests::{Connection, Gateway, Origin, bytes, empty};
 use http::Request;
 use serde_json::json;
 
@@ -176,10 +176,10 @@ async fn a_plugin_can_answer_itself_before_and_after_the_origin() {
     assert_eq!(origin.seen().len(), 1);
     let mut connection = Connection::h2(gateway.address()).await;
     let request = Request::head("/echo").header("x-sink", "answer 200 not for HEAD");
-    let reply = connection.send(request, edgeward_tests::empty()).await;
+    let reply = connection.send(request, empty()).await;
     assert_eq!((reply.body.len(), reply.header("content-length")), (0, "12"));
     let request = Request::get("/echo").header("x-sink", "answer 204 nothing to say");
-    let reply = connection.send(request, edgeward_tests::empty()).await;
+    let reply = connection.send(request, empty()).await;
     assert_eq!((reply.status, reply.body.len()), (204, 0));
 }
 
@@ -237,4 +237,47 @@ async fn errors_of_the_gateway_can_be_edited_or_answered() {
         (502, "answered")
     );
     assert_eq!(reply.json()["response-type"], "UPSTREAM_FAILURE");
+}
+
+#[tokio::test]
+async fn a_path_that_servers_read_differently_is_refused_to_plugins_too() {
+    let origin = Origin::start();
+    let gateway = Gateway::start(json!({
+        "listeners": [{"address": "127.0.0.1:0"}, {"address": "127.0.0.1:0", "encoded-slashes": true}],
+        "upstreams": {"origin": {"endpoints": [origin.endpoint()]}},
+        "plugins": {"sink": {"module": "kitchen-sink"}},
+        "routes": [{"path": "/{path+}", "upstream": "origin", "pipeline": ["sink"]}],
+    }))
+    .await;
+    let addresses = gateway.proxy.addresses();
+    let mut strict = Connection::h1(addresses[0].1).await;
+    let mut lenient = Connection::h1(addresses[1].1).await;
+    for (path, by_strict, by_lenient) in [
+        ("/a;v=1//b%20c", Some("/a;v=1//b%20c"), Some("/a;v=1//b%20c")),
+        // normalised as those of clients are
+        ("/a/../%62", Some("/b"), Some("/b")),
+        ("/a/%2e%2e/b", Some("/b"), Some("/b")),
+        ("/a%2fb", None, Some("/a%2Fb")),
+        ("/a%5Cb", None, Some("/a%5Cb")),
+        ("/..;/admin", None, None),
+        ("/..%3Bx/admin", None, None),
+        ("/..%2F..%2Fetc", None, None),
+        ("/%252e%252e/admin", None, None),
+        ("/%25252Fadmin", None, None),
+        ("/a%00b", None, None),
+    ] {
+        for (connection, expected) in [(&mut strict, by_strict), (&mut lenient, by_lenient)] {
+            let request = Request::get("/x").header("x-sink", format!("set-path {path}"));
+            let reply = connection.send(request, empty()).await;
+            match expected {
+                Some(expected) => assert_eq!(reply.json()["path"], expected, "{path}: {}", reply.text()),
+                None => {
+                    let error = reply.json()["error"].to_string();
+                    assert_eq!(reply.status, 500, "{path}: {}", reply.text());
+                    assert!(error.contains("path"), "{path}: {error}");
+                }
+            }
+        }
+    }
+    assert_eq!(origin.seen().len(), 8, "{:?}", origin.seen());
 }

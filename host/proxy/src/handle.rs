@@ -190,8 +190,10 @@ async fn steps(finish: &mut Finish, request: Request<Body>) -> Result<Response<B
     let admitted = admit::check(&snapshot.limits, conn.listener.lenient, &head)?;
     let authority = admitted.authority.into_owned();
     let path = admitted.path.into_owned();
-    if head.version < Version::HTTP_2 && head.uri.authority().is_some() {
-        // an absolute-form target of HTTP/1.0 may come without the field, which plugins and upstream look at
+    if head.uri.authority().is_some()
+        && (head.version < Version::HTTP_2 || !head.headers.contains_key(header::HOST))
+    {
+        // plugins and upstream look at the field, which HTTP/2 and HTTP/3 and an absolute-form target of HTTP/1.0 can do without
         let host = HeaderValue::from_str(&authority).map_err(|error| {
             Reject::new(RejectCode::BadRequest, "request target is no URI").because(error)
         })?;

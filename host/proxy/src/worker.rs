@@ -19,6 +19,8 @@ pub(crate) struct Worker {
     pub(crate) pools: Pools,
     /// Cancelled when the gateway drains.
     pub(crate) drain: CancellationToken,
+    /// Cancelled when there is no time left for connections.
+    pub(crate) cut: CancellationToken,
     pub(crate) connections: TaskTracker,
     /// Work that goes on after an exchange has ended (observers).
     pub(crate) background: TaskTracker,
@@ -59,6 +61,7 @@ pub(crate) fn start(shared: &Arc<Shared>, index: usize) -> io::Result<WorkerHand
                 index,
                 pools: Pools::new(),
                 drain: CancellationToken::new(),
+                cut: CancellationToken::new(),
                 connections: TaskTracker::new(),
                 background: TaskTracker::new(),
             });
@@ -69,6 +72,9 @@ pub(crate) fn start(shared: &Arc<Shared>, index: usize) -> io::Result<WorkerHand
         thread: Some(thread),
     })
 }
+
+/// Time for the last packets of HTTP/3 connections that are cut off.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 async fn run(worker: Arc<Worker>, mut commands: mpsc::Receiver<Command>) {
     while let Some(command) = commands.recv().await {
@@ -93,6 +99,9 @@ async fn run(worker: Arc<Worker>, mut commands: mpsc::Receiver<Command>) {
                         connections = worker.connections.len(),
                         "connections cut off: they did not end in time"
                     );
+                    // the kernel closes those of TCP; clients of HTTP/3 hear it from this thread or never
+                    worker.cut.cancel();
+                    tokio::time::sleep(LAST_WORDS).await;
                 }
                 return;
             }

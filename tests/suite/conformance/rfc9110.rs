@@ -17,7 +17,11 @@ async fn section_5_1_names_with_underscores_are_refused_unless_their_listener_le
         let (gateway, ca) =
             gateway_of_all_versions(&origin, json!({"underscores": underscores}), json!({})).await;
         let address = gateway.address();
-        for (name, value) in [("x_forwarded_for", "203.0.113.9"), ("_", "x"), ("x_user_", "admin")] {
+        for (name, value) in [
+            ("x_forwarded_for", "203.0.113.9"),
+            ("_", "x"),
+            ("x_user_", "admin"),
+        ] {
             for version in ["http/1.1", "h2", "h3"] {
                 let tls = ca.client(&[version], None);
                 let client = QuicClient::new(&tls);
@@ -48,8 +52,8 @@ async fn section_5_1_names_with_underscores_are_refused_unless_their_listener_le
     }
     // as capitals of HTTP/1.1, too
     let strict = gateway(&origin, json!({})).await;
-    let request = "GET /x HTTP/1.1\r\nhost: a\r\nX_Forwarded_For: 203.0.113.9\r\n\r\n";
-    let text = raw(strict.address(), format!("{request}{request}")).await;
+    let request = "GET /x HTTP/1.1\r\nhost: a\r\nconnection: close\r\nX_Forwarded_For: 203.0.113.9\r\n\r\n";
+    let text = raw(strict.address(), request).await;
     assert!(text.starts_with("HTTP/1.1 400 "), "{text}");
     assert_eq!(origin.hits("/x"), 0);
 }
@@ -186,7 +190,6 @@ async fn section_6_5_1_trailers_of_a_request_do_not_become_what_a_head_says() {
         "x-real-ip",
         "via",
         "trailer",
-        "early-data",
         "x-digest",
     ] {
         trailers.insert(HeaderName::from_static(name), HeaderValue::from_static("7"));
@@ -326,11 +329,11 @@ async fn section_7_6_1_plugins_write_neither_framing_nor_hop_by_hop_fields() {
             let sink = format!("{operation} {name} x");
             for field in ["x-sink", "x-sink-response"] {
                 for mut connection in [
-                    edgeward_tests::Connection::h1(gateway.address()).await,
-                    edgeward_tests::Connection::h2(gateway.address()).await,
+                    Connection::h1(gateway.address()).await,
+                    Connection::h2(gateway.address()).await,
                 ] {
-                    let request = http::Request::get("/echo").header(field, &sink);
-                    let reply = connection.send(request, edgeward_tests::empty()).await;
+                    let request = Request::get("/echo").header(field, &sink);
+                    let reply = connection.send(request, empty()).await;
                     assert!(
                         reply.status == 500 && reply.text().contains("belongs to the connection"),
                         "{field}: {sink}: {reply:?}"

@@ -3,15 +3,17 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use edgeward_tests::{
-    Ca, Connection, Gateway, Origin, Process, Raw, empty, eventually,
+    Ca, Connection, Gateway, H3, Origin, Process, QuicClient, Raw, empty, eventually,
     frames::{End, Frames, PREFACE, block, code, flag, frame, kind},
-    raw, within,
+    raw, request_stream, section, within,
 };
 use http::Request;
+use quinn::{RecvStream, VarInt};
 use serde_json::{Value, json};
 
-use super::{gateway, has_metric};
+use super::{gateway, gateway_of_all_versions, has_metric};
 
 /// Each limit is short here, the others long, so that nothing else can end the connection.
 fn limits(more: Value) -> Value {
@@ -24,6 +26,40 @@ fn limits(more: Value) -> Value {
 }
 
 const CALM: End = End::Away(code::ENHANCE_YOUR_CALM);
+/// `H3_REQUEST_CANCELLED` (RFC 9114 section 8.1).
+const CANCELLED: VarInt = VarInt::from_u32(0x10c);
+
+/// A gateway with these limits, and a connection of HTTP/3 to it whose client gives this much room on each stream, and in all.
+async fn http_3(
+    origin: &Origin,
+    limits: Value,
+    (stream, all): (u32, u32),
+) -> (Gateway, QuicClient, quinn::Connection) {
+    let (gateway, ca) = gateway_of_all_versions(origin, json!({}), limits).await;
+    let client = QuicClient::with(&ca.client(&["h3"], None), |transport| {
+        transport
+            .stream_receive_window(VarInt::from_u32(stream))
+            .receive_window(VarInt::from_u32(all));
+    });
+    let connection = client.connect(gateway.address(), "example.test").await.unwrap();
+    (gateway, client, connection)
+}
+
+/// Asks, and reads nothing.
+async fn ask(connection: &quinn::Connection, path: &str) -> RecvStream {
+    let fields = [
+        (":method", "GET"),
+        (":scheme", "https"),
+        (":authority", "example.test"),
+        (":path", path),
+    ];
+    let head = edgeward_tests::frame(1, &section(&fields));
+    request_stream(connection, &head, true).await.1
+}
+
+fn post() -> http::request::Builder {
+    Request::post("https://example.test/echo")
+}
 
 #[tokio::test]
 async fn heads_that_stop_are_not_waited_for() {
@@ -130,6 +166,57 @@ async fn bodies_that_trickle_are_not_waited_for() {
         assert_eq!(h2.end_of(1).await, End::Answer(status), "{rate}");
         let text = h1.to_end().await;
         assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{rate}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn http_3_bodies_that_stop_are_not_waited_for() {
+    let origin = Origin::start();
+    let limits = limits(json!({"body-timeout": "300ms"}));
+    let (gateway, _client, connection) = http_3(&origin, limits, (1 << 20, 1 << 20)).await;
+    let mut h3 = H3::on(connection).await;
+    for length in [None, Some("10")] {
+        let request = length
+            .into_iter()
+            .fold(post(), |request, length| request.header("content-length", length));
+        let mut stream = h3.begin(request.body(()).unwrap()).await.unwrap();
+        stream.data(Bytes::from("hel")).await;
+        let reply = stream.reply().await.unwrap();
+        assert_eq!(
+            (reply.status, reply.response_type().as_str()),
+            (408, "REQUEST_TIMEOUT")
+        );
+    }
+    assert_eq!(h3.get("/text/x").await.status, 200, "the others go on");
+    eventually("all exchanges to end", async || {
+        has_metric(&gateway, "edgeward_exchanges 0")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn http_3_bodies_that_trickle_are_not_waited_for() {
+    let origin = Origin::start();
+    // as above: 50 bytes per second
+    for (rate, status) in [("1KiB", 408), ("10B", 200)] {
+        let limits = limits(json!({"body-timeout": "500ms", "min-rate": rate}));
+        let (_gateway, _client, connection) = http_3(&origin, limits, (1 << 20, 1 << 20)).await;
+        let mut h3 = H3::on(connection).await;
+        let mut stream = h3.begin(post().body(()).unwrap()).await.unwrap();
+        let mut sent = 0;
+        // the gateway may have had enough before
+        while sent < 75 && stream.try_data(Bytes::from("x")).await.is_ok() {
+            sent += 1;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if status == 200 {
+            stream.finish().await;
+        }
+        let reply = stream.reply().await.unwrap();
+        assert_eq!(reply.status, status, "{rate}");
+        if status == 200 {
+            assert_eq!(reply.json()["body-bytes"], 75);
+        }
     }
 }
 
@@ -261,6 +348,66 @@ async fn cve_2019_9511_a_window_that_opens_by_sips_costs_the_stream() {
 }
 
 #[tokio::test]
+async fn an_http_3_window_that_stays_closed_costs_the_stream_and_no_other() {
+    let origin = Origin::start();
+    let limits = limits(json!({"idle-timeout": "500ms"}));
+    let all = 1 << 20;
+    for (count, (windows, path)) in [
+        ((50, all), "/text/x"),
+        ((50, all), "/bytes/1000000"),
+        ((50_000, all), "/bytes/1000000"),
+        // the stream has room, and the connection has none
+        ((all, 50_000), "/bytes/1000000"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (gateway, _client, connection) = http_3(&origin, limits.clone(), windows).await;
+        let key = format!("/hold/{count}");
+        let mut held = ask(&connection, &key).await;
+        origin.wait_for(&key, 1).await;
+        let began = Instant::now();
+        let mut closed = ask(&connection, path).await;
+        let what = format!("the reset of {path} with {windows:?}");
+        let reset = within(&what, closed.received_reset()).await.unwrap();
+        assert_eq!(reset, Some(CANCELLED), "{windows:?} {path}");
+        assert!(
+            began.elapsed() > Duration::from_millis(450),
+            "{:?}",
+            began.elapsed()
+        );
+        // a stream that waits for its upstream is none that waits for its client
+        origin.release(&count.to_string());
+        let answer = within("the other answer", held.read_to_end(10_000))
+            .await
+            .unwrap();
+        assert!(answer.ends_with(b"released"), "{windows:?} {path}: {answer:?}");
+        for line in ["edgeward_slow_readers_total 1", "edgeward_exchanges 0"] {
+            eventually(line, async || has_metric(&gateway, line)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_http_3_window_that_opens_by_sips_costs_the_stream() {
+    let origin = Origin::start();
+    let limits = limits(json!({"idle-timeout": "500ms", "min-rate": "1MiB"}));
+    let (_gateway, _client, connection) = http_3(&origin, limits, (1000, 1 << 20)).await;
+    let mut stream = ask(&connection, "/bytes/10000000").await;
+    let (mut taken, mut sip) = (0, [0; 200]);
+    let end = loop {
+        match within("a sip", stream.read(&mut sip)).await {
+            Ok(Some(count)) => taken += count,
+            Ok(None) => panic!("it came to its end"),
+            Err(end) => break end,
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    assert_eq!(end, quinn::ReadError::Reset(CANCELLED));
+    assert!((1000..1_000_000).contains(&taken), "{taken}");
+}
+
+#[tokio::test]
 async fn a_client_of_http_2_that_reads_nothing_at_all_is_let_go() {
     let origin = Origin::start();
     let gateway = gateway(&origin, limits(json!({"idle-timeout": "500ms"}))).await;
@@ -281,6 +428,9 @@ async fn a_client_of_http_2_that_reads_nothing_at_all_is_let_go() {
 async fn a_response_that_flows_is_as_long_as_it_likes() {
     let origin = Origin::start();
     let limits = limits(json!({"idle-timeout": "300ms", "body-timeout": "300ms", "min-rate": "1MiB"}));
+    let (_all, _client, connection) = http_3(&origin, limits.clone(), (1 << 20, 4 << 20)).await;
+    let reply = H3::on(connection).await.get("/bytes/50000000").await;
+    assert_eq!(reply.body.len(), 50_000_000);
     let gateway = gateway(&origin, limits).await;
     for mut connection in [
         Connection::h1(gateway.address()).await,

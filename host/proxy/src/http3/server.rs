@@ -93,6 +93,7 @@ pub(crate) async fn serve(
     streams.spawn(complete(Arc::clone(&link), completed));
     let ended = tokio::select! {
         ended = run(&link, conn, &mut streams) => ended,
+        () = link.worker.cut.cancelled() => return,
         error = link.connection.closed() => {
             tracing::debug!(%error, peer = %link.connection.remote_address(), "connection ended");
             return;
