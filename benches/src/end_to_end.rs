@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, convert::Infallible, net::SocketAddr, path::Pat
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use edgeward_core::config;
-use edgeward_proxy::{Certificates, Material, Proxy, Snapshot, SnapshotInput};
+use edgeward_proxy::{ApisInput, Certificates, Material, Proxy, Snapshot, SnapshotInput};
 use edgeward_runtime::{Runtime, RuntimeOptions};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Empty, Full};
@@ -68,6 +68,7 @@ impl Gateway {
             config: &config,
             material: &Material::new(Path::new("."), Certificates::new()),
             plugins: &plugins,
+            apis: &ApisInput::default(),
             previous: None,
         })?;
         let proxy = Proxy::start(runtime, snapshot)?;

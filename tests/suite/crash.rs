@@ -183,6 +183,70 @@ async fn a_kill_in_the_middle_of_publications_leaves_the_old_or_the_new_version(
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_in_the_middle_of_changes_of_apis_leaves_the_old_or_the_new_ones() {
+    let origin = Origin::start();
+    let folder = folder(&origin);
+    let bundle = |turn: u64| {
+        json!({"apis": {"pets": {
+            "protocol": "REST",
+            "description": turn.to_string(),
+            "integrations": {"turn": {
+                "type": "MOCK",
+                "request-templates": {"application/json": "{\"statusCode\": 200}"},
+                "responses": [{"status": 200, "templates": {"text/plain": turn.to_string()}}],
+            }},
+            "routes": {"GET /turn": {"integration": "turn"}},
+            "stages": {"prod": {"auto-deploy": true}},
+        }}})
+    };
+    let (confirmed, wanted) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    for round in 0..KILLS {
+        let process = Arc::new(Process::start(folder.path()));
+        let check = process.admin_get("/v1/audit/verify").await;
+        assert_eq!(check["problem"], json!(null), "{check}");
+        if round > 0 {
+            let request = http::Request::get("/prod/turn").header("host", "pets.execute-api.localhost");
+            let served = edgeward_tests::ask(process.address(), request, edgeward_tests::empty()).await;
+            let now: u64 = served.text().parse().unwrap_or_else(|_| panic!("{served:?}"));
+            assert!(
+                now == confirmed.load(SeqCst) || now == wanted.load(SeqCst),
+                "{now} is neither old nor new"
+            );
+            // what is defined, deployed and served is one and the same
+            let api = process.admin_get("/v1/apis/pets").await;
+            assert_eq!(api["description"], now.to_string(), "{api}");
+            let drift = process.admin_get("/v1/apis/pets/drift").await;
+            assert_eq!(drift["prod"]["drifted"], false, "{drift}");
+        }
+        let count = Arc::new(AtomicU64::new(0));
+        let changes = tokio::spawn({
+            let (process, confirmed, wanted, count) = (
+                Arc::clone(&process),
+                Arc::clone(&confirmed),
+                Arc::clone(&wanted),
+                Arc::clone(&count),
+            );
+            async move {
+                loop {
+                    let turn = wanted.fetch_add(1, SeqCst) + 1;
+                    let body = bundle(turn).to_string();
+                    let Some(reply) = process.try_admin("PUT", "/v1/bundle", bytes(body)).await else {
+                        return;
+                    };
+                    assert_eq!(reply.status, 200, "{}", reply.text());
+                    confirmed.store(turn, SeqCst);
+                    count.fetch_add(1, SeqCst);
+                }
+            }
+        });
+        eventually("some changes", async || (count.load(SeqCst) >= 3).then_some(())).await;
+        tokio::time::sleep(Duration::from_millis(round * 3)).await;
+        process.signal(Signal::KILL);
+        changes.await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn clients_of_http3_learn_that_their_connection_was_lost_with_the_process() {
     let folder = tempfile::tempdir().unwrap();

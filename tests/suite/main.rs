@@ -8,6 +8,7 @@
 
 mod acme;
 mod admin;
+mod apis;
 mod authorize;
 mod bodies;
 mod budgets;

@@ -234,6 +234,7 @@ async fn build(
         config: &config,
         material: &Material::new(folder, Certificates::new()),
         plugins: &plugins,
+        apis: &edgeward_proxy::ApisInput::default(),
         previous,
     })
     .map_err(|problems| problems.to_string())

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use edgeward_control::{ConfigFile, store::certificates::peek};
 use edgeward_core::config::{ModuleRef, Problem, Problems};
-use edgeward_proxy::{Material, Snapshot, SnapshotInput};
+use edgeward_proxy::{ApisInput, Material, Snapshot, SnapshotInput};
 use edgeward_runtime::{Runtime, RuntimeOptions, VersionSpec};
 use serde_json::json;
 
@@ -106,6 +106,7 @@ async fn deep(args: &Args, file: &ConfigFile, output: Output) -> anyhow::Result<
             config: &file.config,
             material: &Material::new(&file.base_dir, certificates),
             plugins: &plugins,
+            apis: &ApisInput::default(),
             previous: None,
         };
         if let Err(found) = Snapshot::build(input) {

@@ -1,6 +1,8 @@
 //! The `edgeward` binary: parses the command line, runs one command, turns its outcome into an exit code.
 //! Exit codes: 0 success, 1 failure, 2 wrong usage or an invalid configuration.
 
+mod apply;
+mod audit;
 mod certificate;
 mod check;
 mod client;
@@ -47,6 +49,13 @@ enum Command {
     /// Put, list and delete certificates.
     #[command(subcommand)]
     Certificate(certificate::Command),
+    /// Make the API model what a file or folder says, all of it or nothing.
+    Apply(apply::Args),
+    /// Tell what `apply` would change.
+    Diff(apply::Args),
+    /// Check or print the log of every change.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Make a version of a plugin live.
     Publish(publish::PublishArgs),
     /// Go back to the version of a plugin that was live before, or to a given one.
@@ -64,6 +73,9 @@ fn main() -> ExitCode {
         Command::Schema(args) => schema::run(&args, output),
         Command::Plugin(command) => plugin::run(command, output),
         Command::Certificate(command) => certificate::run(command, output),
+        Command::Apply(args) => apply::apply(&args, output),
+        Command::Diff(args) => apply::diff(&args, output),
+        Command::Audit(command) => audit::run(command, output),
         Command::Publish(args) => publish::publish(&args, output),
         Command::Rollback(args) => publish::rollback(&args, output),
         Command::Status(args) => status::run(&args, output),
@@ -103,6 +115,10 @@ mod tests {
             "certificate put site --cert a.crt --key a.key --for a.example",
             "certificate list",
             "certificate delete site",
+            "apply -f apis.yaml",
+            "diff -f apis.yaml",
+            "audit verify",
+            "audit export",
             "publish a 1",
             "rollback a",
             "status",

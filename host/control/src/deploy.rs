@@ -2,7 +2,9 @@
 //! the same steps: plan, load the plugins that are new, build a snapshot, record it, publish it. A step that fails ends
 //! the change; what ran before still runs.
 
+pub mod apis;
 mod certificates;
+pub(crate) mod judge;
 mod load;
 mod status;
 
@@ -22,6 +24,7 @@ use edgeward_proxy::{Material, Proxy, Snapshot, SnapshotInput};
 use edgeward_runtime::{PluginVersion, Runtime};
 use serde::Serialize;
 
+use apis::Deployed;
 pub use certificates::CertificateView;
 pub use load::Loaded;
 pub use status::{LastError, LivePlugin, PluginDetail, ReloadStatus, Status};
@@ -31,6 +34,7 @@ use crate::{
     clock::now_ms,
     error::ControlError,
     file::{self, ConfigFile},
+    model::Model,
     store::{Action, Store, StoredCertificate, VersionRow},
 };
 
@@ -58,6 +62,7 @@ struct Shared {
     recent: load::Recent,
     reload: parking_lot::Mutex<ReloadStatus>,
     orders: Orders,
+    audit_key: [u8; 32],
     published: AtomicU64,
     refused: AtomicU64,
     stopping: AtomicBool,
@@ -80,6 +85,10 @@ pub struct Applied {
     pub live: BTreeMap<String, VersionRow>,
     /// Plugins in use.
     pub plugins: BTreeMap<String, Loaded>,
+    /// The API model.
+    pub model: Arc<Model>,
+    /// What of it is served.
+    pub deployed: Arc<Deployed>,
     /// When it came into effect, milliseconds since 1970.
     pub at: i64,
 }
@@ -136,23 +145,18 @@ impl Deployer {
         let published: Vec<String> = live.keys().cloned().collect();
         let hint = |error| suggest_rollback(error, &published, store.root());
         let certificates = Arc::new(store.certificates.read()?);
-        let applied = plan(
-            &runtime,
-            &store,
-            &recent,
-            &file,
-            live,
-            certificates,
-            &BTreeMap::new(),
-        )
-        .await
-        .map_err(hint)?;
+        let model = Arc::new(Model::new(store.journal.documents()?));
+        let audit_key = store.audit_key()?;
+        let applied = plan(&runtime, &store, &recent, &file, live, certificates, model, None)
+            .await
+            .map_err(hint)?;
         let snapshot = build(&applied, None)?;
         applied.warn_of_missing_certificates();
         let now = now_ms();
         let shared = Shared {
             runtime,
             orders: Orders::new(&store),
+            audit_key,
             store,
             named: parking_lot::Mutex::new(file::references(&file.config, &file.base_dir)),
             path: file.path,
@@ -377,7 +381,18 @@ impl Deployer {
             ..
         } = &*self.shared;
         let certificates = Arc::clone(&before.certificates);
-        let next = plan(runtime, store, recent, &file, live, certificates, &before.plugins).await?;
+        let model = Arc::clone(&before.model);
+        let next = plan(
+            runtime,
+            store,
+            recent,
+            &file,
+            live,
+            certificates,
+            model,
+            Some(&before),
+        )
+        .await?;
         let snapshot = build(&next, Some(&proxy.current()))?;
         let id = snapshot.id();
         proxy.publish(snapshot)?;
@@ -467,7 +482,11 @@ fn unknown(config: &Config, name: &str) -> ControlError {
     ))
 }
 
-/// Works a configuration out and loads its plugins, taking over from `current` those that are the same.
+/// Works a configuration out and loads its plugins, taking over those of `before` that are the same.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "everything that a configuration is made of"
+)]
 async fn plan(
     runtime: &Runtime,
     store: &Store,
@@ -475,7 +494,8 @@ async fn plan(
     file: &ConfigFile,
     live: BTreeMap<String, VersionRow>,
     certificates: Arc<BTreeMap<String, StoredCertificate>>,
-    current: &BTreeMap<String, Loaded>,
+    model: Arc<Model>,
+    before: Option<&Applied>,
 ) -> Result<Applied, ControlError> {
     let effective = file::effective(&file.config, &live).map_err(ControlError::Invalid)?;
     let loader = load::Loader::new(runtime, store, recent, &file.base_dir);
@@ -483,7 +503,8 @@ async fn plan(
     let mut problems: Vec<Problem> = Vec::new();
     for (name, plugin) in &effective.plugins {
         let version = live.get(name).map_or(0, |row| row.version);
-        match loader.load(name, version, plugin, current.get(name)).await {
+        let current = before.and_then(|before| before.plugins.get(name));
+        match loader.load(name, version, plugin, current).await {
             Ok(loaded) => drop(plugins.insert(name.clone(), loaded)),
             Err(problem) => problems.push(problem),
         }
@@ -496,7 +517,10 @@ async fn plan(
     if !problems.is_empty() {
         return Err(ControlError::Invalid(Problems(problems)));
     }
+    let deployed = Deployed::of(&model, &loader, before.map(|before| &*before.deployed)).await?;
     Ok(Applied {
+        model,
+        deployed: Arc::new(deployed),
         file: Arc::new(file.config.clone()),
         effective: Arc::new(effective),
         base_dir: file.base_dir.clone(),
@@ -514,10 +538,14 @@ fn build(applied: &Applied, previous: Option<&Snapshot>) -> Result<Snapshot, Con
         .iter()
         .map(|(name, loaded)| (name.clone(), Arc::clone(&loaded.version)))
         .collect();
+    let apis = applied
+        .deployed
+        .input(&applied.model, &applied.effective.api_domain)?;
     Snapshot::build(SnapshotInput {
         config: &applied.effective,
         material: &applied.material,
         plugins: &plugins,
+        apis: &apis,
         previous,
     })
     .map_err(ControlError::Invalid)

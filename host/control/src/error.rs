@@ -13,6 +13,12 @@ pub enum ControlError {
     /// The new state is not valid, or a plugin refuses it; all problems at once.
     #[error("{0}")]
     Invalid(Problems),
+    /// It is not as the caller expected (`If-Match`, `If-None-Match`).
+    #[error("{0}")]
+    Precondition(String),
+    /// The state does not allow it.
+    #[error("{0}")]
+    Conflict(String),
     /// The store refused.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -38,9 +44,13 @@ impl ControlError {
     pub fn problems(&self) -> Problems {
         match self {
             Self::Invalid(problems) => problems.clone(),
-            Self::NotFound(_) | Self::Store(_) | Self::Start(_) | Self::Unavailable(_) | Self::Panicked => {
-                Problems(vec![Problem::new("", self.to_string())])
-            }
+            Self::NotFound(_)
+            | Self::Precondition(_)
+            | Self::Conflict(_)
+            | Self::Store(_)
+            | Self::Start(_)
+            | Self::Unavailable(_)
+            | Self::Panicked => Problems(vec![Problem::new("", self.to_string())]),
         }
     }
 }

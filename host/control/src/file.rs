@@ -81,6 +81,11 @@ impl ConfigFile {
     }
 }
 
+/// A value as JSON.
+pub(crate) fn json(value: &impl serde::Serialize) -> Result<Value, crate::ControlError> {
+    serde_json::to_value(value).map_err(|error| crate::ControlError::invalid("", error.to_string()))
+}
+
 fn read_text(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(FILE_MAX + 1).read_to_string(&mut text)?;

@@ -5,10 +5,12 @@
 
 mod acme;
 pub mod admin;
+pub mod bundle;
 pub mod clock;
 pub mod deploy;
 pub mod error;
 pub mod file;
+pub mod model;
 pub mod store;
 pub mod watch;
 
@@ -31,8 +33,8 @@ pub struct Control {
     admin: Option<AdminServer>,
     token_file: Option<PathBuf>,
     watch: Watch,
-    /// The task that orders certificates, and what ends it.
-    orders: (JoinHandle<()>, CancellationToken),
+    /// The tasks that order certificates and judge canaries, and what ends them.
+    tasks: ([JoinHandle<()>; 2], CancellationToken),
 }
 
 /// The control plane cannot start.
@@ -86,12 +88,13 @@ impl Control {
         .map_err(ControlStartError::Watch)?;
         let stop = CancellationToken::new();
         let orders = tokio::spawn(acme::run(deployer.clone(), stop.clone()));
+        let judge = tokio::spawn(deploy::judge::run(deployer.clone(), stop.clone()));
         Ok(Self {
             deployer,
             admin,
             token_file,
             watch,
-            orders: (orders, stop),
+            tasks: ([orders, judge], stop),
         })
     }
 
@@ -116,10 +119,12 @@ impl Control {
     /// Ends watching, then the admin API.
     pub async fn stop(self) {
         self.deployer.stop();
-        let (orders, stop) = self.orders;
+        let (tasks, stop) = self.tasks;
         stop.cancel();
-        if orders.await.is_err() {
-            tracing::error!("ordering certificates panicked");
+        for task in tasks {
+            if task.await.is_err() {
+                tracing::error!("a task of the control plane panicked");
+            }
         }
         // joining the thread may wait for a change that is under way
         let watch = self.watch;

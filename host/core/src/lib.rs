@@ -1,6 +1,7 @@
 //! What is true without doing any I/O: configuration, routing, header rules, balancing, breakers, retry budgets, the table of errors.
 //! No tokio, hyper, wasmtime, files, clocks or randomness: callers pass `now` and seeds.
 
+pub mod api;
 pub mod balance;
 pub mod breaker;
 pub mod config;

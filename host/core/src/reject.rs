@@ -62,6 +62,9 @@ rejects! {
     Misdirected "MISDIRECTED" 421 Client "Misdirected Request" "The connection was opened for another server name (SNI), and the host asked for or that name has a rule of its own for client certificates (`tls.domains`). Clients open a connection of its own then.";
     RequestTimeout "REQUEST_TIMEOUT" 408 Client "Request Timeout" "The client did not send its head (`limits.head-timeout`) or its body (`limits.body-timeout`) in time.";
     RequestTooLarge "REQUEST_TOO_LARGE" 413 Client "Content Too Large" "The request body is larger than `limits.body` or the route's `body-limit`, or than what a plugin buffers with `over: reject`.";
+    BadRequestParameters "BAD_REQUEST_PARAMETERS" 400 Client "Bad Request" "Parameters that the route requires are missing or blank, or one cannot be put into the integration's path. The detail names them.";
+    BadRequestBody "BAD_REQUEST_BODY" 400 Client "Bad Request" "The request body is not what the route's model says. The access log has the reason.";
+    UnsupportedMediaType "UNSUPPORTED_MEDIA_TYPE" 415 Client "Unsupported Media Type" "The integration has no template for the request's media type, and does not pass other bodies.";
     UriTooLong "URI_TOO_LONG" 414 Client "URI Too Long" "The request target is longer than `limits.uri`.";
     HeadTooLarge "HEAD_TOO_LARGE" 431 Client "Request Header Fields Too Large" "The request head has more fields than `limits.header-count` or is larger than `limits.head`.";
     RouteNotFound "ROUTE_NOT_FOUND" 404 Client "Not Found" "No route matches host, path and header conditions.";
@@ -83,6 +86,7 @@ rejects! {
     UpstreamTimeout "UPSTREAM_TIMEOUT" 504 Upstream "Gateway Timeout" "The upstream sent no response head within `response-timeout`.";
     UpstreamFailure "UPSTREAM_FAILURE" 502 Upstream "Bad Gateway" "The upstream closed the connection or answered with something that is not HTTP.";
     DeadlineExceeded "DEADLINE_EXCEEDED" 504 Client "Gateway Timeout" "A gRPC call did not end within the `grpc-timeout` that its client gave it. The client reads `grpc-status: 4`.";
+    ApiConfigurationError "API_CONFIGURATION_ERROR" 500 Gateway "Internal Server Error" "The API is not defined for this case: no integration response takes the status, a MOCK integration's template gives no status.";
     Internal "INTERNAL" 500 Gateway "Internal Server Error" "A defect in the gateway; the log has an error line with the same request id.";
 }
 

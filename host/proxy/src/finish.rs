@@ -11,18 +11,19 @@ use std::{
 };
 
 use bytes::Bytes;
-use edgeward_core::reject::Reject;
+use edgeward_core::reject::{Reject, RejectCode};
 use edgeward_runtime::Outcome;
 use http::{HeaderMap, Method, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::Sleep;
 
 use crate::{
+    api::{Call, Voice},
     body::{Body, BodyError},
     grpc,
     listen::ConnInfo,
     pipeline::SharedChain,
-    snapshot::Snapshot,
+    snapshot::{Snapshot, Table},
     tunnel::{Ended, Tunnel},
     upstream::Switched,
     worker::Worker,
@@ -40,7 +41,11 @@ pub(crate) struct Finish {
     pub(crate) host: String,
     pub(crate) path: String,
     pub(crate) client: Option<std::net::IpAddr>,
-    /// Index of the matched route in the snapshot.
+    /// The API that the request belongs to, if any.
+    pub(crate) call: Option<Box<Call>>,
+    /// Whose words errors are in, as long as the API is not known.
+    pub(crate) voice: Voice,
+    /// Index of the matched route in its table: the API's, or the configuration file's.
     pub(crate) route: Option<usize>,
     pub(crate) reject: Option<Reject>,
     pub(crate) status: u16,
@@ -60,6 +65,18 @@ pub(crate) struct Finish {
     pub(crate) grpc: Option<grpc::Call>,
     /// Set by the tunnel, if the exchange became one.
     pub(crate) tunnel: Option<Ended>,
+    /// Time to the response head.
+    pub(crate) answered: Option<Duration>,
+}
+
+fn is_plugin_failure(code: RejectCode) -> bool {
+    matches!(
+        code,
+        RejectCode::AuthorizerFailure
+            | RejectCode::PluginFailure
+            | RejectCode::PluginTimeout
+            | RejectCode::PluginInvalidAnswer
+    )
 }
 
 impl Drop for Finish {
@@ -74,9 +91,18 @@ impl Drop for Finish {
         if let Some(reject) = &self.reject {
             metrics.reject(reject.code);
         }
-        let route = self.route.and_then(|index| self.snapshot.routes.get(index));
+        let route = self.route.and_then(|index| self.table().routes.get(index));
         let stats = route.map_or(&self.worker.shared.unrouted, |route| &route.stats);
         stats.record(self.status, answered, request_bytes, self.response_bytes);
+        if let Some(call) = &self.call {
+            let failed = self
+                .reject
+                .as_ref()
+                .is_some_and(|reject| is_plugin_failure(reject.code));
+            call.arm
+                .stats
+                .record(self.status, failed, self.answered.unwrap_or(answered));
+        }
         if self.snapshot.log_access {
             self.log(
                 route.map_or("", |route| &route.info.name),
@@ -106,6 +132,13 @@ impl Drop for Finish {
 }
 
 impl Finish {
+    /// The routes among which that of the exchange is.
+    pub(crate) fn table(&self) -> &Table {
+        self.call
+            .as_ref()
+            .map_or(&self.snapshot.table, |call| &call.arm.table)
+    }
+
     fn log(&self, route: &str, duration: Duration, request_bytes: u64) {
         tracing::info!(
             target: "access",
@@ -118,6 +151,9 @@ impl Finish {
             client = self.client.map(tracing::field::display),
             client_subject = self.conn.client_subject.as_deref(),
             route,
+            api = self.call.as_ref().map(|call| &*call.arm.api),
+            stage = self.call.as_ref().map(|call| &*call.arm.stage),
+            canary = self.call.as_ref().and_then(|call| call.arm.is_canary),
             status = self.status,
             response_type = self.reject.as_ref().map(|reject| reject.code.name()),
             cause = self.reject.as_ref().and_then(|reject| reject.cause.as_deref()),

@@ -22,6 +22,7 @@ use http::{
 
 use crate::{
     admit,
+    api::{self, Lookup, Voice, cors, voice},
     body::Body,
     finish::{Finish, Outgoing},
     grpc,
@@ -30,7 +31,7 @@ use crate::{
     respond,
     snapshot::{Route, Target},
     upgrade::{self, Upgrade, Wish},
-    upstream::{self, SendOptions, UpstreamError, UpstreamErrorKind},
+    upstream::{self, SendOptions, UpstreamError, UpstreamErrorKind, UpstreamGroup},
     worker::Worker,
 };
 
@@ -75,8 +76,10 @@ pub(crate) async fn handle(
             if reject.code == RejectCode::Internal {
                 tracing::error!(request_id = finish.request_id, %reject, "internal error");
             }
-            let error = pipeline::error_response(finish.chain.as_ref(), &reject, &finish.request_id);
-            let mut response = Box::pin(error).await;
+            let mut response = voice::error(&finish, &reject);
+            if let Some(chain) = &finish.chain {
+                response = Box::pin(chain.gateway_error(&reject, response)).await;
+            }
             if finish.grpc.is_some() {
                 response = respond::as_grpc(&reject, response);
             }
@@ -85,6 +88,10 @@ pub(crate) async fn handle(
         }
     };
     let mut response = without_forbidden_body(&finish.method, response);
+    if finish.call.is_some() || finish.voice != Voice::Native {
+        voice::decorate(&finish, response.headers_mut());
+    }
+    finish.answered = Some(finish.started.elapsed());
     tell_of_http3(&finish.conn, &mut response);
     upgrade::begin(&mut finish, &mut response);
     finish.status = response.status().as_u16();
@@ -131,6 +138,8 @@ fn begin(worker: Arc<Worker>, conn: Arc<ConnInfo>, method: &Method, version: Ver
         host: String::new(),
         path: String::new(),
         client: None,
+        call: None,
+        voice: Voice::Native,
         route: None,
         reject: None,
         status: 0,
@@ -144,6 +153,7 @@ fn begin(worker: Arc<Worker>, conn: Arc<ConnInfo>, method: &Method, version: Ver
         switched: None,
         grpc: None,
         tunnel: None,
+        answered: None,
     })
 }
 
@@ -215,21 +225,49 @@ async fn steps(finish: &mut Finish, request: Request<Body>) -> Result<Response<B
     if let Some(answer) = finish.worker.shared.challenges.http(&path) {
         return Ok(respond::challenge(&answer));
     }
-    // 2. route
-    let (index, params) = match snapshot
-        .router
-        .find(Some(&authority), &path, &head.method, &head.headers)
-    {
-        Match::Found(index, params) => (index, params),
-        Match::MethodNotAllowed(allowed) => return Err(method_not_allowed(&head.method, &allowed)),
-        Match::NotFound => {
-            return Err(Reject::new(
-                RejectCode::RouteNotFound,
-                format!("no route for {path}"),
-            ));
+    // 2. API, and route: the API's, or the configuration file's
+    if !snapshot.apis.is_empty() {
+        let client =
+            || forwarded::client_address(conn.peer.address.ip(), &conn.listener.trusted_hops, &head.headers);
+        match snapshot.apis.find(&authority, &path, &head, client) {
+            Lookup::Elsewhere => {}
+            Lookup::Refused(voice, reject) => {
+                finish.voice = voice;
+                return Err(reject);
+            }
+            Lookup::Found(call) => finish.call = Some(call),
         }
+    }
+    let arm = finish.call.as_ref().map(|call| Arc::clone(&call.arm));
+    if let Some(call) = &mut finish.call
+        && let Some(answer) = cors::preflight(call, &head)
+    {
+        call.preflight = true;
+        return Ok(answer);
+    }
+    let (index, params, path) = match (&arm, &mut finish.call) {
+        (Some(arm), Some(call)) => {
+            let (index, params) = arm.route(&call.path, &head.method, &head.headers)?;
+            call.params = params.clone();
+            (index, params, call.path.clone())
+        }
+        _ => match snapshot
+            .table
+            .router
+            .find(Some(&authority), &path, &head.method, &head.headers)
+        {
+            Match::Found(index, params) => (index, params, path),
+            Match::MethodNotAllowed(allowed) => return Err(method_not_allowed(&head.method, &allowed)),
+            Match::NotFound => {
+                return Err(Reject::new(
+                    RejectCode::RouteNotFound,
+                    format!("no route for {path}"),
+                ));
+            }
+        },
     };
-    let route = snapshot
+    let table = arm.as_ref().map_or(&snapshot.table, |arm| &arm.table);
+    let route = table
         .routes
         .get(index)
         .ok_or_else(|| Reject::new(RejectCode::Internal, "route table out of step"))?;
@@ -268,7 +306,9 @@ async fn steps(finish: &mut Finish, request: Request<Body>) -> Result<Response<B
         headers: head.headers,
     };
     // 5. plugins before the upstream: inspect, authorize, transform. Boxed, like 7: their futures are large, and routes without plugins do not pay
-    let step = if route.chain.is_empty() {
+    let step = if route.api.is_some() {
+        Box::pin(api::before(finish, route, params, client, head, body)).await?
+    } else if route.chain.is_empty() {
         Step::Next((head, body))
     } else {
         Box::pin(before(finish, route, params, client, head, body)).await?
@@ -366,6 +406,21 @@ async fn before(
     head: RequestHead,
     body: Body,
 ) -> Result<Step<(RequestHead, Body)>, Reject> {
+    let chain = chain(finish, route, params, client, head);
+    match chain.admit(body).await? {
+        Step::Next(body) => chain.request(body).await,
+        Step::Answer(answer) => Ok(Step::Answer(answer)),
+    }
+}
+
+/// The route's plugins, about to see the request.
+pub(crate) fn chain(
+    finish: &mut Finish,
+    route: &Route,
+    params: Params,
+    client: std::net::IpAddr,
+    head: RequestHead,
+) -> SharedChain {
     let mut exchange = Exchange::new(
         finish.request_id.clone(),
         Arc::clone(&route.info),
@@ -377,7 +432,7 @@ async fn before(
     exchange.encoded_slashes = finish.conn.listener.lenient.encoded_slashes;
     let chain = SharedChain::new(&route.chain, route.phases, exchange);
     finish.chain = Some(chain.clone());
-    chain.request(body).await
+    chain
 }
 
 async fn target(
@@ -387,10 +442,25 @@ async fn target(
     body: Body,
     upgrade: Option<Upgrade>,
 ) -> Result<Response<Body>, Reject> {
-    let group = match &route.target {
-        Target::Fixed(fixed) => return Ok(fixed.response()),
-        Target::Upstream(group) => group,
-    };
+    match &route.target {
+        Target::Fixed(fixed) => Ok(fixed.response()),
+        Target::Upstream(group) => send(finish, route, group, head, body, upgrade).await,
+        Target::Integration(integration) => {
+            Box::pin(api::integrate(finish, route, integration, head, body)).await
+        }
+        Target::Mock(mock) => Box::pin(api::mock(finish, mock, head, body)).await,
+    }
+}
+
+/// Sends a request to an upstream, and waits for the head of its answer.
+pub(crate) async fn send(
+    finish: &mut Finish,
+    route: &Route,
+    group: &UpstreamGroup,
+    head: RequestHead,
+    body: Body,
+    upgrade: Option<Upgrade>,
+) -> Result<Response<Body>, Reject> {
     let mut request = outgoing(head, body)?;
     if let Some(upgrade) = &upgrade {
         // once more: the handshake is not the plugins'
@@ -462,7 +532,7 @@ fn outgoing(head: RequestHead, body: Body) -> Result<Request<Body>, Reject> {
     Ok(request)
 }
 
-fn method_not_allowed(method: &Method, allowed: &[Method]) -> Reject {
+pub(crate) fn method_not_allowed(method: &Method, allowed: &[Method]) -> Reject {
     let list = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
     let mut reject = Reject::new(
         RejectCode::MethodNotAllowed,

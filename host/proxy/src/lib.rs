@@ -1,6 +1,7 @@
 //! The data plane: listeners, the path of a request, plugin pipelines, upstreams. `handle.rs` is the spine.
 
 mod admit;
+mod api;
 mod body;
 mod certificate;
 mod challenges;
@@ -48,6 +49,7 @@ use crate::{
     metrics::{Metrics, RouteStats},
     worker::{Command, WorkerHandle},
 };
+pub use api::{ApisInput, ArmCounts, ArmInput, CanaryInput, DomainInput, StageInput};
 pub use certificate::{CertificateError, CertificateInfo, CertificatePem};
 pub use challenges::{Challenge, Challenges, Offer};
 pub use listen::quic::quic_secret;
@@ -365,10 +367,30 @@ impl Proxy {
     /// Adds the data plane's metrics.
     pub fn metrics(&self, out: &mut Exposition) {
         let live = self.shared.live.load_full();
-        for route in &live.routes {
-            route.stats.write(&route.info.name, out);
+        for route in &live.table.routes {
+            route.stats.write(&[("route", &*route.info.name)], out);
         }
-        self.shared.unrouted.write("", out);
+        for arm in live.apis.arms() {
+            let of = [
+                ("api", &*arm.api),
+                ("stage", &*arm.stage),
+                (
+                    "arm",
+                    if arm.is_canary == Some(true) {
+                        "canary"
+                    } else {
+                        "control"
+                    },
+                ),
+            ];
+            for route in &arm.table.routes {
+                let [api, stage, role] = of;
+                route
+                    .stats
+                    .write(&[api, stage, role, ("route", &*route.info.name)], out);
+            }
+        }
+        self.shared.unrouted.write(&[("route", "")], out);
         for (listener, shown) in live.certificates() {
             out.family(
                 "edgeward_certificate_not_after_seconds",
@@ -416,7 +438,7 @@ impl Proxy {
             connections: self.shared.metrics.connections.load(Relaxed),
             exchanges: self.shared.metrics.exchanges.load(Relaxed),
             snapshot: live.id(),
-            routes: live.routes.len(),
+            routes: live.table.routes.len(),
             upstreams: live
                 .upstreams()
                 .iter()

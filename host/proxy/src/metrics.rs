@@ -53,6 +53,11 @@ pub(crate) struct Metrics {
     pub(crate) tunnel_bytes_out: AtomicU64,
 }
 
+/// Labels and one more.
+fn with<'a>(own: &[(&'a str, &'a str)], label: (&'a str, &'a str)) -> Vec<(&'a str, &'a str)> {
+    own.iter().copied().chain([label]).collect()
+}
+
 impl RouteStats {
     pub(crate) fn record(&self, status: u16, duration: Duration, request_bytes: u64, response_bytes: u64) {
         if let Some(count) = self.statuses.get(usize::from(status / 100)) {
@@ -68,8 +73,7 @@ impl RouteStats {
         self.response_bytes.fetch_add(response_bytes, Relaxed);
     }
 
-    pub(crate) fn write(&self, route: &str, out: &mut Exposition) {
-        let own = ("route", route);
+    pub(crate) fn write(&self, own: &[(&str, &str)], out: &mut Exposition) {
         let mut total = 0;
         let mut requests = out.family("edgeward_requests_total", Counter, "Finished requests.");
         for (class, count) in self.statuses.iter().enumerate() {
@@ -81,7 +85,7 @@ impl RouteStats {
                 } else {
                     format!("{class}xx")
                 };
-                requests.add(&[own, ("status", &class)], count);
+                requests.add(&with(own, ("status", &class)), count);
             }
         }
         let mut durations = out.family(
@@ -93,24 +97,24 @@ impl RouteStats {
         for (bound, count) in BUCKETS_MS.iter().zip(&self.buckets) {
             below += count.load(Relaxed);
             let seconds = Duration::from_millis(*bound).as_secs_f64().to_string();
-            durations.part("_bucket", &[own, ("le", &seconds)], below);
+            durations.part("_bucket", &with(own, ("le", &seconds)), below);
         }
         durations
-            .part("_bucket", &[own, ("le", "+Inf")], total)
+            .part("_bucket", &with(own, ("le", "+Inf")), total)
             .part(
                 "_sum",
-                &[own],
+                own,
                 Duration::from_micros(self.micros.load(Relaxed)).as_secs_f64(),
             )
-            .part("_count", &[own], total);
+            .part("_count", own, total);
         out.family(
             "edgeward_request_bytes_total",
             Counter,
             "Body bytes from clients.",
         )
-        .add(&[own], self.request_bytes.load(Relaxed));
+        .add(own, self.request_bytes.load(Relaxed));
         out.family("edgeward_response_bytes_total", Counter, "Body bytes to clients.")
-            .add(&[own], self.response_bytes.load(Relaxed));
+            .add(own, self.response_bytes.load(Relaxed));
     }
 }
 

@@ -3,11 +3,12 @@
 //! The chain is shared by the request path, by body streams that go on after a head was sent, and by the observers at the end; a lock that nobody
 //! else wants guards it. Request phases run in the order of the pipeline, response phases in reverse.
 
+mod collect;
 mod streaming;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use edgeward_core::{
     config::OnError,
     phase::{Phase, Phases},
@@ -18,18 +19,17 @@ use edgeward_runtime::{
     HeadAction, Outcome, PluginFailure, PluginVersion, RequestHead, ResponseHead, Session,
 };
 use futures_util::stream;
-use http::{HeaderMap, Response};
-use http_body::Frame;
-use http_body_util::{BodyExt as _, StreamBody};
+use http::Response;
+use http_body_util::StreamBody;
 use smallvec::SmallVec;
 use tokio::sync::{Mutex, MutexGuard};
 
-use self::streaming::{Early, Streaming};
-use crate::{
-    body::{Body, BodyError},
-    respond,
-    snapshot::Fixed,
+pub(crate) use self::collect::{body_reject, whole_body};
+use self::{
+    collect::{Collected, collect, whole},
+    streaming::{Early, Streaming},
 };
+use crate::{body::Body, snapshot::Fixed};
 
 /// The chain of one exchange, shared.
 #[derive(Clone)]
@@ -117,6 +117,44 @@ impl SharedChain {
         self.chain.lock().await
     }
 
+    /// Who the caller is and what authorizers said of it: `principalId`, and each text, number and truth value of `plugin`'s context, of the first
+    /// plugin's where none is named.
+    pub(crate) async fn authorizer(&self, plugin: Option<&str>) -> BTreeMap<String, String> {
+        let mut chain = self.lock().await;
+        let Ok(exchange) = chain.exchange() else {
+            return BTreeMap::new();
+        };
+        let mut said = BTreeMap::new();
+        for ((of, key), value) in &exchange.context {
+            if plugin.is_some_and(|plugin| **of != *plugin) {
+                continue;
+            }
+            let text = match value {
+                ContextValue::Text(text) | ContextValue::Json(text) => text.clone(),
+                ContextValue::Integer(number) => number.to_string(),
+                ContextValue::Number(number) => number.to_string(),
+                ContextValue::Boolean(truth) => truth.to_string(),
+                ContextValue::Bytes(_) => continue,
+            };
+            said.entry(key.clone()).or_insert(text);
+        }
+        if let Some(principal) = &exchange.principal {
+            said.insert("principalId".to_owned(), principal.clone());
+        }
+        said
+    }
+
+    /// What the route's plugins may know of the API (namespace `gateway`).
+    pub(crate) async fn tell(&self, namespace: &Arc<str>, facts: [(&str, ContextValue); 2]) {
+        if let Ok(exchange) = self.lock().await.exchange() {
+            for (key, value) in facts {
+                exchange
+                    .context
+                    .insert((Arc::clone(namespace), key.to_owned()), value);
+            }
+        }
+    }
+
     pub(crate) fn observes(&self) -> bool {
         self.phases.has(Phase::Observe)
     }
@@ -132,8 +170,8 @@ impl SharedChain {
         }
     }
 
-    /// Phases before the request goes upstream: inspect, authorize, request head, request body. Returns the head and body to send.
-    pub(crate) async fn request(&self, mut body: Body) -> Result<Step<(RequestHead, Body)>, Reject> {
+    /// Phases that decide whether the request goes on: inspect, authorize. Returns its body.
+    pub(crate) async fn admit(&self, mut body: Body) -> Result<Step<Body>, Reject> {
         if self.phases.has(Phase::Inspect) {
             match self.inspect(body).await? {
                 Step::Next(next) => body = next,
@@ -145,13 +183,18 @@ impl SharedChain {
         {
             return Ok(Step::Answer(answer));
         }
+        Ok(Step::Next(body))
+    }
+
+    /// Phases that change the request: head, body. Returns what is sent.
+    pub(crate) async fn request(&self, mut body: Body) -> Result<Step<(RequestHead, Body)>, Reject> {
         if self.phases.has(Phase::RequestHead)
             && let Some(answer) = self.heads(Way::Request).await?
         {
             return Ok(Step::Answer(answer));
         }
         let mut changed = false;
-        if self.phases.has(Phase::RequestBody) && !body.is_empty() {
+        if self.phases.has(Phase::RequestBody) && (!body.is_empty() || self.lock().await.holds()) {
             match self.bodies(Way::Request, body).await? {
                 Step::Next((next, touched)) => {
                     body = next;
@@ -427,6 +470,11 @@ impl SharedChain {
                 let Some(link) = chain.links.get(index).filter(|link| link.takes(way.phase())) else {
                     continue;
                 };
+                // of no body only those hear that may make one
+                let made = link.holds && matches!(way.mode(link.session.version()), BodyMode::Buffer { .. });
+                if way == Way::Request && body.is_empty() && !made {
+                    continue;
+                }
                 (
                     way.mode(link.session.version()),
                     link.holds,
@@ -524,6 +572,11 @@ impl SharedChain {
 }
 
 impl Chain {
+    /// Whether a plugin holds the head.
+    fn holds(&self) -> bool {
+        self.links.iter().any(|link| link.holds && !link.skipped)
+    }
+
     fn exchange(&mut self) -> Result<&mut Exchange, Reject> {
         self.exchange.as_deref_mut().ok_or_else(lost)
     }
@@ -669,71 +722,6 @@ fn judge(
     }
 }
 
-/// A body that was read up to a limit.
-enum Collected {
-    /// All of it.
-    Whole(Bytes, Option<HeaderMap>),
-    /// It is larger; nothing of it is lost.
-    TooLarge(Body),
-    /// It was not read.
-    Unread(Body),
-}
-
-impl Collected {
-    fn into_body(self) -> Body {
-        match self {
-            Self::Whole(bytes, trailers) => whole(bytes, trailers),
-            Self::TooLarge(body) | Self::Unread(body) => body,
-        }
-    }
-}
-
-fn whole(bytes: Bytes, trailers: Option<HeaderMap>) -> Body {
-    match trailers {
-        None => Body::full(bytes),
-        Some(trailers) => {
-            // an empty frame would be one that ends nothing, which peers count as abuse
-            let data = (!bytes.is_empty()).then(|| Ok(Frame::data(bytes)));
-            let frames = data.into_iter().chain([Ok(Frame::trailers(trailers))]);
-            Body::boxed(StreamBody::new(stream::iter(frames)))
-        }
-    }
-}
-
-/// Reads a body up to `limit` bytes. Above it, what was read is put in front of the rest.
-async fn collect(mut body: Body, limit: u64) -> Result<Collected, Reject> {
-    if http_body::Body::size_hint(&body).lower() > limit {
-        return Ok(Collected::TooLarge(body));
-    }
-    let mut bytes = BytesMut::new();
-    let mut trailers = None;
-    while let Some(frame) = body.frame().await {
-        match frame.map_err(|error| body_reject(&error))?.into_data() {
-            Ok(data) => {
-                bytes.extend_from_slice(&data);
-                if bytes.len() as u64 > limit {
-                    let front = Frame::data(bytes.freeze());
-                    return Ok(Collected::TooLarge(Body::behind(front, body)));
-                }
-            }
-            Err(frame) => trailers = frame.into_trailers().ok(),
-        }
-    }
-    Ok(Collected::Whole(bytes.freeze(), trailers))
-}
-
-/// What a failed body means for the answer.
-pub(crate) fn body_reject(error: &BodyError) -> Reject {
-    let code = match error {
-        BodyError::TooLarge { .. } => RejectCode::RequestTooLarge,
-        BodyError::Timeout => RejectCode::RequestTimeout,
-        BodyError::ClientGone | BodyError::Malformed(_) => RejectCode::BadRequest,
-        BodyError::Upstream(_) => RejectCode::UpstreamFailure,
-        BodyError::Aborted(_) => RejectCode::PluginFailure,
-    };
-    Reject::new(code, error.to_string()).because(error)
-}
-
 fn copy(head: &RequestHead) -> RequestHead {
     RequestHead {
         method: head.method.clone(),
@@ -755,18 +743,5 @@ fn take(head: &mut RequestHead) -> RequestHead {
         path: std::mem::take(&mut head.path),
         query: head.query.take(),
         headers: std::mem::take(&mut head.headers),
-    }
-}
-
-/// The response to a reject, after the plugins that want to see errors.
-pub(crate) async fn error_response(
-    chain: Option<&SharedChain>,
-    reject: &Reject,
-    request_id: &str,
-) -> Response<Body> {
-    let response = respond::reject(reject, request_id);
-    match chain {
-        Some(chain) => chain.gateway_error(reject, response).await,
-        None => response,
     }
 }

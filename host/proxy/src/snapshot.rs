@@ -24,6 +24,7 @@ use ipnet::IpNet;
 
 use crate::{
     admit::Lenient,
+    api::{Apis, ApisInput, ArmCounts, Builder, Integration, Mock, RouteApi},
     body::Body,
     certificate::Shown,
     listen::{quic, tls::Tls},
@@ -41,6 +42,8 @@ pub struct SnapshotInput<'a> {
     pub material: &'a Material,
     /// Loaded versions by name of the binding; every binding that a route names must be there.
     pub plugins: &'a BTreeMap<String, Arc<PluginVersion>>,
+    /// APIs that are deployed.
+    pub apis: &'a ApisInput,
     /// The snapshot before, whose upstreams, TLS settings and counters live on where neither their configuration nor a file of theirs has changed.
     pub previous: Option<&'a Snapshot>,
 }
@@ -49,8 +52,9 @@ pub struct SnapshotInput<'a> {
 #[derive(Debug)]
 pub struct Snapshot {
     id: u64,
-    pub(crate) router: Router,
-    pub(crate) routes: Vec<Route>,
+    /// The configuration file's routes.
+    pub(crate) table: Table,
+    pub(crate) apis: Apis,
     pub(crate) limits: Limits,
     pub(crate) log_access: bool,
     pub(crate) listeners: Vec<Arc<ListenerSpec>>,
@@ -59,6 +63,13 @@ pub struct Snapshot {
     /// Contents of the files of each upstream.
     upstream_files: BTreeMap<String, Vec<Digest>>,
     plugins: BTreeMap<String, Arc<PluginVersion>>,
+}
+
+/// Routes, and what finds them.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) router: Router,
+    pub(crate) routes: Vec<Route>,
 }
 
 /// A route, ready to serve.
@@ -76,6 +87,8 @@ pub(crate) struct Route {
     /// Clients may go on with WebSocket.
     pub(crate) websocket: bool,
     pub(crate) stats: Arc<RouteStats>,
+    /// What it has beyond others as the route of an API.
+    pub(crate) api: Option<Box<RouteApi>>,
 }
 
 /// Where a route leads.
@@ -83,6 +96,8 @@ pub(crate) struct Route {
 pub(crate) enum Target {
     Upstream(Arc<UpstreamGroup>),
     Fixed(Fixed),
+    Integration(Box<Integration>),
+    Mock(Mock),
 }
 
 /// A response from the configuration.
@@ -167,7 +182,7 @@ impl Snapshot {
         let mut problems = Vec::new();
         let listeners = build_listeners(&input, &mut problems);
         let upstream_files = upstream_files(&input);
-        let upstreams = build_upstreams(&input, &upstream_files, &mut problems);
+        let mut upstreams = build_upstreams(&input, &upstream_files, &mut problems);
         let routes: Vec<_> = config
             .routes
             .iter()
@@ -193,11 +208,20 @@ impl Snapshot {
                 None
             }
         };
+        let mut builder = Builder {
+            limits: &config.limits,
+            upstreams: &upstreams,
+            previous: input.previous.map(|previous| &previous.apis),
+            groups: BTreeMap::new(),
+        };
+        let apis = Apis::build(input.apis, &mut builder, &mut problems);
+        let servers = builder.groups;
+        upstreams.extend(servers);
         match router {
             Some(router) if problems.is_empty() => Ok(Self {
                 id: NEXT.fetch_add(1, Ordering::Relaxed),
-                router,
-                routes,
+                table: Table { router, routes },
+                apis,
                 limits: config.limits.clone(),
                 log_access: config.log.access,
                 listeners,
@@ -225,7 +249,15 @@ impl Snapshot {
         &self.plugins
     }
 
-    /// Upstreams by name.
+    /// What the arms of a stage have served: the first one, and the canary if there is one.
+    #[must_use]
+    pub fn arm_counts(&self, api: &str, stage: &str) -> Option<(ArmCounts, Option<ArmCounts>)> {
+        let stage = self.apis.stage(api, stage)?;
+        let canary = stage.canary.as_ref().map(|canary| canary.arm.stats.counts());
+        Some((stage.control.stats.counts(), canary))
+    }
+
+    /// Upstreams by name, and servers that APIs name by address.
     #[must_use]
     pub fn upstreams(&self) -> &BTreeMap<String, Arc<UpstreamGroup>> {
         &self.upstreams
@@ -380,7 +412,7 @@ fn build_route(
     }
     let stats = input
         .previous
-        .and_then(|previous| previous.routes.iter().find(|old| old.info.name == name))
+        .and_then(|previous| previous.table.routes.iter().find(|old| old.info.name == name))
         .map_or_else(Arc::default, |old| Arc::clone(&old.stats));
     let limit = route.body_limit.unwrap_or(input.config.limits.body).0;
     // routes are in the order of the configuration: the router's indices are theirs
@@ -397,6 +429,7 @@ fn build_route(
         timeout: route.timeout.map(|time| time.0),
         websocket: route.websocket,
         stats,
+        api: None,
     })
 }
 

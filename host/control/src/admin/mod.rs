@@ -1,9 +1,12 @@
 //! The admin API: its table of endpoints and its listener. Handlers are in the files beside; what they change goes
 //! through `deploy`.
 
+mod apis;
 mod auth;
 mod certificates;
+mod model;
 mod modules;
+mod noted;
 mod openapi;
 mod plugins;
 mod problem;
@@ -50,6 +53,8 @@ pub(crate) struct Api {
     deployer: Deployer,
     upload_limit: u64,
     uploads: Arc<Semaphore>,
+    repeats: model::Repeats,
+    refused: noted::Budget,
 }
 
 /// The table of endpoints.
@@ -58,6 +63,8 @@ pub fn router(deployer: Deployer, upload_limit: u64, token: Token) -> Router {
         deployer,
         upload_limit,
         uploads: Arc::new(Semaphore::new(UPLOADS)),
+        repeats: model::repeats(),
+        refused: noted::Budget::new(),
     };
     let closed = Router::new()
         .route("/v1/status", get(status::status))
@@ -86,7 +93,17 @@ pub fn router(deployer: Deployer, upload_limit: u64, token: Token) -> Router {
                 .delete(certificates::remove),
         )
         .route("/v1/certificates/{name}/renew", post(certificates::renew))
-        .route_layer(middleware::from_fn_with_state(Arc::new(token), auth::check));
+        .route("/v1/apis/{parent}/drift", get(apis::drifted))
+        .route("/v1/apis/{parent}/stages/{name}/arms", get(apis::arms))
+        .route("/v1/apis/{parent}/stages/{name}/rollback", post(apis::rollback))
+        .route("/v1/apis/{parent}/stages/{name}/promote", post(apis::promote))
+        .route("/v1/apis/{parent}/stages/{name}/abort", post(apis::abort))
+        .route("/v1/bundle", get(apis::bundle).put(apis::apply))
+        .route("/v1/audit", get(apis::audit))
+        .route("/v1/audit/verify", get(apis::verify))
+        .merge(model::routes())
+        .route_layer(middleware::from_fn_with_state(Arc::new(token), auth::check))
+        .route_layer(middleware::from_fn_with_state(api.clone(), noted::note));
     let open = Router::new()
         .route("/healthz", get(status::health))
         .route("/readyz", get(status::ready))
@@ -174,8 +191,8 @@ async fn accept(listener: TcpListener, app: Router, stop: CancellationToken) {
             () = stop.cancelled() => break,
             both = ready => both,
         };
-        let socket = match accepted {
-            Ok((socket, _)) => socket,
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // usually no file descriptor is left: give others time to end
                 tracing::warn!(%error, "the admin API cannot accept a connection");
@@ -183,7 +200,8 @@ async fn accept(listener: TcpListener, app: Router, stop: CancellationToken) {
                 continue;
             }
         };
-        let (app, stop) = (app.clone(), stop.clone());
+        let app = app.clone().layer(axum::Extension(model::Source(peer)));
+        let stop = stop.clone();
         tokio::spawn(async move {
             serve(socket, app, &stop).await;
             drop(slot);

@@ -1,12 +1,14 @@
 //! The OpenAPI document, made from the handlers.
 
 use axum::Json;
+use serde_json::{Map, Value, json};
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::{certificates, modules, plugins, status};
+use super::{apis, certificates, model, modules, plugins, status};
+use crate::model::Kind;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -16,6 +18,7 @@ use super::{certificates, modules, plugins, status};
         modules::upload, modules::list, modules::read, modules::remove,
         plugins::list, plugins::read, plugins::versions, plugins::version, plugins::remove, plugins::create,
         plugins::put_module, plugins::publish, plugins::rollback,
+        apis::deploy, apis::rollback, apis::promote, apis::abort, apis::arms, apis::drifted, apis::bundle, apis::apply, apis::audit, apis::verify,
         certificates::list, certificates::read, certificates::put, certificates::remove, certificates::renew,
     ),
     modifiers(&Token),
@@ -35,8 +38,132 @@ impl Modify for Token {
 }
 
 /// The document.
-pub(super) async fn document() -> Json<utoipa::openapi::OpenApi> {
-    Json(Document::openapi())
+pub(super) async fn document() -> Json<Value> {
+    Json(whole())
+}
+
+/// With the resources of the API model, which have one set of handlers.
+fn whole() -> Value {
+    let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
+    for kind in Kind::ALL {
+        let name = pascal(kind);
+        let mut schema = kind.schema();
+        let definitions = schema.as_object_mut().and_then(|schema| schema.remove("$defs"));
+        let mut schemas: Map<String, Value> = match definitions {
+            Some(Value::Object(definitions)) => definitions,
+            _ => Map::new(),
+        };
+        if let Some(object) = schema.as_object_mut() {
+            object.remove("$schema");
+        }
+        schemas.insert(name.clone(), schema);
+        for (name, mut schema) in schemas {
+            into_components(&mut schema);
+            document["components"]["schemas"][name] = schema;
+        }
+        let (collection, item) = operations(kind, &name);
+        merge(&mut document["paths"][model::collection_path(kind)], collection);
+        merge(&mut document["paths"][model::item_path(kind)], item);
+    }
+    document
+}
+
+fn merge(path: &mut Value, operations: Value) {
+    if !path.is_object() {
+        *path = json!({});
+    }
+    if let (Some(path), Value::Object(operations)) = (path.as_object_mut(), operations) {
+        for (method, operation) in operations {
+            path.entry(method).or_insert(operation);
+        }
+    }
+}
+
+/// References of a schema by itself lead into the document's components.
+fn into_components(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            if let Some(Value::String(reference)) = object.get_mut("$ref")
+                && let Some(name) = reference.strip_prefix("#/$defs/")
+            {
+                *reference = format!("#/components/schemas/{name}");
+            }
+            object.values_mut().for_each(into_components);
+        }
+        Value::Array(values) => values.iter_mut().for_each(into_components),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn pascal(kind: Kind) -> String {
+    let words = kind.noun().split(' ');
+    words
+        .map(|word| {
+            let (first, rest) = word.split_at(1);
+            first.to_uppercase() + &rest.to_lowercase()
+        })
+        .collect()
+}
+
+fn operations(kind: Kind, schema: &str) -> (Value, Value) {
+    let noun = kind.noun();
+    let error = |text: &str| json!({"description": text, "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ApiError"}}}});
+    let content = json!({"application/json": {"schema": {"$ref": format!("#/components/schemas/{schema}")}}});
+    let one = |text: &str| json!({"description": text, "content": content});
+    let security = json!([{"token": []}]);
+    let parent = kind.parent().map(|parent| {
+        json!({"name": "parent", "in": "path", "required": true, "schema": {"type": "string"}, "description": format!("id of the {}", parent.noun())})
+    });
+    let name = json!({"name": "name", "in": "path", "required": true, "schema": {"type": "string"}, "description": format!("id of the {noun}")});
+    let in_collection: Vec<Value> = parent.into_iter().collect();
+    let in_item: Vec<Value> = in_collection.iter().cloned().chain([name]).collect();
+    let with = |parameters: &[Value], more: &[&str]| -> Value {
+        let query = |name: &&str| {
+            let schema = match *name {
+                "dry-run" => json!({"type": "boolean"}),
+                "limit" => json!({"type": "integer", "minimum": 1, "maximum": 1000}),
+                _ => json!({"type": "string"}),
+            };
+            json!({"name": name, "in": "query", "required": false, "schema": schema})
+        };
+        parameters.iter().cloned().chain(more.iter().map(query)).collect()
+    };
+    let body = json!({"required": true, "content": content});
+    let mut collection = json!({
+        "get": {
+            "tags": ["model"], "summary": format!("Every {noun}, by name, page by page."), "security": security,
+            "parameters": with(&in_collection, &["limit", "cursor"]),
+            "responses": {"200": {"description": "a page", "content": {"application/json": {"schema": {"type": "object", "required": ["items"], "properties": {"items": {"type": "array", "items": {"type": "object"}}, "next": {"type": "string"}}}}}}, "400": error("not possible"), "404": error("no such parent")},
+        },
+    });
+    let mut item = json!({
+        "get": {
+            "tags": ["model"], "summary": format!("One {noun}."), "security": security, "parameters": in_item,
+            "responses": {"200": one("it"), "304": {"description": "as you know it"}, "404": error("not there")},
+        },
+        "delete": {
+            "tags": ["model"], "summary": format!("Removes a {noun}, and what belongs to it."), "security": security, "parameters": with(&in_item, &["dry-run"]),
+            "responses": {"200": {"description": "what would change"}, "204": {"description": "gone"}, "404": error("not there"), "409": error("in use"), "412": error("not as expected"), "422": error("not possible")},
+        },
+    });
+    if kind != Kind::Deployment {
+        let changed = json!({"200": one("changed, or what would change"), "201": one("made"), "400": error("not JSON"), "404": error("no such parent"), "409": error("there already, or not possible now"), "412": error("not as expected"), "415": error("no patch"), "422": error("not valid: every reason")});
+        collection["post"] = json!({
+            "tags": ["model"], "summary": format!("Makes a {noun}; `id` in the body is its name."), "security": security,
+            "parameters": with(&in_collection, &["dry-run"]), "requestBody": body, "responses": changed,
+        });
+        item["put"] = json!({
+            "tags": ["model"], "summary": format!("Makes or replaces a {noun}."), "security": security,
+            "parameters": with(&in_item, &["dry-run"]), "requestBody": body, "responses": changed,
+        });
+        item["patch"] = json!({
+            "tags": ["model"], "summary": format!("Changes parts of a {noun}: JSON merge patch or JSON Patch."), "security": security,
+            "parameters": with(&in_item, &["dry-run"]),
+            "requestBody": {"required": true, "content": {"application/merge-patch+json": {"schema": {"type": "object"}}, "application/json-patch+json": {"schema": {"type": "array"}}}},
+            "responses": changed,
+        });
+    }
+    (collection, item)
 }
 
 #[cfg(test)]
@@ -45,7 +172,7 @@ mod tests {
 
     #[test]
     fn every_endpoint_is_described() {
-        let document = serde_json::to_value(Document::openapi()).unwrap();
+        let document = whole();
         let described: Vec<_> = document["paths"].as_object().unwrap().keys().cloned().collect();
         let table = include_str!("mod.rs");
         let routes: Vec<_> = table

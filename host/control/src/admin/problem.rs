@@ -85,6 +85,8 @@ impl From<ControlError> for ApiError {
             ControlError::Store(error) => return error.into(),
             ControlError::NotFound(_) => StatusCode::NOT_FOUND,
             ControlError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            ControlError::Precondition(_) => StatusCode::PRECONDITION_FAILED,
+            ControlError::Conflict(_) => StatusCode::CONFLICT,
             ControlError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             ControlError::Start(_) | ControlError::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         };

@@ -175,7 +175,7 @@ impl<'a> Loader<'a> {
 }
 
 /// Reads a module file of at most [`MODULE_MAX`] bytes.
-fn read_module(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read_module(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MODULE_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MODULE_MAX {

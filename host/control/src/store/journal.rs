@@ -11,7 +11,7 @@ use std::{
 };
 
 use edgeward_core::ids::Digest;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 use serde::Serialize;
 use serde_json::Value;
@@ -19,8 +19,8 @@ use serde_json::Value;
 use super::StoreError;
 use crate::clock::{now_ms, rfc3339};
 
-/// `PRAGMA user_version` of the schema below.
-const FORMAT: i64 = 1;
+/// `PRAGMA user_version` after all of [`MIGRATIONS`].
+const FORMAT: i64 = 2;
 /// Publications that are kept for each binding.
 const HISTORY: i64 = 1000;
 
@@ -52,6 +52,9 @@ CREATE TABLE publications (
 ) STRICT;
 CREATE INDEX publications_by_name ON publications (name, id);
 ";
+
+/// What makes each format of the one before it.
+const MIGRATIONS: [&str; 2] = [SCHEMA, super::documents::SCHEMA];
 
 /// The open database.
 #[derive(Debug)]
@@ -128,7 +131,7 @@ pub enum Receipt {
     Undone(i64),
 }
 
-fn failed(what: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
+pub(super) fn failed(what: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
     move |source| StoreError::Database { what, source }
 }
 
@@ -182,25 +185,41 @@ impl Journal {
             Ok((connection, format))
         };
         let (mut connection, format) = open().map_err(failed("open"))?;
-        match format {
-            0 => {
-                let create = |connection: &mut Connection| -> rusqlite::Result<()> {
-                    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                    transaction.execute_batch(SCHEMA)?;
-                    transaction.pragma_update(None, "user_version", FORMAT)?;
-                    transaction.commit()
-                };
-                create(&mut connection).map_err(failed("create the tables"))?;
-            }
-            FORMAT => {}
-            found => return Err(StoreError::Newer { found, known: FORMAT }),
+        if !(0..=FORMAT).contains(&format) {
+            return Err(StoreError::Newer {
+                found: format,
+                known: FORMAT,
+            });
+        }
+        // from one format to the next, each in a transaction of its own
+        for (to, schema) in (1..).zip(MIGRATIONS).filter(|(to, _)| *to > format) {
+            let migrate = |connection: &mut Connection| -> rusqlite::Result<()> {
+                let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                transaction.execute_batch(schema)?;
+                transaction.pragma_update(None, "user_version", to)?;
+                transaction.commit()
+            };
+            migrate(&mut connection).map_err(failed("create the tables"))?;
+        }
+        let intact = |connection: &Connection| -> rusqlite::Result<String> {
+            connection.pragma_query_value(None, "quick_check", |row| row.get(0))
+        };
+        let found = intact(&connection).map_err(failed("check"))?;
+        if found != "ok" {
+            return Err(StoreError::Conflict(format!(
+                "the database is damaged: {found}; restore a backup"
+            )));
         }
         Ok(Self {
             connection: Mutex::new(connection),
         })
     }
 
-    fn change<T>(
+    pub(super) fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock()
+    }
+
+    pub(super) fn change<T>(
         &self,
         what: &'static str,
         run: impl FnOnce(&Connection) -> Result<T, StoreError>,

@@ -8,6 +8,7 @@
 mod acme;
 mod blobs;
 pub mod certificates;
+mod documents;
 mod journal;
 pub mod keys;
 
@@ -25,6 +26,7 @@ pub use acme::Acme;
 pub(crate) use acme::StoredAccount;
 pub use blobs::{Blobs, Upload};
 pub use certificates::{Certificates, StoredCertificate};
+pub use documents::{AuditCheck, AuditEntry, AuditRow, DocumentChange};
 pub use journal::{Action, Journal, ModuleRow, Publication, Receipt, VersionRow};
 
 /// Folder of certificates.
@@ -190,6 +192,14 @@ impl Store {
         keys::key(&self.root.join("keys").join("quic.key"))
     }
 
+    /// Key of the MACs in the audit log; made on first use.
+    ///
+    /// # Errors
+    /// As [`Self::cache_key`].
+    pub fn audit_key(&self) -> Result<[u8; 32], StoreError> {
+        keys::key(&self.root.join("keys").join("audit.key"))
+    }
+
     /// Where the admin token is unless the configuration says otherwise.
     #[must_use]
     pub fn token_path(&self) -> PathBuf {
@@ -203,6 +213,20 @@ impl Store {
     pub fn keep(&self, upload: Upload, info: &serde_json::Value) -> Result<ModuleRow, StoreError> {
         let (digest, size) = self.blobs.keep(upload)?;
         self.journal.add_module(digest, size, info)
+    }
+
+    /// Makes a module of the configuration part of the store, so that it stays what it is.
+    ///
+    /// # Errors
+    /// The disk or the database refuses.
+    pub fn keep_bytes(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
+        let digest = edgeward_runtime::digest(bytes);
+        if !self.blobs.path(digest).exists() {
+            replace(&self.blobs.path(digest), bytes)?;
+        }
+        let size = bytes.len() as u64;
+        self.journal.add_module(digest, size, &serde_json::json!({}))?;
+        Ok(digest)
     }
 
     /// Removes a module that no version uses: first the row, then the file.

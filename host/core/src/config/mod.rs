@@ -25,13 +25,13 @@ pub use check::check;
 pub use limits::*;
 pub use listener::*;
 pub use plugin::*;
-pub use read::{Problem, Problems, from_value, read, schema};
+pub use read::{Problem, Problems, from_value, read, schema, typed};
 pub use route::*;
 pub use units::{Bytes, Time};
 pub use upstream::*;
 
 /// Root of `gateway.yaml` (JSON is accepted: it is a subset of YAML).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Config {
     /// Sockets that clients connect to.
@@ -54,6 +54,30 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Access log and log settings.
     pub log: Log,
+    /// Domain under which each API of the API model is reached by its own name: `{api}.{api-domain}`. Default `execute-api.localhost`.
+    pub api_domain: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listeners: Vec::new(),
+            acme: BTreeMap::new(),
+            admin: Admin::default(),
+            data_dir: DataDir::default(),
+            workers: None,
+            limits: Limits::default(),
+            upstreams: BTreeMap::new(),
+            plugins: BTreeMap::new(),
+            routes: Vec::new(),
+            log: Log::default(),
+            api_domain: api_domain(),
+        }
+    }
+}
+
+fn api_domain() -> String {
+    "execute-api.localhost".to_owned()
 }
 
 /// Folder for persistent state.

@@ -1,12 +1,19 @@
 //! Text to `Config`, or to all problems at once: the text is checked against the JSON Schema generated from the structs (so that every unknown
 //! key and wrong type is reported, not only the first), then deserialized, then `check`ed across sections.
 
-use std::fmt;
+use std::{
+    any::TypeId,
+    collections::HashMap,
+    fmt,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+};
 
 use jsonschema::{
     JsonType,
     error::{TypeKind, ValidationErrorKind as Kind},
 };
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Config, check::check};
@@ -124,21 +131,49 @@ fn odd_key(value: &serde_yaml_ng::Value, path: &str) -> Option<String> {
 /// # Errors
 /// As [`read`].
 pub fn from_value(value: Value) -> Result<Config, Problems> {
-    let problems = against_schema(&value);
-    if !problems.is_empty() {
-        return Err(Problems(problems));
-    }
-    let config: Config = serde_path_to_error::deserialize(value).map_err(|error| {
-        Problems(vec![Problem::new(
-            error.path().to_string(),
-            error.inner().to_string(),
-        )])
-    })?;
+    let config: Config = typed(value)?;
     let problems = check(&config);
     if problems.is_empty() {
         Ok(config)
     } else {
         Err(Problems(problems))
+    }
+}
+
+/// A value of any type that has a JSON Schema, from a parsed document.
+///
+/// # Errors
+/// All problems at once: unknown keys, wrong types and values.
+pub fn typed<T: DeserializeOwned + JsonSchema + 'static>(value: Value) -> Result<T, Problems> {
+    let problems = against_schema(&value, &Known::of::<T>());
+    if !problems.is_empty() {
+        return Err(Problems(problems));
+    }
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        Problems(vec![Problem::new(
+            error.path().to_string(),
+            error.inner().to_string(),
+        )])
+    })
+}
+
+/// The schema of a type, and what checks documents against it.
+struct Known {
+    schema: Value,
+    validator: Result<jsonschema::Validator, String>,
+}
+
+impl Known {
+    /// Made once for each type.
+    fn of<T: JsonSchema + 'static>() -> Arc<Self> {
+        static ALL: LazyLock<Mutex<HashMap<TypeId, Arc<Known>>>> = LazyLock::new(Mutex::default);
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.entry(TypeId::of::<T>()).or_insert_with(|| {
+            let schema = schemars::schema_for!(T).to_value();
+            let validator = jsonschema::validator_for(&schema).map_err(|error| error.to_string());
+            Arc::new(Self { schema, validator })
+        });
+        Arc::clone(known)
     }
 }
 
@@ -153,16 +188,15 @@ pub fn schema() -> Value {
     schema
 }
 
-fn against_schema(value: &Value) -> Vec<Problem> {
-    let schema = schema();
-    let validator = match jsonschema::validator_for(&schema) {
+fn against_schema(value: &Value, known: &Known) -> Vec<Problem> {
+    let validator = match &known.validator {
         Ok(validator) => validator,
         Err(error) => return vec![Problem::new("", format!("the schema itself is broken: {error}"))],
     };
     let mut problems = Vec::new();
     for error in validator.iter_errors(value) {
         let path = dotted(&error.instance_path().to_string());
-        problems.extend(explain(&path, &error, &schema));
+        problems.extend(explain(&path, &error, &known.schema));
     }
     problems.dedup();
     problems

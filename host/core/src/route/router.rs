@@ -26,6 +26,8 @@ pub struct Router {
     any: Option<NodeId>,
     tries: Tries,
     routes: Vec<Compiled>,
+    /// HEAD is served by what lists HEAD or any method, not by GET.
+    own_head: bool,
     /// Methods beyond the standard ones.
     extensions: HashMap<Method, MethodId>,
 }
@@ -216,6 +218,13 @@ impl Router {
         }
     }
 
+    /// The same without `HEAD` being served by routes that list `GET`, as Amazon API Gateway has it.
+    #[must_use]
+    pub fn without_implied_head(mut self) -> Self {
+        self.own_head = true;
+        self
+    }
+
     /// How many routes there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -299,7 +308,7 @@ impl Router {
                 .filter(|entry| entry.method == wanted || entry.method == or)
                 .find(fits)
         };
-        let found = if method == MethodId::HEAD {
+        let found = if method == MethodId::HEAD && !self.own_head {
             find(MethodId::HEAD, MethodId::HEAD).or_else(|| find(MethodId::GET, MethodId::ANY))
         } else {
             find(method, MethodId::ANY)

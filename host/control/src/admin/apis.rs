@@ -1,0 +1,353 @@
+//! What is done with APIs beyond editing them: deploy, go back, promote and abort canaries, look for drift, state everything at once, read the audit log.
+
+use axum::{
+    Extension, Json,
+    body::Bytes,
+    extract::{Path, Query, State},
+    http::StatusCode,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{
+    Api, ApiError,
+    model::{Options, Source, actor},
+};
+use crate::{
+    bundle::{self, Bundle},
+    deploy::apis::{ArmView, drift},
+    error::ControlError,
+    model::{Draft, Key, Kind},
+    store::{AuditCheck, AuditRow},
+};
+
+/// Entries of the audit log in an answer, where the request does not say; and at most.
+const ENTRIES: u32 = 100;
+const ENTRIES_MAX: u32 = 1000;
+
+/// A deployment to make.
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct NewDeployment {
+    /// What it is for.
+    description: Option<String>,
+    /// The stage that shall serve it. It is made if it is not there.
+    stage: Option<String>,
+    /// Per cent of the stage's requests that it gets, as a canary. Without it: all, at once.
+    canary_percent: Option<f64>,
+}
+
+/// A deployment that was made.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Deployed {
+    /// Its name.
+    id: String,
+    /// The stage that serves it.
+    stage: Option<String>,
+    /// Snapshot that requests get from now on.
+    snapshot: Option<u64>,
+    /// Milliseconds from the call to the moment that it was in effect.
+    took_ms: u64,
+}
+
+fn body<T: Default + serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, ApiError> {
+    if bytes.is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(bytes)
+        .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, format!("body: {error}")))
+}
+
+/// Deploys an API as it is now, to a stage if one is named. The body may be empty.
+#[utoipa::path(
+    post, path = "/v1/apis/{parent}/deployments", tag = "apis", security(("token" = [])),
+    params(("parent" = String, Path, description = "id of the API")), request_body = Option<NewDeployment>,
+    responses((status = 201, body = Deployed), (status = 404, body = ApiError), (status = 422, body = ApiError, description = "cannot be deployed: every reason")),
+)]
+pub(super) async fn deploy(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(options): Query<Options>,
+    source: Option<Extension<Source>>,
+    bytes: Bytes,
+) -> Result<(StatusCode, Json<Deployed>), ApiError> {
+    let wanted: NewDeployment = body(&bytes)?;
+    let stage = wanted.stage.clone();
+    let make = move |draft: &mut Draft, pin: &dyn Fn(&str) -> Result<_, ControlError>| {
+        let id = draft.deploy(&name, wanted.description, pin)?;
+        let Some(stage) = &wanted.stage else {
+            return match wanted.canary_percent {
+                None => Ok(id),
+                Some(_) => Err(ControlError::invalid(
+                    "stage",
+                    "is missing: a canary is one of a stage",
+                )),
+            };
+        };
+        let key = Key::of(Kind::Stage, &name, stage);
+        if draft.model.get(&key).is_none() && wanted.canary_percent.is_none() {
+            draft.put(&key, json!({}), crate::model::Expect::Absent)?;
+        }
+        draft.edit_stage(&name, stage, |document| {
+            match wanted.canary_percent {
+                None if document.canary.is_some() => {
+                    return Err(ControlError::Conflict(format!(
+                        "stage `{stage}` has a canary: promote or abort it first"
+                    )));
+                }
+                None => document.deployment = Some(id.clone()),
+                Some(percent) => {
+                    let canary = json!({"deployment": id, "percent": percent});
+                    document.canary = Some(
+                        serde_json::from_value(canary)
+                            .map_err(|error| ControlError::invalid("canary-percent", error.to_string()))?,
+                    );
+                }
+            }
+            Ok(())
+        })?;
+        Ok(id)
+    };
+    let (id, edited) = api
+        .deployer
+        .edit(actor(source), "deploy", options.dry_run, make)
+        .await?;
+    let deployed = Deployed {
+        id,
+        stage,
+        snapshot: edited.snapshot,
+        took_ms: edited.took_ms,
+    };
+    Ok((StatusCode::CREATED, Json(deployed)))
+}
+
+/// A deployment to go back to.
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct GoBack {
+    /// Its name. Default: the newest one before that of the stage.
+    deployment: Option<String>,
+}
+
+/// Lets a stage serve an earlier deployment. A canary ends. The body may be empty.
+#[utoipa::path(
+    post, path = "/v1/apis/{parent}/stages/{name}/rollback", tag = "apis", security(("token" = [])),
+    params(("parent" = String, Path, description = "id of the API"), ("name" = String, Path, description = "name of the stage")),
+    request_body = Option<GoBack>,
+    responses((status = 200, body = Deployed), (status = 404, body = ApiError), (status = 409, body = ApiError, description = "there is none")),
+)]
+pub(super) async fn rollback(
+    State(api): State<Api>,
+    Path((name, stage)): Path<(String, String)>,
+    Query(options): Query<Options>,
+    source: Option<Extension<Source>>,
+    bytes: Bytes,
+) -> Result<Json<Deployed>, ApiError> {
+    let GoBack { deployment } = body(&bytes)?;
+    let of = stage.clone();
+    let make = move |draft: &mut Draft, _pin: &dyn Fn(&str) -> Result<_, ControlError>| {
+        let served = draft
+            .model
+            .read::<edgeward_core::api::Stage>(&Key::of(Kind::Stage, &name, &of))?
+            .deployment;
+        let deployment = match deployment {
+            Some(wanted) => {
+                let key = Key::of(Kind::Deployment, &name, &wanted);
+                if draft.model.get(&key).is_none() {
+                    return Err(crate::model::missing(&key));
+                }
+                wanted
+            }
+            None => before(draft, &name, served.as_deref())?,
+        };
+        draft.edit_stage(&name, &of, |document| {
+            document.canary = None;
+            // what is edited next would be deployed over it
+            document.auto_deploy = false;
+            document.deployment = Some(deployment.clone());
+            Ok(deployment)
+        })
+    };
+    let (id, edited) = api
+        .deployer
+        .edit(actor(source), "rollback", options.dry_run, make)
+        .await?;
+    Ok(Json(Deployed {
+        id,
+        stage: Some(stage),
+        snapshot: edited.snapshot,
+        took_ms: edited.took_ms,
+    }))
+}
+
+/// The newest deployment that is older than the one that is served.
+fn before(draft: &Draft, api: &str, served: Option<&str>) -> Result<String, ControlError> {
+    let mut all: Vec<_> = draft
+        .model
+        .list(Kind::Deployment, api)
+        .map(|(name, document)| (document.created_at, document.revision, name.clone()))
+        .collect();
+    all.sort();
+    let at = all
+        .iter()
+        .position(|(_, _, name)| Some(name.as_str()) == served)
+        .unwrap_or(all.len());
+    let older = at.checked_sub(1).and_then(|at| all.get(at));
+    older
+        .map(|(_, _, name)| name.clone())
+        .ok_or_else(|| ControlError::Conflict(format!("API `{api}` has no deployment before that one")))
+}
+
+/// Lets a stage serve its canary's deployment for all requests, under the canary's variables.
+#[utoipa::path(
+    post, path = "/v1/apis/{parent}/stages/{name}/promote", tag = "apis", security(("token" = [])),
+    params(("parent" = String, Path, description = "id of the API"), ("name" = String, Path, description = "name of the stage")),
+    responses((status = 200, body = Deployed), (status = 404, body = ApiError), (status = 409, body = ApiError, description = "it has no canary")),
+)]
+pub(super) async fn promote(
+    State(api): State<Api>,
+    Path((name, stage)): Path<(String, String)>,
+    source: Option<Extension<Source>>,
+) -> Result<Json<Deployed>, ApiError> {
+    let of = stage.clone();
+    let make = move |draft: &mut Draft, _pin: &dyn Fn(&str) -> Result<_, ControlError>| {
+        draft.edit_stage(&name, &of, |document| {
+            let canary = document.canary.take().ok_or_else(|| no_canary(&of))?;
+            document.variables.extend(canary.variables);
+            document.deployment = Some(canary.deployment.clone());
+            Ok(canary.deployment)
+        })
+    };
+    let (id, edited) = api.deployer.edit(actor(source), "promote", false, make).await?;
+    Ok(Json(Deployed {
+        id,
+        stage: Some(stage),
+        snapshot: edited.snapshot,
+        took_ms: edited.took_ms,
+    }))
+}
+
+/// Ends a canary: the stage serves its own deployment to everybody.
+#[utoipa::path(
+    post, path = "/v1/apis/{parent}/stages/{name}/abort", tag = "apis", security(("token" = [])),
+    params(("parent" = String, Path, description = "id of the API"), ("name" = String, Path, description = "name of the stage")),
+    responses((status = 200, body = Deployed), (status = 404, body = ApiError), (status = 409, body = ApiError, description = "it has no canary")),
+)]
+pub(super) async fn abort(
+    State(api): State<Api>,
+    Path((name, stage)): Path<(String, String)>,
+    source: Option<Extension<Source>>,
+) -> Result<Json<Deployed>, ApiError> {
+    let of = stage.clone();
+    let make = move |draft: &mut Draft, _pin: &dyn Fn(&str) -> Result<_, ControlError>| {
+        draft.edit_stage(&name, &of, |document| {
+            document.canary.take().ok_or_else(|| no_canary(&of))?;
+            Ok(document.deployment.clone().unwrap_or_default())
+        })
+    };
+    let (id, edited) = api.deployer.edit(actor(source), "abort", false, make).await?;
+    Ok(Json(Deployed {
+        id,
+        stage: Some(stage),
+        snapshot: edited.snapshot,
+        took_ms: edited.took_ms,
+    }))
+}
+
+fn no_canary(stage: &str) -> ControlError {
+    ControlError::Conflict(format!("stage `{stage}` has no canary"))
+}
+
+/// What the arms of a stage serve and have served.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(super) struct Arms {
+    /// The stage's own deployment.
+    control: ArmView,
+    /// The canary's, if there is one.
+    canary: Option<ArmView>,
+}
+
+/// What a stage has served, by arm.
+#[utoipa::path(
+    get, path = "/v1/apis/{parent}/stages/{name}/arms", tag = "apis", security(("token" = [])),
+    params(("parent" = String, Path, description = "id of the API"), ("name" = String, Path, description = "name of the stage")),
+    responses((status = 200, body = Arms), (status = 404, body = ApiError), (status = 409, body = ApiError, description = "it serves nothing")),
+)]
+pub(super) async fn arms(
+    State(api): State<Api>,
+    Path((name, stage)): Path<(String, String)>,
+) -> Result<Json<Arms>, ApiError> {
+    let (control, canary) = api.deployer.arms(&name, &stage)?;
+    Ok(Json(Arms { control, canary }))
+}
+
+/// How an API differs from what its stages serve, as JSON Patch by stage.
+#[utoipa::path(
+    get, path = "/v1/apis/{parent}/drift", tag = "apis", security(("token" = [])),
+    params(("parent" = String, Path, description = "id of the API")),
+    responses((status = 200, body = Value), (status = 404, body = ApiError)),
+)]
+pub(super) async fn drifted(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    Ok(Json(json!(drift(&api.deployer.model(), &name)?)))
+}
+
+/// The whole API model as one document, without deployments.
+#[utoipa::path(get, path = "/v1/bundle", tag = "apis", security(("token" = [])), responses((status = 200, body = Value)))]
+pub(super) async fn bundle(State(api): State<Api>) -> Result<Json<Bundle>, ApiError> {
+    Ok(Json(Bundle::of(&api.deployer.model())))
+}
+
+/// Makes the API model what the document says, all of it or nothing: what it does not name goes. `dry-run` tells what would change.
+#[utoipa::path(
+    put, path = "/v1/bundle", tag = "apis", security(("token" = [])), request_body = Value,
+    responses((status = 200, body = Value), (status = 422, body = ApiError, description = "not possible: every reason")),
+)]
+pub(super) async fn apply(
+    State(api): State<Api>,
+    Query(options): Query<Options>,
+    source: Option<Extension<Source>>,
+    bytes: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, format!("body: not text: {error}")))?;
+    let wanted = bundle::read(text).map_err(ControlError::Invalid)?;
+    let make =
+        move |draft: &mut Draft, _pin: &dyn Fn(&str) -> Result<_, ControlError>| wanted.put_into(draft);
+    let ((), edited) = api
+        .deployer
+        .edit(actor(source), "apply", options.dry_run, make)
+        .await?;
+    Ok(Json(
+        json!({"dry-run": options.dry_run, "changes": edited.changes, "snapshot": edited.snapshot, "took-ms": edited.took_ms}),
+    ))
+}
+
+/// Which entries of the audit log.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Entries {
+    /// Those behind this number.
+    after: u64,
+    /// So many at most, up to 1000. Default 100.
+    limit: Option<u32>,
+}
+
+/// Entries of the audit log, the oldest first.
+#[utoipa::path(get, path = "/v1/audit", tag = "audit", security(("token" = [])), params(Entries), responses((status = 200, body = Vec<Value>)))]
+pub(super) async fn audit(
+    State(api): State<Api>,
+    Query(which): Query<Entries>,
+) -> Result<Json<Vec<AuditRow>>, ApiError> {
+    let limit = which.limit.unwrap_or(ENTRIES).min(ENTRIES_MAX);
+    Ok(Json(api.deployer.store().journal.audit(which.after, limit)?))
+}
+
+/// Whether the audit log is as it was written.
+#[utoipa::path(get, path = "/v1/audit/verify", tag = "audit", security(("token" = [])), responses((status = 200, body = Value)))]
+pub(super) async fn verify(State(api): State<Api>) -> Result<Json<AuditCheck>, ApiError> {
+    Ok(Json(api.deployer.check_audit()?))
+}

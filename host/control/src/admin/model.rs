@@ -1,0 +1,505 @@
+//! Resources of the API model: one set of handlers for every kind. Lists, reads, creates, replaces, patches, removes; entity tags, preconditions, dry runs
+//! and idempotency keys as the RFCs have them.
+
+use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc};
+
+use axum::{
+    Extension, Json, Router,
+    body::Bytes,
+    extract::{Path, Query, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use lru::LruCache;
+use parking_lot::Mutex;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::{Api, ApiError};
+use crate::{
+    clock::rfc3339,
+    deploy::apis::{Actor, Edited},
+    error::ControlError,
+    model::{Document, Draft, Expect, Key, Kind, Model, Pin},
+};
+
+/// Items of a page, where the request does not say; and at most.
+const PAGE: usize = 100;
+const PAGE_MAX: usize = 1000;
+/// Answers that are kept for requests that come again with the same `Idempotency-Key`.
+const REPEATS: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
+/// Longest `Idempotency-Key`, in bytes.
+const KEY_MAX: usize = 255;
+/// What stands in a representation beside the document.
+const META: [&str; 4] = ["id", "etag", "created-at", "updated-at"];
+
+/// Answers by principal and `Idempotency-Key`.
+pub(super) type Repeats = Arc<Mutex<LruCache<String, Kept>>>;
+
+/// An answer that is given again.
+#[derive(Clone)]
+pub(super) struct Kept {
+    /// Of the request.
+    digest: edgeward_core::ids::Digest,
+    status: StatusCode,
+    body: Value,
+}
+
+pub(super) fn repeats() -> Repeats {
+    Arc::new(Mutex::new(LruCache::new(REPEATS)))
+}
+
+/// Address of the other side of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source(pub(super) SocketAddr);
+
+/// Who calls.
+pub(super) fn actor(source: Option<Extension<Source>>) -> Actor {
+    Actor {
+        principal: "admin".to_owned(),
+        source: source.map(|Extension(Source(address))| address.ip().to_string()),
+    }
+}
+
+/// How a change is made.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct Options {
+    /// Do everything but keep and publish it.
+    pub(super) dry_run: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Page {
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+/// A page of a collection.
+#[derive(Serialize)]
+struct Items {
+    items: Vec<Value>,
+    /// `cursor` of the next page, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// Path of a collection, as the router and the OpenAPI document have it.
+pub(super) fn collection_path(kind: Kind) -> String {
+    match kind.parent() {
+        None => format!("/v1/{}", kind.collection()),
+        Some(parent) => format!("/v1/{}/{{parent}}/{}", parent.collection(), kind.collection()),
+    }
+}
+
+/// Path of a resource.
+pub(super) fn item_path(kind: Kind) -> String {
+    format!("{}/{{name}}", collection_path(kind))
+}
+
+/// The endpoints of every kind. Deployments are made and never changed.
+pub(super) fn routes() -> Router<Api> {
+    let mut router = Router::new();
+    for kind in Kind::ALL {
+        let list = move |api: State<Api>, path: Path<Vec<(String, String)>>, query: Query<Page>| {
+            list(kind, api, path, query)
+        };
+        let read = move |api: State<Api>, path: Path<Vec<(String, String)>>, headers: HeaderMap| {
+            read(kind, api, path, headers)
+        };
+        let delete = move |call: Call| remove(kind, call);
+        let (mut collection, mut item) = (get(list), get(read).delete(delete));
+        if kind == Kind::Deployment {
+            collection = collection.post(super::apis::deploy);
+        } else {
+            collection = collection.post(move |call: Call| create(kind, call));
+            item = item
+                .put(move |call: Call| put(kind, call))
+                .patch(move |call: Call| patch(kind, call));
+        }
+        router = router
+            .route(&collection_path(kind), collection)
+            .route(&item_path(kind), item);
+    }
+    router
+}
+
+/// Everything of a request that changes something.
+pub(super) struct Call {
+    api: Api,
+    path: Vec<(String, String)>,
+    options: Options,
+    headers: HeaderMap,
+    actor: Actor,
+    body: Bytes,
+}
+
+impl axum::extract::FromRequest<Api> for Call {
+    type Rejection = Response;
+
+    async fn from_request(request: axum::extract::Request, api: &Api) -> Result<Self, Response> {
+        use axum::RequestExt as _;
+        let mut request = request;
+        let path: Path<Vec<(String, String)>> = request
+            .extract_parts()
+            .await
+            .map_err(IntoResponse::into_response)?;
+        let options: Query<Options> = request
+            .extract_parts()
+            .await
+            .map_err(IntoResponse::into_response)?;
+        let source: Option<Extension<Source>> = request.extract_parts().await.ok();
+        let headers = request.headers().clone();
+        let body = request.extract().await.map_err(IntoResponse::into_response)?;
+        Ok(Self {
+            api: api.clone(),
+            path: path.0,
+            options: options.0,
+            headers,
+            actor: actor(source),
+            body,
+        })
+    }
+}
+
+fn of<'p>(path: &'p [(String, String)], name: &str) -> &'p str {
+    path.iter()
+        .find(|(known, _)| known == name)
+        .map_or("", |(_, value)| value.as_str())
+}
+
+fn key(kind: Kind, path: &[(String, String)]) -> Key {
+    Key::of(kind, of(path, "parent"), of(path, "name"))
+}
+
+/// A resource as clients see it.
+fn shown(name: &str, document: &Document, whole: bool) -> Value {
+    let mut body = document.body.clone();
+    if let Some(object) = body.as_object_mut() {
+        if !whole {
+            object.remove("definition");
+        }
+        object.insert("id".to_owned(), name.into());
+        object.insert("etag".to_owned(), document.revision.to_string().into());
+        object.insert("created-at".to_owned(), rfc3339(document.created_at).into());
+        object.insert("updated-at".to_owned(), rfc3339(document.updated_at).into());
+    }
+    body
+}
+
+fn found<'m>(model: &'m Model, key: &Key) -> Result<&'m Arc<Document>, ControlError> {
+    model.get(key).ok_or_else(|| crate::model::missing(key))
+}
+
+fn etag(document: &Document) -> HeaderValue {
+    HeaderValue::try_from(format!("\"{}\"", document.revision)).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+async fn list(
+    kind: Kind,
+    State(api): State<Api>,
+    Path(path): Path<Vec<(String, String)>>,
+    Query(page): Query<Page>,
+) -> Result<Json<Value>, ApiError> {
+    let parent = of(&path, "parent");
+    let model = api.deployer.model();
+    if let Some(of) = kind.parent() {
+        found(&model, &Key::top(of, parent))?;
+    }
+    let limit = page.limit.unwrap_or(PAGE);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            format!("`limit` {limit} is not from 1 to {PAGE_MAX}"),
+        ));
+    }
+    let after = page.cursor.as_deref();
+    let mut rest = model
+        .list(kind, parent)
+        .filter(|(name, _)| after.is_none_or(|after| name.as_str() > after))
+        .peekable();
+    let mut items = Vec::new();
+    let mut last = None;
+    while let Some((name, document)) = rest.next_if(|_| items.len() < limit) {
+        items.push(shown(name, document, false));
+        last = Some(name.clone());
+    }
+    let next = rest.peek().is_some().then_some(last).flatten();
+    let answer =
+        serde_json::to_value(Items { items, next }).map_err(|error| ApiError::internal(error.to_string()))?;
+    Ok(Json(answer))
+}
+
+async fn read(
+    kind: Kind,
+    State(api): State<Api>,
+    Path(path): Path<Vec<(String, String)>>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let key = key(kind, &path);
+    let model = api.deployer.model();
+    let document = found(&model, &key)?;
+    let tag = etag(document);
+    let known = headers
+        .get(header::IF_NONE_MATCH)
+        .and_then(|value| value.to_str().ok());
+    if known.is_some_and(|known| {
+        known == "*"
+            || known
+                .split(',')
+                .any(|known| known.trim().as_bytes() == tag.as_bytes())
+    }) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
+    }
+    Ok(([(header::ETAG, tag)], Json(shown(&key.name, document, true))).into_response())
+}
+
+/// What the preconditions of a request say (RFC 9110 section 13.1).
+fn expectation(headers: &HeaderMap) -> Result<Expect, ApiError> {
+    let text = |name| {
+        headers
+            .get(&name)
+            .map(|value| value.to_str().unwrap_or_default().trim().to_owned())
+    };
+    match (text(header::IF_MATCH), text(header::IF_NONE_MATCH)) {
+        (None, None) => Ok(Expect::Any),
+        (None, Some(star)) if star == "*" => Ok(Expect::Absent),
+        (Some(star), None) if star == "*" => Ok(Expect::Present),
+        (Some(tag), None) => tag
+            .strip_prefix('"')
+            .and_then(|tag| tag.strip_suffix('"')?.parse().ok())
+            .map(Expect::Revision)
+            // no resource has such a tag
+            .ok_or_else(|| {
+                ApiError::new(
+                    StatusCode::PRECONDITION_FAILED,
+                    format!("nothing has the entity tag {tag}"),
+                )
+            }),
+        _ => Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "`If-None-Match` is `*` where something is changed, and not beside `If-Match`",
+        )),
+    }
+}
+
+/// The body as a document, and the name in it.
+fn document(body: &Bytes) -> Result<(Map<String, Value>, Option<String>), ApiError> {
+    let value: Value = serde_json::from_slice(body)
+        .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, format!("body: not JSON: {error}")))?;
+    let Value::Object(mut object) = value else {
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "body: not a JSON object"));
+    };
+    let name = object.get("id").and_then(Value::as_str).map(str::to_owned);
+    for meta in META {
+        object.remove(meta);
+    }
+    Ok((object, name))
+}
+
+/// Answers a change: the resource, or what would change.
+fn answer(call: &Call, status: StatusCode, key: &Key, edited: &Edited) -> Result<Response, ApiError> {
+    if call.options.dry_run {
+        return Ok(Json(json!({"dry-run": true, "changes": edited.changes})).into_response());
+    }
+    let model = call.api.deployer.model();
+    let document = found(&model, key)?;
+    let mut response = (
+        status,
+        [(header::ETAG, etag(document))],
+        Json(shown(&key.name, document, true)),
+    )
+        .into_response();
+    if status == StatusCode::CREATED
+        && let Ok(place) = HeaderValue::try_from(location(key))
+    {
+        response.headers_mut().insert(header::LOCATION, place);
+    }
+    Ok(response)
+}
+
+/// Where a resource is, in a URL.
+fn location(key: &Key) -> String {
+    let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    match key.kind.parent() {
+        None => format!("/v1/{}/{}", key.kind.collection(), encoded(&key.name)),
+        Some(parent) => format!(
+            "/v1/{}/{}/{}/{}",
+            parent.collection(),
+            encoded(&key.parent),
+            key.kind.collection(),
+            encoded(&key.name)
+        ),
+    }
+}
+
+/// Gives an answer again that was given to the same request, or keeps this one.
+async fn once(
+    call: &Call,
+    what: &str,
+    make: impl Future<Output = Result<Response, ApiError>>,
+) -> Result<Response, ApiError> {
+    let Some(name) = call.headers.get("idempotency-key") else {
+        return make.await;
+    };
+    let name = name.to_str().unwrap_or_default();
+    if name.is_empty() || name.len() > KEY_MAX {
+        return Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            format!("`Idempotency-Key` is not of 1 to {KEY_MAX} characters"),
+        ));
+    }
+    let place = format!("{}\0{name}", call.actor.principal);
+    let mut request = format!("{what}\0{}\0", call.options.dry_run).into_bytes();
+    request.extend_from_slice(&call.body);
+    let digest = edgeward_runtime::digest(&request);
+    let kept = call.api.repeats.lock().get(&place).cloned();
+    if let Some(kept) = kept {
+        if kept.digest != digest {
+            return Err(ApiError::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                format!("`Idempotency-Key` `{name}` came with another request before"),
+            ));
+        }
+        return Ok((kept.status, [("idempotent-replayed", "true")], Json(kept.body)).into_response());
+    }
+    let response = make.await?;
+    let (parts, body) = response.into_parts();
+    let bytes = axum::body::to_bytes(body, usize::MAX)
+        .await
+        .map_err(|error| ApiError::internal(error.to_string()))?;
+    let kept = Kept {
+        digest,
+        status: parts.status,
+        body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+    };
+    call.api.repeats.lock().put(place, kept);
+    Ok(Response::from_parts(parts, axum::body::Body::from(bytes)))
+}
+
+type Pinning<'a> = &'a dyn Fn(&str) -> Result<Pin, ControlError>;
+
+async fn create(kind: Kind, call: Call) -> Result<Response, ApiError> {
+    let what = format!("POST {}", key(kind, &call.path).path());
+    let make = async {
+        let (body, name) = document(&call.body)?;
+        let name = name.ok_or_else(|| {
+            ApiError::new(
+                StatusCode::BAD_REQUEST,
+                format!("body: `id` is missing: the name of the {}", kind.noun()),
+            )
+        })?;
+        let key = Key::of(kind, of(&call.path, "parent"), &name);
+        let wanted = key.clone();
+        let make = move |draft: &mut Draft, _pin: Pinning<'_>| {
+            if draft.model.get(&wanted).is_some() {
+                return Err(ControlError::Conflict(format!(
+                    "{} `{}` is there already",
+                    wanted.kind.noun(),
+                    wanted.name
+                )));
+            }
+            draft.put(&wanted, Value::Object(body), Expect::Absent)
+        };
+        let (_new, edited) = call
+            .api
+            .deployer
+            .edit(call.actor.clone(), "edit", call.options.dry_run, make)
+            .await?;
+        answer(&call, StatusCode::CREATED, &key, &edited)
+    };
+    once(&call, &what, make).await
+}
+
+async fn put(kind: Kind, call: Call) -> Result<Response, ApiError> {
+    let key = key(kind, &call.path);
+    let expect = expectation(&call.headers)?;
+    let (body, _name) = document(&call.body)?;
+    let wanted = key.clone();
+    let make = move |draft: &mut Draft, _pin: Pinning<'_>| draft.put(&wanted, Value::Object(body), expect);
+    let (new, edited) = call
+        .api
+        .deployer
+        .edit(call.actor.clone(), "edit", call.options.dry_run, make)
+        .await?;
+    let status = if new { StatusCode::CREATED } else { StatusCode::OK };
+    answer(&call, status, &key, &edited)
+}
+
+async fn patch(kind: Kind, call: Call) -> Result<Response, ApiError> {
+    let key = key(kind, &call.path);
+    let expect = match expectation(&call.headers)? {
+        Expect::Any => Expect::Present,
+        expect => expect,
+    };
+    let media = call
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let media = media
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    let change: Value = serde_json::from_slice(&call.body)
+        .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, format!("body: not JSON: {error}")))?;
+    let steps: Option<json_patch::Patch> = match media.as_str() {
+        "application/json-patch+json" => Some(serde_json::from_value(change.clone()).map_err(|error| {
+            ApiError::new(StatusCode::BAD_REQUEST, format!("body: no JSON Patch: {error}"))
+        })?),
+        "application/merge-patch+json" | "application/json" | "" => None,
+        other => {
+            return Err(ApiError::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                format!(
+                    "`{other}` is no patch: send `application/merge-patch+json` or `application/json-patch+json`"
+                ),
+            ));
+        }
+    };
+    let wanted = key.clone();
+    let make = move |draft: &mut Draft, _pin: Pinning<'_>| {
+        let old = draft
+            .model
+            .get(&wanted)
+            .ok_or_else(|| crate::model::missing(&wanted))?;
+        let mut body = old.body.clone();
+        match &steps {
+            Some(steps) => json_patch::patch(&mut body, steps)
+                .map_err(|error| ControlError::Conflict(format!("the patch does not apply: {error}")))?,
+            None => json_patch::merge(&mut body, &change),
+        }
+        if let Some(object) = body.as_object_mut() {
+            for meta in META {
+                object.remove(meta);
+            }
+        }
+        draft.put(&wanted, body, expect)
+    };
+    let (_new, edited) = call
+        .api
+        .deployer
+        .edit(call.actor.clone(), "edit", call.options.dry_run, make)
+        .await?;
+    answer(&call, StatusCode::OK, &key, &edited)
+}
+
+async fn remove(kind: Kind, call: Call) -> Result<Response, ApiError> {
+    let key = key(kind, &call.path);
+    let expect = expectation(&call.headers)?;
+    let make = move |draft: &mut Draft, _pin: Pinning<'_>| draft.remove(&key, expect);
+    let ((), edited) = call
+        .api
+        .deployer
+        .edit(call.actor.clone(), "edit", call.options.dry_run, make)
+        .await?;
+    if call.options.dry_run {
+        return Ok(Json(json!({"dry-run": true, "changes": edited.changes})).into_response());
+    }
+    Ok(StatusCode::NO_CONTENT.into_response())
+}

@@ -1,0 +1,537 @@
+//! Changes of the API model: a draft is checked, made ready and built into a snapshot, then kept together with what the audit log says of it, then
+//! published. Whatever fails ends the change; what ran before still runs.
+
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
+
+use edgeward_core::{
+    api::{Stage, missing_variables},
+    config::{ModuleRef, Plugin, Problem, Problems},
+    ids::Digest,
+};
+use edgeward_proxy::{ApisInput, ArmCounts, ArmInput, CanaryInput, DomainInput, StageInput};
+use edgeward_runtime::PluginVersion;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{Applied, Deployer, load, load::Loaded};
+use crate::{
+    clock::{now_ms, rfc3339},
+    error::ControlError,
+    file,
+    model::{Deployment, Difference, Draft, Key, Kind, Model, Pin},
+    store::{AuditEntry, Store},
+};
+
+/// Who makes a change.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    /// Name of the principal.
+    pub principal: String,
+    /// Address that the call came from.
+    pub source: Option<String>,
+}
+
+/// What a change did.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Edited {
+    /// What differs.
+    pub changes: Vec<Difference>,
+    /// Snapshot that requests get from now on, if that is another one.
+    pub snapshot: Option<u64>,
+    /// Milliseconds from the call to the moment that it was in effect.
+    pub took_ms: u64,
+}
+
+/// APIs that are deployed, as the data plane gets them.
+#[derive(Clone, Default)]
+pub struct Deployed {
+    stages: BTreeMap<(String, String), StageInput>,
+    /// Loaded plugins by what is pinned.
+    plugins: BTreeMap<Digest, Loaded>,
+}
+
+/// What an arm of a stage serves, and has served.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct ArmView {
+    /// The deployment.
+    pub deployment: String,
+    /// Requests, errors and times so far.
+    #[schema(value_type = Value)]
+    pub served: ArmCounts,
+    /// Upper bound of the 99th percentile of the time to the response head, in milliseconds.
+    pub p99_ms: Option<u64>,
+}
+
+impl Deployer {
+    /// The API model.
+    #[must_use]
+    pub fn model(&self) -> Arc<Model> {
+        Arc::clone(&self.applied().model)
+    }
+
+    /// Changes the API model. Runs to its end even if the caller goes away. With `dry_run` everything is done but keeping and publishing.
+    ///
+    /// # Errors
+    /// Whatever `make` refuses, and everything that keeps the result from being served: nothing has changed then.
+    pub async fn edit<T: Send + 'static>(
+        &self,
+        actor: Actor,
+        action: &'static str,
+        dry_run: bool,
+        make: impl FnOnce(&mut Draft, &dyn Fn(&str) -> Result<Pin, ControlError>) -> Result<T, ControlError>
+        + Send
+        + 'static,
+    ) -> Result<(T, Edited), ControlError> {
+        let this = self.clone();
+        let outcome =
+            tokio::spawn(async move { this.edit_locked(&actor, action, dry_run, make).await }).await;
+        outcome.unwrap_or(Err(ControlError::Panicked))
+    }
+
+    async fn edit_locked<T>(
+        &self,
+        actor: &Actor,
+        action: &'static str,
+        dry_run: bool,
+        make: impl FnOnce(&mut Draft, &dyn Fn(&str) -> Result<Pin, ControlError>) -> Result<T, ControlError>,
+    ) -> Result<(T, Edited), ControlError> {
+        let started = Instant::now();
+        let _guard = self.shared.change.lock().await;
+        let proxy = self.ready()?;
+        let applied = self.applied();
+        let store = &self.shared.store;
+        let mut draft = Draft::new(&applied.model);
+        let value = {
+            let pin = |name: &str| pin(&applied, store, name);
+            let value = make(&mut draft, &pin)?;
+            auto_deploy(&mut draft, &pin)?;
+            value
+        };
+        draft.check()?;
+        let changes = draft.differences();
+        let edited = |snapshot| Edited {
+            changes: changes.clone(),
+            snapshot,
+            took_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        };
+        if draft.is_empty() {
+            return Ok((value, edited(None)));
+        }
+        let mut next = (*applied).clone();
+        next.model = Arc::new(draft.model.clone());
+        next.deployed = Arc::new(self.deploy_stages(&next, &applied, &draft.apis()).await?);
+        next.at = now_ms();
+        let snapshot = super::build(&next, Some(&proxy.current()))?;
+        if dry_run {
+            return Ok((value, edited(None)));
+        }
+        let id = snapshot.id();
+        let entries: Vec<AuditEntry> = changes
+            .iter()
+            .map(|change| {
+                let what = if action == "edit" { change.action } else { action };
+                entry(actor, what, &change.path, "done", Some(change.patch.clone()))
+            })
+            .collect();
+        store
+            .journal
+            .change_documents(&draft.changes(), &entries, &self.shared.audit_key)?;
+        if let Err(error) = proxy.publish(snapshot) {
+            let taken_back = [entry(actor, "take-back", "apis", "refused", None)];
+            store
+                .journal
+                .change_documents(&draft.inverse(), &taken_back, &self.shared.audit_key)?;
+            return Err(error.into());
+        }
+        self.shared.applied.store(Arc::new(next));
+        let edited = edited(Some(id));
+        tracing::info!(
+            principal = actor.principal,
+            action,
+            changes = edited.changes.len(),
+            snapshot = id,
+            elapsed_ms = edited.took_ms,
+            "the API model was changed"
+        );
+        Ok((value, edited))
+    }
+
+    /// Notes what happened beside the API model, or did not.
+    ///
+    /// # Errors
+    /// The store refuses.
+    pub fn note(
+        &self,
+        actor: &Actor,
+        action: &str,
+        target: &str,
+        outcome: &str,
+        detail: Option<Value>,
+    ) -> Result<(), ControlError> {
+        let entry = AuditEntry {
+            detail,
+            ..entry(actor, action, target, outcome, None)
+        };
+        let journal = &self.shared.store.journal;
+        Ok(journal.change_documents(&[], &[entry], &self.shared.audit_key)?)
+    }
+
+    /// Whether the audit log is as it was written.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn check_audit(&self) -> Result<crate::store::AuditCheck, ControlError> {
+        Ok(self.shared.store.journal.check_audit(&self.shared.audit_key)?)
+    }
+
+    /// What stages serve, after changes of `apis`; all others are as they were in `before`.
+    async fn deploy_stages(
+        &self,
+        next: &Applied,
+        before: &Applied,
+        apis: &[String],
+    ) -> Result<Deployed, ControlError> {
+        let mut deployed = (*before.deployed).clone();
+        let shared = &self.shared;
+        let loader = load::Loader::new(&shared.runtime, &shared.store, &shared.recent, &next.base_dir);
+        for api in apis {
+            deployed.stages.retain(|(of, _), _| of != api);
+            if next.model.get(&Key::top(Kind::Api, api)).is_none() {
+                continue;
+            }
+            for (name, stage) in next.model.stages(api)? {
+                let old = before.deployed.stages.get(&(api.clone(), name.clone()));
+                if let Some(input) = stage_input(
+                    &next.model,
+                    api,
+                    &name,
+                    &stage,
+                    old,
+                    &loader,
+                    &mut deployed.plugins,
+                )
+                .await?
+                {
+                    deployed.stages.insert((api.clone(), name), input);
+                }
+            }
+        }
+        deployed.forget_unused();
+        Ok(deployed)
+    }
+
+    /// What the arms of a stage have served: the first one, and the canary if there is one.
+    ///
+    /// # Errors
+    /// No such stage, or it serves nothing.
+    pub fn arms(&self, api: &str, stage: &str) -> Result<(ArmView, Option<ArmView>), ControlError> {
+        let key = Key::of(Kind::Stage, api, stage);
+        let document: Stage = self.model().read(&key)?;
+        let counts = self
+            .proxy()
+            .and_then(|proxy| proxy.current().arm_counts(api, stage));
+        let (Some(deployment), Some((control, canary))) = (document.deployment, counts) else {
+            return Err(ControlError::Conflict(format!(
+                "stage `{stage}` of API `{api}` serves nothing"
+            )));
+        };
+        let view = |deployment: String, served: ArmCounts| ArmView {
+            deployment,
+            p99_ms: served.p99_ms(),
+            served,
+        };
+        let canary = document
+            .canary
+            .zip(canary)
+            .map(|(canary, counts)| view(canary.deployment, counts));
+        Ok((view(deployment, control), canary))
+    }
+}
+
+/// An entry of the audit log.
+pub(crate) fn entry(
+    actor: &Actor,
+    action: &str,
+    target: &str,
+    outcome: &str,
+    patch: Option<Value>,
+) -> AuditEntry {
+    AuditEntry {
+        at: rfc3339(now_ms()),
+        principal: actor.principal.clone(),
+        source: actor.source.clone(),
+        action: action.to_owned(),
+        target: target.to_owned(),
+        outcome: outcome.to_owned(),
+        patch,
+        detail: None,
+    }
+}
+
+/// Deploys APIs that changed to the stages that want that.
+fn auto_deploy(
+    draft: &mut Draft,
+    pin: &dyn Fn(&str) -> Result<Pin, ControlError>,
+) -> Result<(), ControlError> {
+    for api in draft.edited_apis() {
+        if draft.model.get(&Key::top(Kind::Api, &api)).is_none() {
+            continue;
+        }
+        let stages = draft.model.stages(&api)?;
+        for (name, _) in stages.into_iter().filter(|(_, stage)| stage.auto_deploy) {
+            let deployment = draft.deploy(&api, None, pin)?;
+            draft.edit_stage(&api, &name, |stage| {
+                stage.deployment = Some(deployment);
+                Ok(())
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// The version of a binding that is live, as a deployment keeps it. A module that is a file becomes part of the store.
+fn pin(applied: &Applied, store: &Store, name: &str) -> Result<Pin, ControlError> {
+    let plugin = applied
+        .effective
+        .plugins
+        .get(name)
+        .ok_or_else(|| super::unknown(&applied.file, name))?;
+    let module = match &plugin.module {
+        ModuleRef::Digest(digest) => *digest,
+        ModuleRef::File(path) => {
+            let path = applied.base_dir.join(path);
+            let bytes = load::read_module(&path).map_err(|error| {
+                ControlError::invalid(
+                    format!("plugins.{name}.module"),
+                    format!("cannot read {}: {error}", path.display()),
+                )
+            })?;
+            store.keep_bytes(&bytes)?
+        }
+    };
+    let pinned = Plugin {
+        module: ModuleRef::Digest(module),
+        ..plugin.clone()
+    };
+    Ok(Pin {
+        version: applied.live.get(name).map_or(0, |row| row.version),
+        module,
+        settings: serde_json::to_value(&pinned)
+            .map_err(|error| ControlError::invalid(format!("plugins.{name}"), error.to_string()))?,
+    })
+}
+
+async fn stage_input(
+    model: &Model,
+    api: &str,
+    name: &str,
+    stage: &Stage,
+    old: Option<&StageInput>,
+    loader: &load::Loader<'_>,
+    plugins: &mut BTreeMap<Digest, Loaded>,
+) -> Result<Option<StageInput>, ControlError> {
+    let Some(deployment) = &stage.deployment else {
+        return Ok(None);
+    };
+    let known = |id: &str| {
+        let arms = old.into_iter().flat_map(|old| {
+            std::iter::once(&old.control).chain(old.canary.as_ref().map(|canary| &canary.arm))
+        });
+        arms.filter(|arm| *arm.deployment == *id)
+            .map(|arm| (Arc::clone(&arm.definition), arm.plugins.clone()))
+            .next()
+    };
+    let mut variables = stage.variables.clone();
+    let control = arm_input(
+        model,
+        api,
+        name,
+        deployment,
+        &variables,
+        known(deployment),
+        loader,
+        plugins,
+    )
+    .await?;
+    let canary = match &stage.canary {
+        None => None,
+        Some(canary) => {
+            variables.extend(canary.variables.clone());
+            let known = known(&canary.deployment);
+            let arm = arm_input(
+                model,
+                api,
+                name,
+                &canary.deployment,
+                &variables,
+                known,
+                loader,
+                plugins,
+            )
+            .await?;
+            Some(CanaryInput {
+                arm,
+                percent: canary.percent,
+                sticky: canary.sticky.clone(),
+            })
+        }
+    };
+    Ok(Some(StageInput {
+        api: api.into(),
+        stage: name.into(),
+        control,
+        canary,
+    }))
+}
+
+type Ready = (
+    Arc<edgeward_core::api::Definition>,
+    BTreeMap<String, Arc<PluginVersion>>,
+);
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one step of the function above, for each of its arms"
+)]
+async fn arm_input(
+    model: &Model,
+    api: &str,
+    stage: &str,
+    deployment: &str,
+    variables: &BTreeMap<String, String>,
+    known: Option<Ready>,
+    loader: &load::Loader<'_>,
+    plugins: &mut BTreeMap<Digest, Loaded>,
+) -> Result<ArmInput, ControlError> {
+    let (definition, versions) = match known {
+        Some(ready) => ready,
+        None => {
+            let kept: Deployment = model.read(&Key::of(Kind::Deployment, api, deployment))?;
+            let mut versions = BTreeMap::new();
+            for (name, pin) in &kept.plugins {
+                let loaded = load_pinned(name, pin, loader, plugins).await?;
+                versions.insert(name.clone(), loaded);
+            }
+            (Arc::new(kept.definition), versions)
+        }
+    };
+    let problems: Vec<Problem> = missing_variables(&definition, variables)
+        .into_iter()
+        .map(|mut problem| {
+            problem.path = format!("apis/{api}/stages/{stage}: {}", problem.path);
+            problem
+        })
+        .collect();
+    if !problems.is_empty() {
+        return Err(ControlError::Invalid(Problems(problems)));
+    }
+    Ok(ArmInput {
+        deployment: deployment.into(),
+        definition,
+        variables: Arc::new(variables.clone()),
+        plugins: versions,
+    })
+}
+
+async fn load_pinned(
+    name: &str,
+    pin: &Pin,
+    loader: &load::Loader<'_>,
+    plugins: &mut BTreeMap<Digest, Loaded>,
+) -> Result<Arc<PluginVersion>, ControlError> {
+    let id = edgeward_runtime::digest(json!([name, pin]).to_string().as_bytes());
+    let plugin: Plugin = serde_json::from_value(pin.settings.clone())
+        .map_err(|error| ControlError::invalid(format!("plugins.{name}"), error.to_string()))?;
+    let loaded = loader
+        .load(name, pin.version, &plugin, plugins.get(&id))
+        .await
+        .map_err(|problem| ControlError::Invalid(Problems(vec![problem])))?;
+    let version = Arc::clone(&loaded.version);
+    plugins.insert(id, loaded);
+    Ok(version)
+}
+
+impl Deployed {
+    /// Everything that stages of the model serve, for the start and after the configuration file has changed.
+    pub(super) async fn of(
+        model: &Model,
+        loader: &load::Loader<'_>,
+        before: Option<&Self>,
+    ) -> Result<Self, ControlError> {
+        let mut deployed = Self {
+            stages: BTreeMap::new(),
+            plugins: before.map(|before| before.plugins.clone()).unwrap_or_default(),
+        };
+        let apis: Vec<String> = model.list(Kind::Api, "").map(|(name, _)| name.clone()).collect();
+        for api in apis {
+            for (name, stage) in model.stages(&api)? {
+                let input =
+                    stage_input(model, &api, &name, &stage, None, loader, &mut deployed.plugins).await?;
+                if let Some(input) = input {
+                    deployed.stages.insert((api.clone(), name), input);
+                }
+            }
+        }
+        deployed.forget_unused();
+        Ok(deployed)
+    }
+
+    fn forget_unused(&mut self) {
+        let arms = self.stages.values().flat_map(|stage| {
+            std::iter::once(&stage.control).chain(stage.canary.as_ref().map(|canary| &canary.arm))
+        });
+        let used: Vec<&Arc<PluginVersion>> = arms.flat_map(|arm| arm.plugins.values()).collect();
+        self.plugins
+            .retain(|_, loaded| used.iter().any(|version| Arc::ptr_eq(version, &loaded.version)));
+    }
+
+    /// As the data plane gets it.
+    pub(super) fn input(&self, model: &Model, default_domain: &str) -> Result<ApisInput, ControlError> {
+        let mut domains = BTreeMap::new();
+        for (name, _) in model.list(Kind::Domain, "") {
+            let whole = model.domain(name)?;
+            let input = DomainInput {
+                domain: whole.domain,
+                mappings: whole.mappings,
+                rules: whole.rules.into_values().collect(),
+            };
+            domains.insert(name.clone(), input);
+        }
+        let hidden = self
+            .stages
+            .values()
+            .filter(|stage| stage.control.definition.api.disable_default_endpoint)
+            .map(|stage| Arc::clone(&stage.api))
+            .collect();
+        Ok(ApisInput {
+            default_domain: default_domain.to_owned(),
+            any: model.list(Kind::Api, "").next().is_some(),
+            stages: self.stages.values().cloned().collect(),
+            domains,
+            hidden,
+        })
+    }
+}
+
+/// Difference between an API as it is and as a stage serves it: drift.
+///
+/// # Errors
+/// No such API.
+pub fn drift(model: &Model, api: &str) -> Result<BTreeMap<String, Value>, ControlError> {
+    let now = file::json(&model.definition(api)?)?;
+    let mut found = BTreeMap::new();
+    for (name, stage) in model.stages(api)? {
+        let Some(deployment) = stage.deployment else {
+            continue;
+        };
+        let served: Deployment = model.read(&Key::of(Kind::Deployment, api, &deployment))?;
+        let patch = json_patch::diff(&file::json(&served.definition)?, &now);
+        found.insert(
+            name,
+            json!({"deployment": deployment, "drifted": !patch.0.is_empty(), "patch": patch}),
+        );
+    }
+    Ok(found)
+}

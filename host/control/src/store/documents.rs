@@ -1,0 +1,290 @@
+//! The API model in the database: one row for each resource, and the audit log. A change of the model and what the log says of it are one transaction.
+//!
+//! The log is a chain: each entry has a MAC over itself and the MAC before it, with a key that only this gateway has. The number and MAC of the last entry
+//! stand apart, so that entries that were cut off at the end are missed, too.
+
+use aws_lc_rs::hmac;
+use rusqlite::{Connection, OptionalExtension as _, params};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Journal, StoreError, journal::failed};
+use crate::model::{Document, Key, Kind};
+
+/// Tables of format 2.
+pub(super) const SCHEMA: &str = "
+CREATE TABLE documents (
+    kind TEXT NOT NULL,
+    parent TEXT NOT NULL,
+    name TEXT NOT NULL,
+    body TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (kind, parent, name)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE audit (
+    seq INTEGER PRIMARY KEY CHECK (seq > 0),
+    entry TEXT NOT NULL,
+    mac TEXT NOT NULL
+) STRICT;
+CREATE TABLE audit_head (only_one INTEGER PRIMARY KEY CHECK (only_one = 1), seq INTEGER NOT NULL, mac TEXT NOT NULL) STRICT;
+";
+
+/// One change of the model.
+#[derive(Clone, Debug)]
+pub struct DocumentChange {
+    /// Of what.
+    pub key: Key,
+    /// What it is now; `None` when it was removed.
+    pub document: Option<Document>,
+}
+
+/// What happened, for the audit log. Never has a secret in it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AuditEntry {
+    /// RFC 3339.
+    pub at: String,
+    /// Who.
+    pub principal: String,
+    /// From which address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// `create`, `update`, `delete`, `deploy`, `publish`, `rollback`, `apply`, `reload`, ...
+    pub action: String,
+    /// Of what: the path of the resource.
+    pub target: String,
+    /// `done`, `denied`, `refused`.
+    pub outcome: String,
+    /// What was there before turned into what is there now: JSON Patch (RFC 6902).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patch: Option<Value>,
+    /// Whatever else there is to say: digests of plugins, why it was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Value>,
+}
+
+/// An entry in its place in the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AuditRow {
+    /// Number, from 1, without gaps.
+    pub seq: u64,
+    /// The entry.
+    #[serde(flatten)]
+    pub entry: AuditEntry,
+    /// Hexadecimal MAC over the entry and the MAC before it.
+    pub mac: String,
+}
+
+/// What a check of the log came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AuditCheck {
+    /// Entries that are as they were written.
+    pub entries: u64,
+    /// The first thing that is not, in words.
+    pub problem: Option<String>,
+}
+
+fn mac(key: &[u8; 32], seq: i64, before: &str, entry: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    let mut context = hmac::Context::with_key(&key);
+    context.update(&seq.to_be_bytes());
+    context.update(before.as_bytes());
+    context.update(b"\n");
+    context.update(entry.as_bytes());
+    let tag = context.sign();
+    tag.as_ref()
+        .iter()
+        .fold(String::with_capacity(64), |mut text, byte| {
+            use std::fmt::Write as _;
+            // writing to a String cannot fail
+            let _unused = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+fn append(connection: &Connection, key: &[u8; 32], entries: &[AuditEntry]) -> rusqlite::Result<()> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let head = connection
+        .query_row("SELECT seq, mac FROM audit_head", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    let (mut seq, mut last): (i64, String) = head.unwrap_or_default();
+    for entry in entries {
+        seq += 1;
+        let text = serde_json::to_string(entry).unwrap_or_default();
+        last = mac(key, seq, &last, &text);
+        connection.execute(
+            "INSERT INTO audit (seq, entry, mac) VALUES (?1, ?2, ?3)",
+            params![seq, text, last],
+        )?;
+    }
+    connection.execute(
+        "INSERT INTO audit_head (only_one, seq, mac) VALUES (1, ?1, ?2) ON CONFLICT (only_one) DO UPDATE SET seq = ?1, mac = ?2",
+        params![seq, last],
+    )?;
+    Ok(())
+}
+
+impl Journal {
+    /// Every document.
+    ///
+    /// # Errors
+    /// The database cannot be read, or has what this program does not know.
+    pub fn documents(&self) -> Result<Vec<(Key, Document)>, StoreError> {
+        let connection = self.connection();
+        let read = || -> rusqlite::Result<Vec<(String, Key, Document)>> {
+            connection
+                .prepare("SELECT kind, parent, name, body, revision, created_at, updated_at FROM documents")?
+                .query_map([], |row| {
+                    let body: String = row.get(3)?;
+                    let kind: String = row.get(0)?;
+                    let key = Key {
+                        kind: Kind::parse(&kind).unwrap_or(Kind::Api),
+                        parent: row.get(1)?,
+                        name: row.get(2)?,
+                    };
+                    let document = Document {
+                        body: serde_json::from_str(&body).unwrap_or(Value::Null),
+                        revision: row.get::<_, i64>(4)?.unsigned_abs(),
+                        created_at: row.get(5)?,
+                        updated_at: row.get(6)?,
+                    };
+                    Ok((kind, key, document))
+                })?
+                .collect()
+        };
+        let rows = read().map_err(failed("read the API model"))?;
+        rows.into_iter()
+            .map(|(kind, key, document)| match Kind::parse(&kind) {
+                Some(_) if document.body.is_object() => Ok((key, document)),
+                _ => Err(StoreError::Conflict(format!(
+                    "the database has a `{kind}` called `{}` that this edgeward cannot read",
+                    key.name
+                ))),
+            })
+            .collect()
+    }
+
+    /// Makes changes of the model and says so in the log, all of it or nothing.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub fn change_documents(
+        &self,
+        changes: &[DocumentChange],
+        audit: &[AuditEntry],
+        audit_key: &[u8; 32],
+    ) -> Result<(), StoreError> {
+        self.change("change the API model", |connection| {
+            let write = || -> rusqlite::Result<()> {
+                for change in changes {
+                    let Key { kind, parent, name } = &change.key;
+                    match &change.document {
+                        None => connection.execute(
+                            "DELETE FROM documents WHERE kind = ?1 AND parent = ?2 AND name = ?3",
+                            params![kind.collection(), parent, name],
+                        )?,
+                        Some(document) => connection.execute(
+                            "INSERT INTO documents (kind, parent, name, body, revision, created_at, updated_at)
+                             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                             ON CONFLICT (kind, parent, name) DO UPDATE SET body = ?4, revision = ?5, updated_at = ?7",
+                            params![
+                                kind.collection(),
+                                parent,
+                                name,
+                                document.body.to_string(),
+                                i64::try_from(document.revision).unwrap_or(i64::MAX),
+                                document.created_at,
+                                document.updated_at
+                            ],
+                        )?,
+                    };
+                }
+                append(connection, audit_key, audit)
+            };
+            write().map_err(failed("change the API model"))
+        })
+    }
+
+    /// Entries of the log behind number `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn audit(&self, after: u64, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
+        let connection = self.connection();
+        let read = || -> rusqlite::Result<Vec<(i64, String, String)>> {
+            connection
+                .prepare("SELECT seq, entry, mac FROM audit WHERE seq > ?1 ORDER BY seq LIMIT ?2")?
+                .query_map(params![i64::try_from(after).unwrap_or(i64::MAX), limit], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                })?
+                .collect()
+        };
+        let rows = read().map_err(failed("read the audit log"))?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|(seq, entry, mac)| {
+                Some(AuditRow {
+                    seq: seq.unsigned_abs(),
+                    entry: serde_json::from_str(&entry).ok()?,
+                    mac,
+                })
+            })
+            .collect())
+    }
+
+    /// Whether the log is as it was written.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn check_audit(&self, key: &[u8; 32]) -> Result<AuditCheck, StoreError> {
+        let connection = self.connection();
+        let check = || -> rusqlite::Result<AuditCheck> {
+            let mut statement = connection.prepare("SELECT seq, entry, mac FROM audit ORDER BY seq")?;
+            let mut rows = statement.query([])?;
+            let (mut entries, mut last) = (0_i64, String::new());
+            let wrong = |entries: i64, problem: String| AuditCheck {
+                entries: entries.unsigned_abs(),
+                problem: Some(problem),
+            };
+            while let Some(row) = rows.next()? {
+                let (seq, entry, told): (i64, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                if seq != entries + 1 {
+                    return Ok(wrong(entries, format!("entry {} is missing", entries + 1)));
+                }
+                last = mac(key, seq, &last, &entry);
+                if last != told {
+                    return Ok(wrong(
+                        entries,
+                        format!("entry {seq} was changed, or one before it was put in its place"),
+                    ));
+                }
+                entries = seq;
+            }
+            let head = connection
+                .query_row("SELECT seq, mac FROM audit_head", [], |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })
+                .optional()?;
+            let (seq, told): (i64, String) = head.unwrap_or_default();
+            if (seq, &told) != (entries, &last) {
+                return Ok(wrong(
+                    entries,
+                    format!("the log ends at entry {entries}, and {seq} were written"),
+                ));
+            }
+            Ok(AuditCheck {
+                entries: entries.unsigned_abs(),
+                problem: None,
+            })
+        };
+        check().map_err(failed("check the audit log"))
+    }
+}

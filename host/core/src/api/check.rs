@@ -1,0 +1,615 @@
+//! What no single type excludes: names, references within an API, expressions, and what is not built yet and must not be deployed as if it were.
+
+use std::collections::BTreeMap;
+
+use regex_automata::meta::Regex;
+
+use super::{
+    Definition, GatewayResponse, Integration, IntegrationType, Profile, Protocol, Route,
+    mapping::{Mapping as ParameterMapping, Place},
+    uri::{Address, variables_in, with_variables},
+};
+use crate::{config::Problem, route::PathPattern};
+
+/// Longest name of a resource, in bytes (as AWS's stage names).
+const NAME_MAX: usize = 128;
+/// Longest base path of a mapping, in bytes (as AWS).
+const BASE_PATH_MAX: usize = 300;
+/// Largest template, in bytes (as AWS).
+const TEMPLATE_MAX: usize = 300 << 10;
+
+/// Whether a text can name an API, an integration, a model and the like: 1 to 128 of letters, digits, `-`, `_`, `.`, not beginning with `.`.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    (1..=NAME_MAX).contains(&text.len())
+        && !text.starts_with('.')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
+/// Whether a text can name a stage: 1 to 128 of letters, digits, `-`, `_`, or `$default`.
+#[must_use]
+pub fn is_stage_name(text: &str) -> bool {
+    text == "$default"
+        || (1..=NAME_MAX).contains(&text.len())
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+/// Whether a text can be a base path: segments without empty ones, dot segments and encodings, or nothing at all.
+#[must_use]
+pub fn is_base_path(text: &str) -> bool {
+    text.is_empty()
+        || text.len() <= BASE_PATH_MAX
+            && text
+                .split('/')
+                .all(|segment| !segment.is_empty() && segment != "." && segment != "..")
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"$-_.+!*'()/".contains(&byte))
+}
+
+/// What a route's key says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteKey {
+    /// Everything that no other route takes.
+    Default,
+    /// A method (none for `ANY`) and a path.
+    Path(Option<http::Method>, PathPattern),
+}
+
+impl RouteKey {
+    /// Parses `GET /pets/{id}`, `ANY /files/{proxy+}`, `$default`.
+    ///
+    /// # Errors
+    /// What is wrong, for the publisher.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text == "$default" {
+            return Ok(Self::Default);
+        }
+        let Some((method, path)) = text.split_once(' ') else {
+            return Err(format!(
+                "`{text}` is not `METHOD /path`, `ANY /path` or `$default`"
+            ));
+        };
+        let method = match method {
+            "ANY" => None,
+            other
+                if other
+                    .bytes()
+                    .all(|byte| byte.is_ascii_uppercase() || byte == b'-') =>
+            {
+                let parsed = other
+                    .parse()
+                    .map_err(|_ignored| format!("`{other}` is not a method"))?;
+                if parsed == http::Method::CONNECT {
+                    return Err("CONNECT is not served".to_owned());
+                }
+                Some(parsed)
+            }
+            other => return Err(format!("`{other}` is not a method in upper case")),
+        };
+        let path = PathPattern::parse(path).map_err(|error| error.to_string())?;
+        Ok(Self::Path(method, path))
+    }
+}
+
+impl Definition {
+    /// Everything that keeps it from being deployed. Paths are those of the definition: `routes.GET /pets.integration`.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        self.check_api(&mut problems);
+        for (key, route) in &self.routes {
+            self.check_route(key, route, &mut problems);
+        }
+        for (name, integration) in &self.integrations {
+            check_name("integrations", name, &mut problems);
+            check_integration(
+                &format!("integrations.{name}"),
+                integration,
+                self.api.protocol,
+                &mut problems,
+            );
+        }
+        for name in self.authorizers.keys() {
+            check_name("authorizers", name, &mut problems);
+        }
+        for (name, model) in &self.models {
+            check_name("models", name, &mut problems);
+            if !model.schema.is_object() && !model.schema.is_boolean() {
+                problems.push(Problem::new(
+                    format!("models.{name}.schema"),
+                    "is not a JSON Schema",
+                ));
+            }
+        }
+        for name in self.validators.keys() {
+            check_name("validators", name, &mut problems);
+        }
+        for (kind, response) in &self.gateway_responses {
+            check_gateway_response(
+                &format!("gateway-responses.{}", kind.name()),
+                response,
+                &mut problems,
+            );
+        }
+        problems
+    }
+
+    fn check_api(&self, problems: &mut Vec<Problem>) {
+        let api = &self.api;
+        if api.protocol == Protocol::Websocket {
+            problems.push(Problem::new(
+                "api.protocol",
+                "WEBSOCKET APIs cannot be deployed yet",
+            ));
+        }
+        if let Some(cors) = &api.cors {
+            for (key, message) in cors.problems() {
+                problems.push(Problem::new(format!("api.cors.{key}"), message));
+            }
+        }
+        for (index, kind) in api.binary_media_types.iter().enumerate() {
+            if kind.split('/').filter(|part| !part.is_empty()).count() != 2 {
+                problems.push(Problem::new(
+                    format!("api.binary-media-types[{index}]"),
+                    format!("`{kind}` is not a media type"),
+                ));
+            }
+        }
+        if api.minimum_compression_size.is_some() {
+            problems.push(Problem::new(
+                "api.minimum-compression-size",
+                "responses cannot be compressed yet",
+            ));
+        }
+        if !self.gateway_responses.is_empty()
+            && api.protocol == Protocol::Http
+            && api.profile == Profile::Apigw
+        {
+            problems.push(
+                Problem::new("gateway-responses", "HTTP APIs of AWS have none")
+                    .hint("use `protocol: REST`, or `profile: native`"),
+            );
+        }
+    }
+
+    fn check_route(&self, key: &str, route: &Route, problems: &mut Vec<Problem>) {
+        let path = format!("routes.{key}");
+        if let Err(message) = RouteKey::parse(key) {
+            problems.push(Problem::new(&path, message));
+        }
+        match &route.integration {
+            None => problems.push(
+                Problem::new(format!("{path}.integration"), "is missing")
+                    .hint("a route needs an integration to be deployed"),
+            ),
+            Some(name) => refer(
+                &self.integrations,
+                "integration",
+                name,
+                format!("{path}.integration"),
+                problems,
+            ),
+        }
+        if let Some(name) = &route.authorizer {
+            refer(
+                &self.authorizers,
+                "authorizer",
+                name,
+                format!("{path}.authorizer"),
+                problems,
+            );
+        }
+        if let Some(name) = &route.validator {
+            refer(
+                &self.validators,
+                "validator",
+                name,
+                format!("{path}.validator"),
+                problems,
+            );
+        }
+        for (kind, name) in &route.request_models {
+            refer(
+                &self.models,
+                "model",
+                name,
+                format!("{path}.request-models.{kind}"),
+                problems,
+            );
+        }
+        for place in route.request_parameters.keys() {
+            let known = ["header.", "querystring.", "path."].iter().any(|kind| {
+                place
+                    .strip_prefix("method.request.")
+                    .is_some_and(|rest| rest.len() > kind.len() && rest.starts_with(kind))
+            });
+            if !known {
+                problems.push(Problem::new(
+                    format!("{path}.request-parameters.{place}"),
+                    "is not `method.request.header|querystring|path.NAME`",
+                ));
+            }
+        }
+        // what is not enforced must not look as if it were
+        if route.api_key_required {
+            problems.push(Problem::new(
+                format!("{path}.api-key-required"),
+                "API keys cannot be required yet",
+            ));
+        }
+        if !route.authorization_scopes.is_empty() && route.authorizer.is_none() {
+            problems.push(Problem::new(
+                format!("{path}.authorization-scopes"),
+                "needs an `authorizer`",
+            ));
+        }
+    }
+}
+
+fn check_name(of: &str, name: &str, problems: &mut Vec<Problem>) {
+    if !is_name(name) {
+        problems.push(
+            Problem::new(format!("{of}.{name}"), format!("`{name}` cannot be a name"))
+                .hint("1 to 128 of a-z, A-Z, 0-9, `-`, `_`, `.`"),
+        );
+    }
+}
+
+fn refer<T>(known: &BTreeMap<String, T>, what: &str, name: &str, path: String, problems: &mut Vec<Problem>) {
+    if known.contains_key(name) {
+        return;
+    }
+    let problem = Problem::new(path, format!("no {what} is called `{name}`"));
+    let names: Vec<_> = known.keys().take(20).map(String::as_str).collect();
+    problems.push(if names.is_empty() {
+        problem
+    } else {
+        problem.hint(format!("there are: {}", names.join(", ")))
+    });
+}
+
+/// Whether a text is a template of Velocity and not just text.
+#[must_use]
+pub(crate) fn is_vtl(text: &str) -> bool {
+    text.contains(['$', '#'])
+}
+
+fn check_templates(path: &str, templates: &BTreeMap<String, String>, problems: &mut Vec<Problem>) {
+    for (kind, template) in templates {
+        let path = format!("{path}.{kind}");
+        if template.len() > TEMPLATE_MAX {
+            problems.push(Problem::new(
+                path,
+                format!("{} bytes exceed {TEMPLATE_MAX}", template.len()),
+            ));
+        } else if is_vtl(template) {
+            problems.push(
+                Problem::new(path, "is a Velocity template, which an integration cannot run by itself")
+                    .hint("put it into the configuration of the plugin `vtl-transform`, and that into the route's pipeline"),
+            );
+        }
+    }
+}
+
+fn check_integration(path: &str, integration: &Integration, protocol: Protocol, problems: &mut Vec<Problem>) {
+    let mut wrong =
+        |key: &str, message: String| problems.push(Problem::new(format!("{path}.{key}"), message));
+    let is_mock = integration.kind == IntegrationType::Mock;
+    match integration.kind {
+        IntegrationType::Aws | IntegrationType::AwsProxy => {
+            wrong("type", "functions cannot be called yet".to_owned());
+            return;
+        }
+        IntegrationType::Mock if protocol == Protocol::Http => {
+            wrong(
+                "type",
+                "HTTP APIs have no MOCK integrations: use `protocol: REST`".to_owned(),
+            );
+        }
+        IntegrationType::Http if protocol == Protocol::Http => {
+            wrong(
+                "type",
+                "HTTP APIs have HTTP_PROXY integrations only: use `protocol: REST`".to_owned(),
+            );
+        }
+        IntegrationType::Http | IntegrationType::HttpProxy | IntegrationType::Mock => {}
+    }
+    match &integration.uri {
+        None if !is_mock && integration.upstream.is_none() => wrong("uri", "is missing".to_owned()),
+        Some(uri) if !is_mock => {
+            // any text for variables: those of a stage are checked with the stage
+            let some = variables_in(uri)
+                .into_iter()
+                .map(|name| (name, "v".to_owned()))
+                .collect();
+            if let Ok(filled) = with_variables(uri, &some)
+                && let Err(message) = Address::parse(&filled)
+            {
+                wrong("uri", message);
+            }
+        }
+        _ => {}
+    }
+    if let Some(method) = integration.method.as_deref().filter(|method| *method != "ANY")
+        && (method.parse::<http::Method>().is_err() || method == "CONNECT")
+    {
+        wrong("method", format!("`{method}` is not a method"));
+    }
+    if let Some(time) = integration.timeout.filter(|time| time.0.as_millis() < 50) {
+        wrong("timeout", format!("{time} is less than 50ms"));
+    }
+    for (key, value) in &integration.request_parameters {
+        match ParameterMapping::request(key, value) {
+            Err(message) => wrong(&format!("request-parameters.{key}"), message),
+            Ok(mapping) if mapping.value.reads_response_body() => {
+                wrong(
+                    &format!("request-parameters.{key}"),
+                    "there is no response yet".to_owned(),
+                );
+            }
+            Ok(_) => {}
+        }
+    }
+    for (status, parameters) in &integration.response_parameters {
+        if !status
+            .parse::<u16>()
+            .is_ok_and(|status| (200..600).contains(&status))
+        {
+            wrong(
+                &format!("response-parameters.{status}"),
+                "is not a status from 200 to 599".to_owned(),
+            );
+        }
+        for (key, value) in parameters {
+            if let Err(message) = ParameterMapping::response(key, value) {
+                wrong(&format!("response-parameters.{status}.{key}"), message);
+            }
+        }
+    }
+    let mut defaults = 0;
+    for (index, response) in integration.responses.iter().enumerate() {
+        let at = format!("responses[{index}]");
+        match response.selection.as_deref() {
+            None => defaults += 1,
+            Some(pattern) => {
+                if let Err(error) = selection(pattern) {
+                    wrong(&format!("{at}.selection"), error);
+                }
+            }
+        }
+        if !(200..600).contains(&response.status) {
+            wrong(
+                &format!("{at}.status"),
+                format!("{} is not from 200 to 599", response.status),
+            );
+        }
+        for (key, value) in &response.parameters {
+            match ParameterMapping::response(key, value) {
+                Err(message) => wrong(&format!("{at}.parameters.{key}"), message),
+                Ok(mapping) if mapping.place == Place::Status => {
+                    wrong(
+                        &format!("{at}.parameters.{key}"),
+                        "the status is `status`".to_owned(),
+                    );
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+    if defaults > 1 {
+        wrong(
+            "responses",
+            format!("{defaults} have no `selection`, at most one is the default"),
+        );
+    }
+    if is_mock && integration.responses.is_empty() {
+        wrong(
+            "responses",
+            "is empty: a MOCK integration has nothing to answer".to_owned(),
+        );
+    }
+    if integration.kind == IntegrationType::HttpProxy && !integration.responses.is_empty() {
+        wrong(
+            "responses",
+            "responses of an HTTP_PROXY integration pass as they are".to_owned(),
+        );
+    }
+    check_templates(
+        &format!("{path}.request-templates"),
+        &integration.request_templates,
+        problems,
+    );
+    for (index, response) in integration.responses.iter().enumerate() {
+        check_templates(
+            &format!("{path}.responses[{index}].templates"),
+            &response.templates,
+            problems,
+        );
+    }
+}
+
+/// The regular expression of a selection: it has to match the whole status.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn selection(pattern: &str) -> Result<Regex, String> {
+    // bounded: patterns come from publishers
+    Regex::builder()
+        .configure(Regex::config().nfa_size_limit(Some(1 << 20)).onepass(false))
+        .build(&format!("^(?:{pattern})$"))
+        .map_err(|error| format!("`{pattern}` is not a regular expression: {error}"))
+}
+
+fn check_gateway_response(path: &str, response: &GatewayResponse, problems: &mut Vec<Problem>) {
+    if let Some(status) = response.status.filter(|status| !(200..600).contains(status)) {
+        problems.push(Problem::new(
+            format!("{path}.status"),
+            format!("{status} is not from 200 to 599"),
+        ));
+    }
+    for (key, value) in &response.parameters {
+        if let Err(message) = ParameterMapping::gateway_response(key, value) {
+            problems.push(Problem::new(format!("{path}.parameters.{key}"), message));
+        }
+    }
+    for (kind, template) in &response.templates {
+        if template.len() > TEMPLATE_MAX {
+            problems.push(Problem::new(
+                format!("{path}.templates.{kind}"),
+                format!("{} bytes exceed {TEMPLATE_MAX}", template.len()),
+            ));
+        }
+    }
+}
+
+/// Stage variables that an API's integrations name and a stage does not have, each with its place.
+#[must_use]
+pub fn missing_variables(definition: &Definition, variables: &BTreeMap<String, String>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (name, integration) in &definition.integrations {
+        let Some(uri) = &integration.uri else { continue };
+        let path = format!("integrations.{name}.uri");
+        match with_variables(uri, variables) {
+            Err(missing) => problems.extend(
+                missing
+                    .into_iter()
+                    .map(|variable| Problem::new(&path, format!("the stage has no variable `{variable}`"))),
+            ),
+            Ok(filled) if integration.kind != IntegrationType::Mock => {
+                if let Err(message) = Address::parse(&filled) {
+                    problems.push(Problem::new(&path, message));
+                }
+            }
+            Ok(_) => {}
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn definition(value: serde_json::Value) -> Definition {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn names_are_checked() {
+        assert!(
+            is_name("pets-v1.2_x") && !is_name("") && !is_name("a b") && !is_name("a/b") && !is_name("..")
+        );
+        assert!(
+            is_stage_name("$default")
+                && is_stage_name("prod")
+                && !is_stage_name("a.b")
+                && !is_stage_name("$x")
+        );
+        assert!(
+            is_base_path("")
+                && is_base_path("v1/pets")
+                && !is_base_path("/v1")
+                && !is_base_path("a//b")
+                && !is_base_path("a/../b")
+                && !is_base_path("a%20b")
+        );
+    }
+
+    #[test]
+    fn route_keys_are_a_method_and_a_path() {
+        assert_eq!(RouteKey::parse("$default").unwrap(), RouteKey::Default);
+        assert!(matches!(
+            RouteKey::parse("ANY /a/{proxy+}").unwrap(),
+            RouteKey::Path(None, _)
+        ));
+        assert!(matches!(
+            RouteKey::parse("GET /a").unwrap(),
+            RouteKey::Path(Some(_), _)
+        ));
+        for bad in [
+            "GET",
+            "get /a",
+            "GET a",
+            "GET /a{b}",
+            "CONNECT /a",
+            "GET /{p+}/x",
+            "",
+            "$connect",
+        ] {
+            assert!(RouteKey::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_problem_of_a_definition_is_found_at_once() {
+        let problems = definition(json!({
+            "api": {"protocol": "REST", "cors": {"allow-origins": []}, "binary-media-types": ["png"]},
+            "routes": {
+                "GET /a": {"integration": "none"},
+                "get /b": {},
+                "GET /c": {"integration": "web", "authorizer": "x", "validator": "y", "request-models": {"$default": "z"}, "request-parameters": {"query.x": true}, "api-key-required": true, "authorization-scopes": ["s"]},
+            },
+            "integrations": {
+                "web": {"type": "HTTP_PROXY", "uri": "http://{host}/", "timeout": "1ms", "method": "g t", "request-parameters": {"integration.request.header.te": "'x'", "overwrite:path": "$response.body"}, "responses": [{"status": 200}]},
+                "fun": {"type": "AWS_PROXY"},
+                "mock": {"type": "MOCK"},
+                "http": {"type": "HTTP", "responses": [{"status": 99, "selection": "("}, {"status": 200}, {"status": 200, "templates": {"application/json": "$input.body"}}]},
+            },
+            "models": {"m": {"schema": 5}},
+            "gateway-responses": {"DEFAULT_4XX": {"status": 1000, "parameters": {"gatewayresponse.header.via": "'x'"}}},
+        }))
+        .problems();
+        let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        for expected in [
+            "api.cors.allow-origins: ",
+            "api.binary-media-types[0]: ",
+            "routes.GET /a.integration: no integration is called `none` (there are: fun, http, mock, web)",
+            "routes.get /b: `get` is not a method",
+            "routes.get /b.integration: is missing",
+            "routes.GET /c.authorizer: no authorizer",
+            "routes.GET /c.validator: no validator",
+            "routes.GET /c.request-models.$default: no model",
+            "routes.GET /c.request-parameters.query.x: ",
+            "routes.GET /c.api-key-required: ",
+            "integrations.web.uri: ",
+            "integrations.web.timeout: ",
+            "integrations.web.method: ",
+            "integrations.web.request-parameters.integration.request.header.te: ",
+            "integrations.web.request-parameters.overwrite:path: there is no response yet",
+            "integrations.web.responses: ",
+            "integrations.fun.type: ",
+            "integrations.mock.responses: is empty",
+            "integrations.http.uri: is missing",
+            "integrations.http.responses[0].selection: ",
+            "integrations.http.responses[0].status: ",
+            "integrations.http.responses: 2 have no `selection`",
+            "integrations.http.responses[2].templates.application/json: is a Velocity template",
+            "models.m.schema: ",
+            "gateway-responses.DEFAULT_4XX.status: ",
+            "gateway-responses.DEFAULT_4XX.parameters.gatewayresponse.header.via: ",
+        ] {
+            assert!(
+                text.iter().any(|line| line.starts_with(expected)),
+                "{expected} not in {text:#?}"
+            );
+        }
+    }
+
+    #[test]
+    fn variables_that_a_stage_lacks_are_named() {
+        let definition = definition(json!({
+            "integrations": {"a": {"type": "HTTP_PROXY", "uri": "http://${stageVariables.host}/x"}, "b": {"type": "MOCK", "responses": [{"status": 200}]}},
+        }));
+        assert_eq!(missing_variables(&definition, &BTreeMap::new()).len(), 1);
+        let with = |host: &str| BTreeMap::from([("host".to_owned(), host.to_owned())]);
+        assert_eq!(missing_variables(&definition, &with("a.example")), []);
+        assert_eq!(missing_variables(&definition, &with("a b")).len(), 1);
+    }
+}

@@ -1,0 +1,143 @@
+//! Where deployments are reached: stages, canaries, domains.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A named reference to a deployment, and settings that take effect without another one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Stage {
+    /// What it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The deployment that it serves. None: it serves nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<String>,
+    /// Deploy each change of the API at once. Default `false`.
+    pub auto_deploy: bool,
+    /// Stage variables: names of letters, digits and `_`, for integrations and plugins.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub variables: BTreeMap<String, String>,
+    /// Another deployment for a part of the requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
+    /// Words to find it by.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A deployment that a part of a stage's requests is served by.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Canary {
+    /// The deployment.
+    pub deployment: String,
+    /// Per cent of requests that it gets, 0 to 100.
+    pub percent: f64,
+    /// Stage variables that differ.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variables: BTreeMap<String, String>,
+    /// What requests are kept together by. Default: each is drawn by itself, as AWS does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<Sticky>,
+    /// When the canary is given up without being asked. Default: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<RollbackPolicy>,
+}
+
+/// Requests of the same value get the same arm of a canary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sticky {
+    /// The value of this header field.
+    Header(String),
+    /// The value of this cookie.
+    Cookie(String),
+    /// The client's address. Write `address: true`.
+    Address(bool),
+}
+
+/// When a canary is given up: one of the margins is exceeded, and both arms have served enough requests to tell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct RollbackPolicy {
+    /// Requests that the canary has to have served before it is judged. Default 100.
+    pub min_requests: u64,
+    /// How much larger its share of 5xx responses may be than the other arm's, in per cent of requests. Default 2.
+    pub errors: f64,
+    /// How much larger its share of requests with a failed plugin may be. Default 2.
+    pub plugin_failures: f64,
+    /// How many times the other arm's 99th percentile of the time to the response head its own may be. Default 3.
+    pub latency: f64,
+}
+
+impl Default for RollbackPolicy {
+    fn default() -> Self {
+        Self {
+            min_requests: 100,
+            errors: 2.0,
+            plugin_failures: 2.0,
+            latency: 3.0,
+        }
+    }
+}
+
+/// A host name of your own, and which stages its paths lead to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Domain {
+    /// What it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Whether mappings or rules decide. Default `mappings-only`.
+    pub routing_mode: RoutingMode,
+    /// Words to find it by.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+/// Whether mappings or rules decide.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RoutingMode {
+    /// Base-path mappings.
+    #[default]
+    MappingsOnly,
+    /// Routing rules.
+    RulesOnly,
+    /// Rules, and mappings where none holds.
+    RulesThenMappings,
+}
+
+/// What a base path leads to. Of several that a path begins with, the longest counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Mapping {
+    /// The API.
+    pub api: String,
+    /// Its stage.
+    pub stage: String,
+}
+
+/// A rule of a domain. The first one that holds counts, by priority.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RoutingRule {
+    /// 1 to 1000000, the lowest first; no two rules of a domain have the same.
+    pub priority: u32,
+    /// Header fields and values that a request has to have, all of them; two at most. `*` stands for any characters at the begin or end of a value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// Base paths of which its path has to begin with one. Default: any path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub base_paths: Vec<String>,
+    /// The API.
+    pub api: String,
+    /// Its stage.
+    pub stage: String,
+    /// Take the base path off before routes are looked for. Default `false`.
+    #[serde(default)]
+    pub strip_base_path: bool,
+}

@@ -1,0 +1,582 @@
+//! A deployment under the variables of a stage, ready to serve. Made once; the next snapshot takes it over if nothing that it is made of has changed.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use edgeward_core::{
+    api::{
+        Definition, Integration as IntegrationModel, IntegrationType, Protocol, Route as RouteModel,
+        RouteKey, uri,
+    },
+    config::{Limits, Problem, Upstream, UpstreamTls},
+    phase::Phases,
+    reject::{Reject, RejectCode},
+    route::{Match, Params, RouteSpec, Router},
+};
+use edgeward_runtime::{PluginVersion, RouteInfo};
+use http::{HeaderMap, Method};
+
+use super::{
+    ArmInput, CanaryInput, Integration, Mock, StageInput, Voice,
+    cors::Cors,
+    find::{Apis, Canary, Stage, voice},
+    validate::Validation,
+    voice::Responses,
+};
+use crate::{
+    snapshot::{Route, Table, Target},
+    upstream::UpstreamGroup,
+};
+
+/// Largest request body in the `apigw` profile, as AWS, in bytes.
+const AWS_BODY: u64 = 10 << 20;
+/// Methods that AWS's `ANY` stands for.
+const AWS_ANY: [Method; 7] = [
+    Method::DELETE,
+    Method::GET,
+    Method::HEAD,
+    Method::OPTIONS,
+    Method::PATCH,
+    Method::POST,
+    Method::PUT,
+];
+/// Upper bounds of the classes that times to the response head are counted in, in milliseconds; the last class has none.
+const TIMES_MS: [u64; 14] = [1, 2, 5, 10, 20, 35, 50, 75, 100, 200, 500, 1000, 5000, 30_000];
+
+/// A deployment, ready to serve.
+#[derive(Debug)]
+pub(crate) struct Arm {
+    pub(crate) api: Arc<str>,
+    pub(crate) stage: Arc<str>,
+    pub(crate) deployment: Arc<str>,
+    pub(crate) voice: Voice,
+    /// Whether it is the canary, where there is one.
+    pub(crate) is_canary: Option<bool>,
+    pub(crate) variables: Arc<BTreeMap<String, String>>,
+    pub(crate) table: Table,
+    /// Routes with a greedy parameter, where they come after all others; their positions begin at `greedy_from`.
+    greedy: Option<Router>,
+    greedy_from: usize,
+    default: Option<usize>,
+    pub(crate) cors: Option<Cors>,
+    pub(crate) responses: Responses,
+    pub(crate) stats: Arc<ArmStats>,
+    definition: Arc<Definition>,
+    plugins: BTreeMap<String, Arc<PluginVersion>>,
+    groups: BTreeMap<String, Arc<UpstreamGroup>>,
+    limit: u64,
+}
+
+/// What a route of an API has beyond others.
+#[derive(Debug)]
+pub(crate) struct RouteApi {
+    pub(crate) operation: Option<String>,
+    pub(crate) validation: Option<Validation>,
+    /// The binding that authorizes.
+    pub(crate) authorizer: Option<String>,
+}
+
+/// What an arm has served.
+#[derive(Debug, Default)]
+pub(crate) struct ArmStats {
+    requests: AtomicU64,
+    errors: AtomicU64,
+    plugin_failures: AtomicU64,
+    times: [AtomicU64; TIMES_MS.len() + 1],
+}
+
+/// What an arm has served so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ArmCounts {
+    /// Requests that ended.
+    pub requests: u64,
+    /// Of them, answered with 5xx.
+    pub errors: u64,
+    /// Of them, refused because a plugin failed.
+    pub plugin_failures: u64,
+    /// By time to the response head: up to 1, 2, 5, 10, 20, 35, 50, 75, 100, 200, 500, 1000, 5000, 30000 ms, and above.
+    pub times: Vec<u64>,
+}
+
+impl ArmStats {
+    pub(crate) fn record(&self, status: u16, plugin_failed: bool, took: Duration) {
+        self.requests.fetch_add(1, Relaxed);
+        if status >= 500 {
+            self.errors.fetch_add(1, Relaxed);
+        }
+        if plugin_failed {
+            self.plugin_failures.fetch_add(1, Relaxed);
+        }
+        let ms = took.as_millis();
+        let class = TIMES_MS
+            .iter()
+            .position(|bound| ms <= u128::from(*bound))
+            .unwrap_or(TIMES_MS.len());
+        self.times[class].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn counts(&self) -> ArmCounts {
+        ArmCounts {
+            requests: self.requests.load(Relaxed),
+            errors: self.errors.load(Relaxed),
+            plugin_failures: self.plugin_failures.load(Relaxed),
+            times: self.times.iter().map(|count| count.load(Relaxed)).collect(),
+        }
+    }
+}
+
+impl ArmCounts {
+    /// What came after `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            requests: self.requests.saturating_sub(before.requests),
+            errors: self.errors.saturating_sub(before.errors),
+            plugin_failures: self.plugin_failures.saturating_sub(before.plugin_failures),
+            times: self
+                .times
+                .iter()
+                .enumerate()
+                .map(|(class, count)| count.saturating_sub(before.times.get(class).copied().unwrap_or(0)))
+                .collect(),
+        }
+    }
+
+    /// Upper bound of the class that the 99th percentile of times is in, in milliseconds; `None` without requests.
+    #[must_use]
+    pub fn p99_ms(&self) -> Option<u64> {
+        let total: u64 = self.times.iter().sum();
+        if total == 0 {
+            return None;
+        }
+        let mut left = total.saturating_mul(99).div_ceil(100);
+        for (class, count) in self.times.iter().enumerate() {
+            if *count >= left {
+                return Some(TIMES_MS.get(class).copied().unwrap_or(60_000));
+            }
+            left -= count;
+        }
+        Some(60_000)
+    }
+}
+
+impl Arm {
+    /// The route of a request, by the precedence of the API's kind.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn route(
+        &self,
+        path: &str,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Result<(usize, Params), Reject> {
+        let mut allowed = Vec::new();
+        match self.table.router.find(None, path, method, headers) {
+            Match::Found(index, params) => return Ok((index, params)),
+            Match::MethodNotAllowed(methods) => allowed = methods,
+            Match::NotFound => {}
+        }
+        if let Some(greedy) = &self.greedy {
+            match greedy.find(None, path, method, headers) {
+                Match::Found(index, params) => return Ok((self.greedy_from + index, params)),
+                Match::MethodNotAllowed(methods) => allowed.extend(methods),
+                Match::NotFound => {}
+            }
+        }
+        if let Some(index) = self.default {
+            return Ok((index, Params::default()));
+        }
+        if allowed.is_empty() || self.voice == Voice::Http {
+            return Err(Reject::new(
+                RejectCode::RouteNotFound,
+                format!("no route for {path}"),
+            ));
+        }
+        Err(crate::handle::method_not_allowed(method, &allowed))
+    }
+}
+
+/// Makes arms for one snapshot.
+pub(crate) struct Builder<'a> {
+    pub(crate) limits: &'a Limits,
+    /// Upstreams of the configuration.
+    pub(crate) upstreams: &'a BTreeMap<String, Arc<UpstreamGroup>>,
+    pub(crate) previous: Option<&'a Apis>,
+    /// Servers that integrations name, by address.
+    pub(crate) groups: BTreeMap<String, Arc<UpstreamGroup>>,
+}
+
+impl Builder<'_> {
+    /// A stage; `None` when it has problems.
+    pub(super) fn stage(&mut self, input: &StageInput, problems: &mut Vec<Problem>) -> Option<Stage> {
+        let before = self
+            .previous
+            .and_then(|apis| apis.stage(&input.api, &input.stage));
+        let before = before.cloned();
+        let role = input.canary.as_ref().map(|_canary| false);
+        let old = before.as_ref().map(|stage| &stage.control);
+        let control = self.arm(input, &input.control, role, old, problems);
+        let canary = match &input.canary {
+            None => None,
+            Some(CanaryInput { arm, percent, sticky }) => {
+                let old = before
+                    .as_ref()
+                    .and_then(|stage| stage.canary.as_ref())
+                    .map(|canary| &canary.arm);
+                let arm = self.arm(input, arm, Some(true), old, problems)?;
+                Some(Canary::new(arm, *percent, sticky.as_ref()))
+            }
+        };
+        Some(Stage {
+            control: control?,
+            canary,
+        })
+    }
+
+    fn arm(
+        &mut self,
+        stage: &StageInput,
+        input: &ArmInput,
+        is_canary: Option<bool>,
+        old: Option<&Arc<Arm>>,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Arc<Arm>> {
+        if let Some(old) = old.filter(|old| self.is_same(old, input, is_canary)) {
+            for (name, group) in &old.groups {
+                self.groups.insert(name.clone(), Arc::clone(group));
+            }
+            return Some(Arc::clone(old));
+        }
+        let before = problems.len();
+        let place = format!("apis.{}.stages.{}", stage.api, stage.stage);
+        let built = self.build(stage, input, is_canary, old, &place, problems);
+        (problems.len() == before)
+            .then_some(built)
+            .flatten()
+            .map(Arc::new)
+    }
+
+    fn is_same(&self, old: &Arm, input: &ArmInput, is_canary: Option<bool>) -> bool {
+        let upstreams = || {
+            old.groups
+                .iter()
+                .all(|(name, group)| self.upstreams.get(name).is_none_or(|now| Arc::ptr_eq(now, group)))
+        };
+        let plugins = || {
+            old.plugins.len() == input.plugins.len()
+                && old.plugins.iter().all(|(name, version)| {
+                    input
+                        .plugins
+                        .get(name)
+                        .is_some_and(|now| Arc::ptr_eq(now, version))
+                })
+        };
+        old.deployment == input.deployment
+            && old.is_canary == is_canary
+            && old.limit == self.limits.body.0
+            && old.variables == input.variables
+            && (Arc::ptr_eq(&old.definition, &input.definition) || old.definition == input.definition)
+            && plugins()
+            && upstreams()
+    }
+
+    fn build(
+        &mut self,
+        stage: &StageInput,
+        input: &ArmInput,
+        is_canary: Option<bool>,
+        old: Option<&Arc<Arm>>,
+        place: &str,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Arm> {
+        let definition = &*input.definition;
+        let voice = voice(definition.api.protocol, definition.api.profile);
+        // full paths first, where greedy ones come after all of them
+        let tiers = voice == Voice::Http;
+        let (mut specs, mut greedy, mut default) = (Vec::new(), Vec::new(), None);
+        for (key, route) in &definition.routes {
+            match RouteKey::parse(key) {
+                Err(message) => problems.push(Problem::new(format!("{place}.routes.{key}"), message)),
+                Ok(RouteKey::Default) => default = Some((key, route)),
+                Ok(RouteKey::Path(method, path)) => {
+                    let methods = match method {
+                        Some(method) => vec![method],
+                        None if voice == Voice::Native => Vec::new(),
+                        None => AWS_ANY.to_vec(),
+                    };
+                    let is_greedy = tiers && key.ends_with("+}");
+                    let spec = RouteSpec {
+                        hosts: Vec::new(),
+                        methods,
+                        path,
+                        headers: Vec::new(),
+                    };
+                    if is_greedy { &mut greedy } else { &mut specs }.push((spec, key, route));
+                }
+            }
+        }
+        let mut groups = BTreeMap::new();
+        let mut routes = Vec::new();
+        let all = specs
+            .iter()
+            .chain(&greedy)
+            .map(|(_, key, route)| (*key, *route))
+            .chain(default);
+        for (key, route) in all {
+            match self.route(stage, input, key, route, old, &mut groups) {
+                Ok(route) => routes.push(route),
+                Err((at, message)) => problems.push(Problem::new(format!("{place}.{at}"), message)),
+            }
+        }
+        let mut router = |specs: Vec<(RouteSpec, _, _)>| {
+            let specs: Vec<RouteSpec> = specs
+                .into_iter()
+                .map(|(spec, _, _): (_, &String, &RouteModel)| spec)
+                .collect();
+            let built = Router::build(&specs)
+                .map_err(|error| problems.push(Problem::new(format!("{place}.routes"), error.to_string())));
+            // AWS derives no HEAD from GET
+            built.ok().map(|router| {
+                if voice == Voice::Native {
+                    router
+                } else {
+                    router.without_implied_head()
+                }
+            })
+        };
+        let greedy_from = specs.len();
+        let default = default.map(|_route| greedy_from + greedy.len());
+        let has_greedy = !greedy.is_empty();
+        let (router, greedy) = (router(specs)?, router(greedy)?);
+        Some(Arm {
+            api: Arc::clone(&stage.api),
+            stage: Arc::clone(&stage.stage),
+            deployment: Arc::clone(&input.deployment),
+            voice,
+            is_canary,
+            variables: Arc::clone(&input.variables),
+            table: Table { router, routes },
+            greedy: has_greedy.then_some(greedy),
+            greedy_from,
+            default,
+            cors: definition.api.cors.as_ref().map(Cors::new),
+            responses: Responses::new(&definition.gateway_responses),
+            // a canary is judged by what it has served itself
+            stats: old
+                .filter(|old| old.deployment == input.deployment && old.is_canary == is_canary)
+                .map_or_else(Arc::default, |old| Arc::clone(&old.stats)),
+            definition: Arc::clone(&input.definition),
+            plugins: input.plugins.clone(),
+            groups,
+            limit: self.limits.body.0,
+        })
+    }
+
+    fn route(
+        &mut self,
+        stage: &StageInput,
+        input: &ArmInput,
+        key: &str,
+        route: &RouteModel,
+        old: Option<&Arc<Arm>>,
+        groups: &mut BTreeMap<String, Arc<UpstreamGroup>>,
+    ) -> Result<Route, (String, String)> {
+        let definition = &*input.definition;
+        let at = |place: &str| format!("routes.{key}.{place}");
+        let name = route
+            .integration
+            .as_ref()
+            .ok_or_else(|| (at("integration"), "is missing".to_owned()))?;
+        let model = definition
+            .integrations
+            .get(name)
+            .ok_or_else(|| (at("integration"), format!("no integration is called `{name}`")))?;
+        let of = |(place, message): (&str, String)| (format!("integrations.{name}.{place}"), message);
+        let target = match model.kind {
+            IntegrationType::Mock => Target::Mock(Mock::new(model).map_err(of)?),
+            IntegrationType::HttpProxy | IntegrationType::Http => Target::Integration(Box::new(
+                self.integration(stage, input, model, groups).map_err(of)?,
+            )),
+            IntegrationType::Aws | IntegrationType::AwsProxy => {
+                return Err(of(("type", "functions cannot be called yet".to_owned())));
+            }
+        };
+        let mut names: Vec<&String> = Vec::new();
+        let authorizer = match &route.authorizer {
+            None => None,
+            Some(authorizer) => {
+                let found = definition.authorizers.get(authorizer).ok_or_else(|| {
+                    (
+                        at("authorizer"),
+                        format!("no authorizer is called `{authorizer}`"),
+                    )
+                })?;
+                names.push(&found.plugin);
+                Some(found.plugin.clone())
+            }
+        };
+        names.extend(
+            route
+                .pipeline
+                .iter()
+                .filter(|name| authorizer.as_ref() != Some(name)),
+        );
+        let (mut chain, mut phases) = (Vec::new(), Phases::default());
+        for name in names {
+            let version = input
+                .plugins
+                .get(name)
+                .ok_or_else(|| (at("pipeline"), format!("plugin `{name}` is not loaded")))?;
+            if authorizer.as_ref() == Some(name)
+                && !version
+                    .interest()
+                    .phases
+                    .has(edgeward_core::phase::Phase::Authorize)
+            {
+                return Err((at("authorizer"), format!("plugin `{name}` does not authorize")));
+            }
+            if !version.interest().phases.is_empty() {
+                phases = phases.union(version.interest().phases);
+                chain.push(Arc::clone(version));
+            }
+        }
+        let validation =
+            Validation::new(definition, key, route).map_err(|(place, message)| (at(place), message))?;
+        let usual = match Voice::of(definition) {
+            Voice::Native => self.limits.body.0,
+            Voice::Rest | Voice::Http => AWS_BODY,
+        };
+        let limit = route
+            .body_limit
+            .or(definition.api.body_limit)
+            .map_or(usual, |limit| limit.0);
+        let stats = old
+            .and_then(|old| old.table.routes.iter().find(|route| route.info.name == key))
+            .map_or_else(Arc::default, |route| Arc::clone(&route.stats));
+        Ok(Route {
+            info: Arc::new(RouteInfo {
+                name: key.to_owned(),
+                pattern: key.split_once(' ').map_or("", |(_, path)| path).to_owned(),
+            }),
+            target,
+            chain,
+            phases,
+            body_limit: if limit == 0 { u64::MAX } else { limit },
+            timeout: Some(model.timeout.map_or_else(
+                || {
+                    Duration::from_secs(if definition.api.protocol == Protocol::Rest {
+                        29
+                    } else {
+                        30
+                    })
+                },
+                |time| time.0,
+            )),
+            websocket: false,
+            stats,
+            api: Some(Box::new(RouteApi {
+                operation: route.operation_name.clone(),
+                validation,
+                authorizer,
+            })),
+        })
+    }
+
+    fn integration(
+        &mut self,
+        stage: &StageInput,
+        input: &ArmInput,
+        model: &IntegrationModel,
+        groups: &mut BTreeMap<String, Arc<UpstreamGroup>>,
+    ) -> Result<Integration, (&'static str, String)> {
+        let address = match &model.uri {
+            None => None,
+            Some(text) => {
+                let filled = uri::with_variables(text, &input.variables).map_err(|missing| {
+                    (
+                        "uri",
+                        format!("the stage has no variable `{}`", missing.join("`, `")),
+                    )
+                })?;
+                Some(uri::Address::parse(&filled).map_err(|message| ("uri", message))?)
+            }
+        };
+        let (name, group) = match (&model.upstream, &address) {
+            (Some(name), _) => {
+                let group = self
+                    .upstreams
+                    .get(name)
+                    .ok_or_else(|| ("upstream", format!("no upstream is called `{name}`")))?;
+                (name.clone(), Arc::clone(group))
+            }
+            (None, Some(address)) => self.server(address).map_err(|message| ("uri", message))?,
+            (None, None) => return Err(("uri", "is missing".to_owned())),
+        };
+        groups.insert(name, Arc::clone(&group));
+        Integration::new(&stage.api, Voice::of(&input.definition), model, address, group)
+    }
+
+    /// The server at an address, one for all APIs that name it.
+    fn server(&mut self, address: &uri::Address) -> Result<(String, Arc<UpstreamGroup>), String> {
+        let scheme = if address.https { "https" } else { "http" };
+        let host = if address.host.contains(':') {
+            format!("[{}]", address.host)
+        } else {
+            address.host.clone()
+        };
+        let name = format!("{scheme}://{host}:{}", address.port);
+        if let Some(group) = self.groups.get(&name) {
+            return Ok((name, Arc::clone(group)));
+        }
+        let mut config: Upstream = serde_json::from_value(serde_json::json!({
+            "endpoints": [format!("{host}:{}", address.port)],
+        }))
+        .map_err(|error| error.to_string())?;
+        config.tls = address.https.then(UpstreamTls::default);
+        let known = self.previous.and_then(|apis| {
+            let mut arms = apis.arms();
+            arms.find_map(|arm| arm.groups.get(&name)).cloned()
+        });
+        let group = match known {
+            Some(group) => group,
+            None => UpstreamGroup::new(&name, &config).map_err(|error| error.to_string())?,
+        };
+        self.groups.insert(name.clone(), Arc::clone(&group));
+        Ok((name, group))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_told_apart_by_time() {
+        let stats = ArmStats::default();
+        for ms in [1, 3, 3, 60] {
+            stats.record(200, false, Duration::from_millis(ms));
+        }
+        let before = stats.counts();
+        assert_eq!((before.requests, before.p99_ms()), (4, Some(75)));
+        stats.record(503, true, Duration::from_secs(100));
+        let after = stats.counts().since(&before);
+        assert_eq!(
+            (
+                after.requests,
+                after.errors,
+                after.plugin_failures,
+                after.p99_ms()
+            ),
+            (1, 1, 1, Some(60_000))
+        );
+        assert_eq!(ArmCounts::default().p99_ms(), None);
+    }
+}

@@ -1,0 +1,191 @@
+//! The values of an exchange that mappings and templates name.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use edgeward_core::{
+    api::mapping::Facts,
+    normalize::parse_query,
+    reject::{Reject, RejectCode},
+    route::decode_param,
+};
+use http::{HeaderMap, Version};
+
+use super::{Call, voice};
+use crate::finish::Finish;
+
+/// What is known of an exchange at some point.
+pub(super) struct Known<'a> {
+    pub(super) finish: &'a Finish,
+    pub(super) call: &'a Call,
+    /// The request's fields.
+    pub(super) headers: Option<&'a HeaderMap>,
+    pub(super) query: Option<&'a str>,
+    pub(super) body: &'a [u8],
+    pub(super) response: Option<(&'a HeaderMap, &'a [u8])>,
+    /// What authorizers said.
+    pub(super) authorizer: &'a BTreeMap<String, String>,
+    pub(super) error: Option<&'a Reject>,
+}
+
+impl<'a> Known<'a> {
+    /// The same of an exchange that has its API.
+    ///
+    /// # Errors
+    /// It has none: a defect.
+    pub(super) fn of(finish: &'a Finish) -> Result<Self, Reject> {
+        let call = finish.call.as_deref();
+        call.map(|call| Self::new(finish, call))
+            .ok_or_else(|| Reject::new(RejectCode::Internal, "an integration without its API"))
+    }
+
+    /// Nothing but who the exchange is of.
+    pub(super) fn new(finish: &'a Finish, call: &'a Call) -> Self {
+        static NOTHING: BTreeMap<String, String> = BTreeMap::new();
+        Self {
+            finish,
+            call,
+            headers: None,
+            query: None,
+            body: &[],
+            response: None,
+            authorizer: &NOTHING,
+            error: None,
+        }
+    }
+}
+
+impl Known<'_> {
+    /// The variables that plugins are told of, as a tree.
+    pub(super) fn told(&self) -> serde_json::Value {
+        let mut tree = serde_json::Map::new();
+        for name in super::TOLD {
+            let Some(value) = self.context(name) else { continue };
+            match name.split_once('.') {
+                None => drop(tree.insert(name.to_owned(), value.into())),
+                Some((outer, inner)) => {
+                    let entry = tree.entry(outer).or_insert_with(|| serde_json::json!({}));
+                    if let Some(entry) = entry.as_object_mut() {
+                        entry.insert(inner.to_owned(), value.into());
+                    }
+                }
+            }
+        }
+        tree.into()
+    }
+}
+
+fn texts(headers: Option<&HeaderMap>, name: &str) -> Vec<String> {
+    let values = headers.into_iter().flat_map(|headers| headers.get_all(name));
+    values
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        .collect()
+}
+
+impl Facts for Known<'_> {
+    fn request_headers(&self, name: &str) -> Vec<String> {
+        texts(self.headers, name)
+    }
+
+    fn query(&self, name: &str) -> Vec<String> {
+        let pairs = parse_query(self.query.unwrap_or_default());
+        pairs
+            .filter(|(known, _)| known == name)
+            .map(|(_, value)| value.into_owned())
+            .collect()
+    }
+
+    fn path_parameter(&self, name: &str) -> Option<String> {
+        let raw = self.call.params.get(&self.call.path, name)?;
+        Some(String::from_utf8_lossy(&decode_param(raw)).into_owned())
+    }
+
+    fn path(&self) -> String {
+        self.call.path.clone()
+    }
+
+    fn request_body(&self) -> &[u8] {
+        self.body
+    }
+
+    fn response_headers(&self, name: &str) -> Vec<String> {
+        texts(self.response.map(|(headers, _)| headers), name)
+    }
+
+    fn response_body(&self) -> &[u8] {
+        self.response.map_or(&[], |(_, body)| body)
+    }
+
+    fn context(&self, name: &str) -> Option<String> {
+        let Self { finish, call, .. } = self;
+        let arm = &call.arm;
+        let route = finish.route.and_then(|index| arm.table.routes.get(index));
+        let host = || finish.host.split(':').next().unwrap_or_default().to_owned();
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Some(match name {
+            "requestId" | "extendedRequestId" => finish.request_id.clone(),
+            "httpMethod" => finish.method.to_string(),
+            "path" => finish.path.clone(),
+            "protocol" => protocol(finish.version).to_owned(),
+            "resourcePath" => route?.info.pattern.clone(),
+            "routeKey" => route?.info.name.clone(),
+            "operationName" => route?.api.as_ref()?.operation.clone()?,
+            "stage" => arm.stage.to_string(),
+            "apiId" => arm.api.to_string(),
+            "deploymentId" => arm.deployment.to_string(),
+            "domainName" => host(),
+            "domainPrefix" => host().split('.').next().unwrap_or_default().to_owned(),
+            "customDomain.basePathMatched" => call.base_path.clone()?,
+            "identity.sourceIp" => finish.client?.to_string(),
+            "identity.userAgent" => texts(self.headers, "user-agent").pop()?,
+            "requestTime" => clf(now()),
+            "requestTimeEpoch" => now().as_millis().to_string(),
+            "isCanaryRequest" => arm.is_canary?.to_string(),
+            "error.message" => voice::message(self.error?),
+            "error.messageString" => voice::message_string(self.error?),
+            "error.responseType" => voice::kind(self.error?).name().to_owned(),
+            "error.validationErrorString" => self.error?.cause.clone()?,
+            "status" => self.error?.status.to_string(),
+            _ => self.authorizer.get(name.strip_prefix("authorizer.")?)?.clone(),
+        })
+    }
+
+    fn stage_variable(&self, name: &str) -> Option<String> {
+        self.call.arm.variables.get(name).cloned()
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        Version::HTTP_3 => "HTTP/3.0",
+        _ => "HTTP/1.1",
+    }
+}
+
+/// `09/Apr/2015:12:34:56 +0000`, as the common log format has it.
+fn clf(since_epoch: Duration) -> String {
+    // httpdate writes `Thu, 09 Apr 2015 12:34:56 GMT`
+    let text = httpdate::fmt_http_date(UNIX_EPOCH + since_epoch);
+    let words: Vec<&str> = text.split(' ').collect();
+    match &*words {
+        [_, day, month, year, time, _] => format!("{day}/{month}/{year}:{time} +0000"),
+        _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_in_logs() {
+        assert_eq!(
+            clf(Duration::from_secs(1_428_582_896)),
+            "09/Apr/2015:12:34:56 +0000"
+        );
+    }
+}

@@ -1,0 +1,576 @@
+//! HTTP and HTTP_PROXY integrations: what a server is asked, and what becomes of what it says.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use edgeward_core::{
+    api::{
+        Integration as Model, IntegrationResponse, IntegrationType, PassthroughBehavior,
+        mapping::{Action, Mapping, Place},
+        selection,
+        uri::{Address, Filling, PathTemplate},
+    },
+    normalize::{normalize_path, refuse_ambiguous},
+    reject::{Reject, RejectCode},
+};
+use edgeward_runtime::RequestHead;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use regex_automata::meta::Regex;
+
+use super::{Voice, facts::Known, voice};
+use crate::{body::Body, pipeline, upstream::UpstreamGroup};
+
+/// Largest body that a mapping looks into, in bytes.
+const BODY_MAX: u64 = 10 << 20;
+/// Everything but RFC 3986's unreserved characters.
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+/// Fields of requests that AWS keeps to itself.
+const AWS_DROPS: [&str; 7] = [
+    "content-md5",
+    "max-forwards",
+    "server",
+    "te",
+    "trailer",
+    "www-authenticate",
+    "via",
+];
+/// Fields of responses that AWS gives another name: all, and those of HTTP integrations.
+const AWS_REMAPS: [&str; 3] = ["content-length", "date", "server"];
+
+/// A server, and what it is asked; ready.
+#[derive(Debug)]
+pub(crate) struct Integration {
+    pub(crate) group: Arc<UpstreamGroup>,
+    api: Arc<str>,
+    voice: Voice,
+    host: Option<HeaderValue>,
+    path: Option<PathTemplate>,
+    query: Option<String>,
+    method: Option<Method>,
+    /// The request passes, with what mappings change.
+    is_proxy: bool,
+    mappings: Vec<Mapping>,
+    reads_body: bool,
+    pub(crate) reads_authorizer: bool,
+    templates: Templates,
+    passing: Passing,
+    responses: Vec<Mapped>,
+    by_status: BTreeMap<u16, Vec<Mapping>>,
+    reads_response: bool,
+}
+
+/// Bodies by media type; plain text.
+#[derive(Debug, Default)]
+pub(super) struct Templates(Vec<(String, String)>);
+
+/// What happens to bodies without a template.
+#[derive(Debug)]
+pub(super) struct Passing {
+    behavior: PassthroughBehavior,
+    has_templates: bool,
+}
+
+/// What becomes of a response.
+#[derive(Debug)]
+pub(super) struct Mapped {
+    selection: Option<Regex>,
+    pub(super) status: StatusCode,
+    fields: Vec<Mapping>,
+    templates: Templates,
+}
+
+impl Templates {
+    pub(super) fn new(model: &BTreeMap<String, String>) -> Self {
+        Self(
+            model
+                .iter()
+                .map(|(kind, text)| (kind.clone(), text.clone()))
+                .collect(),
+        )
+    }
+
+    fn of(&self, kind: &str) -> Option<&str> {
+        let of = |wanted: &str| {
+            self.0
+                .iter()
+                .find(|(known, _)| known.eq_ignore_ascii_case(wanted))
+        };
+        of(kind).or_else(|| of("$default")).map(|(_, text)| text.as_str())
+    }
+}
+
+impl Passing {
+    pub(super) fn new(model: &Model) -> Self {
+        Self {
+            behavior: model.passthrough_behavior,
+            has_templates: !model.request_templates.is_empty(),
+        }
+    }
+
+    /// The template for a request, `None` where its body passes.
+    pub(super) fn template<'t>(
+        &self,
+        templates: &'t Templates,
+        headers: &HeaderMap,
+    ) -> Result<Option<&'t str>, Reject> {
+        let kind = headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|kind| kind.to_str().ok());
+        let kind = kind.map_or("application/json", |kind| {
+            kind.split(';').next().unwrap_or_default().trim()
+        });
+        if let Some(template) = templates.of(kind) {
+            return Ok(Some(template));
+        }
+        let passes = match self.behavior {
+            PassthroughBehavior::WhenNoMatch => true,
+            PassthroughBehavior::WhenNoTemplates => !self.has_templates,
+            PassthroughBehavior::Never => false,
+        };
+        if passes {
+            return Ok(None);
+        }
+        Err(Reject::new(
+            RejectCode::UnsupportedMediaType,
+            format!("bodies of the media type `{kind}` are not taken"),
+        ))
+    }
+}
+
+impl Mapped {
+    pub(super) fn all(model: &[IntegrationResponse]) -> Result<Vec<Self>, (&'static str, String)> {
+        let one = |response: &IntegrationResponse| -> Result<Self, String> {
+            Ok(Self {
+                selection: response.selection.as_deref().map(selection).transpose()?,
+                status: StatusCode::from_u16(response.status).map_err(|error| error.to_string())?,
+                fields: response
+                    .parameters
+                    .iter()
+                    .map(|(key, value)| Mapping::response(key, value))
+                    .collect::<Result<_, _>>()?,
+                templates: Templates::new(&response.templates),
+            })
+        };
+        model
+            .iter()
+            .map(|response| one(response).map_err(|message| ("responses", message)))
+            .collect()
+    }
+
+    /// The first whose selection fits, else the one without.
+    pub(super) fn choose(all: &[Self], status: u16) -> Option<&Self> {
+        let text = status.to_string();
+        all.iter()
+            .find(|response| {
+                response
+                    .selection
+                    .as_ref()
+                    .is_some_and(|selection| selection.is_match(&text))
+            })
+            .or_else(|| all.iter().find(|response| response.selection.is_none()))
+    }
+
+    pub(super) fn apply(&self, known: &Known<'_>, headers: &mut HeaderMap) {
+        let mut status = self.status;
+        apply(&self.fields, known, headers, &mut status);
+    }
+
+    pub(super) fn template(&self, request: &HeaderMap) -> Option<(&str, &str)> {
+        voice::choose(&self.templates.0, Some(request)).map(|(kind, text)| (kind, text.as_str()))
+    }
+}
+
+impl Integration {
+    pub(super) fn new(
+        api: &Arc<str>,
+        voice: Voice,
+        model: &Model,
+        address: Option<Address>,
+        group: Arc<UpstreamGroup>,
+    ) -> Result<Self, (&'static str, String)> {
+        let mappings = model
+            .request_parameters
+            .iter()
+            .map(|(key, value)| Mapping::request(key, value))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|message| ("request-parameters", message))?;
+        let mut by_status = BTreeMap::new();
+        for (status, parameters) in &model.response_parameters {
+            let mappings: Result<Vec<_>, _> = parameters
+                .iter()
+                .map(|(key, value)| Mapping::response(key, value))
+                .collect();
+            let status = status
+                .parse()
+                .map_err(|_ignored| ("response-parameters", format!("`{status}` is no status")))?;
+            by_status.insert(
+                status,
+                mappings.map_err(|message| ("response-parameters", message))?,
+            );
+        }
+        let responses = Mapped::all(&model.responses)?;
+        let reads_response = responses
+            .iter()
+            .flat_map(|response| &response.fields)
+            .chain(by_status.values().flatten())
+            .any(|mapping| mapping.value.reads_response_body());
+        let method = model.method.as_deref().filter(|method| *method != "ANY");
+        let (host, path, query) = match address {
+            None => (None, None, None),
+            Some(address) => (
+                HeaderValue::from_str(&address.authority).ok(),
+                address.path,
+                address.query,
+            ),
+        };
+        Ok(Self {
+            group,
+            api: Arc::clone(api),
+            voice,
+            host,
+            path,
+            query,
+            method: method
+                .map(str::parse)
+                .transpose()
+                .map_err(|_ignored| ("method", "is not a method".to_owned()))?,
+            is_proxy: model.kind == IntegrationType::HttpProxy,
+            reads_body: mappings.iter().any(|mapping| mapping.value.reads_request_body()),
+            reads_authorizer: model
+                .request_parameters
+                .values()
+                .any(|value| value.contains("authorizer")),
+            mappings,
+            templates: Templates::new(&model.request_templates),
+            passing: Passing::new(model),
+            responses,
+            by_status,
+            reads_response,
+        })
+    }
+
+    /// Whether what the client gets depends on the fields of its request.
+    pub(super) fn needs_request_later(&self) -> bool {
+        !self.is_proxy || !self.by_status.is_empty()
+    }
+
+    /// What the server is asked.
+    ///
+    /// # Errors
+    /// The media type is not taken, a value is missing or cannot be part of the path.
+    pub(super) async fn request(
+        &self,
+        known: Known<'_>,
+        mut head: RequestHead,
+        mut body: Body,
+        encoded_slashes: bool,
+    ) -> Result<(RequestHead, Body), Reject> {
+        if !self.is_proxy
+            && let Some(template) = self.passing.template(&self.templates, &head.headers)?
+        {
+            body = Body::full(template.to_owned());
+            crate::finish::framing_removed(&mut head.headers);
+        }
+        let mut read = Bytes::new();
+        if self.reads_body && !body.is_empty() {
+            read = pipeline::whole_body(body, BODY_MAX, RejectCode::RequestTooLarge).await?;
+            body = Body::full(read.clone());
+        }
+        let query = head.query.take();
+        let sent = std::mem::take(&mut head.headers);
+        let known = Known {
+            headers: Some(&sent),
+            query: query.as_deref(),
+            body: &read,
+            ..known
+        };
+        let mut headers = if self.is_proxy {
+            self.passed(&sent)
+        } else {
+            self.own(&sent)
+        };
+        let mut parameters: BTreeMap<&str, Filling<'_>> = BTreeMap::new();
+        let mut pairs = self.is_proxy.then(|| query.clone()).flatten();
+        let mut path = None;
+        for mapping in &self.mappings {
+            let values = mapping.value.values(&known);
+            match &mapping.place {
+                Place::Header(name) => write(&mut headers, name, mapping.action, &values),
+                Place::Query(name) => match mapping.action {
+                    Action::Append => values.iter().for_each(|value| append(&mut pairs, name, value)),
+                    Action::Overwrite | Action::Remove => {
+                        remove(&mut pairs, name);
+                        if mapping.action == Action::Overwrite {
+                            values.iter().for_each(|value| append(&mut pairs, name, value));
+                        }
+                    }
+                },
+                Place::PathParameter(name) => {
+                    // one that is handed on stays as it is, slashes too
+                    let raw = mapping.value.as_path_parameter();
+                    let raw = raw.and_then(|raw| known.call.params.get(&known.call.path, raw));
+                    let text = || values.into_iter().next_back().map(Filling::Text);
+                    if let Some(value) = raw.map(Filling::Raw).or_else(text) {
+                        parameters.insert(name, value);
+                    }
+                }
+                Place::Path => path = values.into_iter().next_back(),
+                Place::Status => {}
+            }
+        }
+        head.path = self.path_of(&known, head.path, &parameters, path, encoded_slashes)?;
+        head.query = match (&self.query, pairs) {
+            (Some(own), Some(pairs)) if !pairs.is_empty() => Some(format!("{own}&{pairs}")),
+            (Some(own), _) => Some(own.clone()),
+            (None, pairs) => pairs.filter(|pairs| !pairs.is_empty()),
+        };
+        if let Some(method) = &self.method {
+            head.method = method.clone();
+        }
+        if !headers.contains_key(header::HOST)
+            && let Some(host) = &self.host
+        {
+            headers.insert(header::HOST, host.clone());
+            head.authority = String::from_utf8_lossy(host.as_bytes()).into_owned();
+        }
+        head.headers = headers;
+        Ok((head, body))
+    }
+
+    fn path_of(
+        &self,
+        known: &Known<'_>,
+        passed: String,
+        parameters: &BTreeMap<&str, Filling<'_>>,
+        whole: Option<String>,
+        encoded_slashes: bool,
+    ) -> Result<String, Reject> {
+        let bad = |what: String| Reject::new(RejectCode::BadRequestParameters, what);
+        if let Some(whole) = whole {
+            let path = normalize_path(&whole).map_err(|error| bad(error.to_string()))?;
+            refuse_ambiguous(&path, encoded_slashes).map_err(|error| bad(error.to_string()))?;
+            return Ok(path.into_owned());
+        }
+        let Some(template) = &self.path else {
+            return Ok(passed);
+        };
+        let filled = template.fill(|name| {
+            let raw = || known.call.params.get(&known.call.path, name).map(Filling::Raw);
+            parameters.get(name).cloned().or_else(raw)
+        });
+        filled.map_err(|error| bad(error.to_string()))
+    }
+
+    /// The fields of a request that passes.
+    fn passed(&self, sent: &HeaderMap) -> HeaderMap {
+        let mut headers = sent.clone();
+        // the server is another host
+        if self.host.is_some() {
+            headers.remove(header::HOST);
+        }
+        if self.voice != Voice::Native {
+            for name in AWS_DROPS {
+                headers.remove(name);
+            }
+        }
+        headers
+    }
+
+    /// The fields of a request that is the gateway's own.
+    fn own(&self, sent: &HeaderMap) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for name in [
+            header::CONTENT_TYPE,
+            header::CONTENT_LENGTH,
+            header::CONTENT_ENCODING,
+        ] {
+            if let Some(value) = sent.get(&name) {
+                headers.insert(name, value.clone());
+            }
+        }
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        let agent = if self.voice == Voice::Native {
+            "edgeward/"
+        } else {
+            "AmazonAPIGateway_"
+        };
+        if let Ok(agent) = HeaderValue::try_from(format!("{agent}{}", self.api)) {
+            headers.insert(header::USER_AGENT, agent);
+        }
+        if self.voice == Voice::Native {
+            for name in [
+                "x-request-id",
+                "forwarded",
+                "x-forwarded-for",
+                "x-forwarded-host",
+                "x-forwarded-proto",
+                "via",
+            ] {
+                for value in sent.get_all(name) {
+                    headers.append(HeaderName::from_static(name), value.clone());
+                }
+            }
+        } else if let Ok(api) = HeaderValue::from_str(&self.api) {
+            headers.insert("x-amzn-apigateway-api-id", api);
+        }
+        headers
+    }
+
+    /// What the client gets of what the server said. `request` has the fields of the client's request.
+    ///
+    /// # Errors
+    /// No integration response takes the status, or a body that a mapping looks into is too large.
+    pub(super) async fn response(
+        &self,
+        known: Known<'_>,
+        request: &HeaderMap,
+        response: Response<Body>,
+    ) -> Result<Response<Body>, Reject> {
+        let (mut parts, mut body) = response.into_parts();
+        let mut read = Bytes::new();
+        if self.reads_response && !body.is_empty() {
+            read = pipeline::whole_body(body, BODY_MAX, RejectCode::ResponseTooLarge).await?;
+            body = Body::full(read.clone());
+        }
+        let theirs = if self.is_proxy {
+            parts.headers.clone()
+        } else {
+            std::mem::take(&mut parts.headers)
+        };
+        let known = Known {
+            headers: Some(request),
+            response: Some((&theirs, &read)),
+            ..known
+        };
+        if self.is_proxy {
+            if self.voice == Voice::Rest {
+                for name in AWS_REMAPS {
+                    let to = HeaderName::try_from(format!("x-amzn-remapped-{name}"));
+                    if let (Some(value), Ok(to)) = (theirs.get(name), to) {
+                        parts.headers.insert(to, value.clone());
+                    }
+                }
+                parts.headers.remove(header::DATE);
+                parts.headers.remove(header::SERVER);
+                parts.headers.remove(header::VIA);
+            }
+            if let Some(mappings) = self.by_status.get(&parts.status.as_u16()) {
+                apply(mappings, &known, &mut parts.headers, &mut parts.status);
+            }
+            return Ok(Response::from_parts(parts, body));
+        }
+        let status = parts.status.as_u16();
+        let chosen = Mapped::choose(&self.responses, status).ok_or_else(|| {
+            Reject::new(
+                RejectCode::ApiConfigurationError,
+                "the API has no answer for what its server said",
+            )
+            .because(format_args!("no integration response takes the status {status}"))
+        })?;
+        for name in [
+            header::CONTENT_TYPE,
+            header::CONTENT_LENGTH,
+            header::CONTENT_ENCODING,
+        ] {
+            if let Some(value) = theirs.get(&name) {
+                parts.headers.insert(name, value.clone());
+            }
+        }
+        chosen.apply(&known, &mut parts.headers);
+        parts.status = chosen.status;
+        if let Some((kind, text)) = chosen.template(request) {
+            body = Body::full(text.to_owned());
+            crate::finish::framing_removed(&mut parts.headers);
+            parts.headers.remove(header::CONTENT_ENCODING);
+            if let Ok(kind) = HeaderValue::from_str(kind) {
+                parts.headers.insert(header::CONTENT_TYPE, kind);
+            }
+        }
+        parts
+            .headers
+            .entry(header::CONTENT_TYPE)
+            .or_insert(HeaderValue::from_static("application/json"));
+        Ok(Response::from_parts(parts, body))
+    }
+}
+
+fn apply(mappings: &[Mapping], known: &Known<'_>, headers: &mut HeaderMap, status: &mut StatusCode) {
+    for mapping in mappings {
+        let values = mapping.value.values(known);
+        match &mapping.place {
+            Place::Header(name) => write(headers, name, mapping.action, &values),
+            Place::Status => {
+                let wanted = values.last().and_then(|value| value.trim().parse().ok());
+                if let Some(wanted) = wanted.filter(|status| (200..600).contains(status)) {
+                    *status = StatusCode::from_u16(wanted).unwrap_or(*status);
+                }
+            }
+            Place::Query(_) | Place::PathParameter(_) | Place::Path => {}
+        }
+    }
+}
+
+/// Nothing is written where a value is missing or cannot be a field's.
+fn write(headers: &mut HeaderMap, name: &HeaderName, action: Action, values: &[String]) {
+    if action == Action::Remove {
+        headers.remove(name);
+        return;
+    }
+    let values: Vec<HeaderValue> = values
+        .iter()
+        .filter_map(|value| HeaderValue::from_str(value.trim()).ok())
+        .collect();
+    if values.is_empty() {
+        return;
+    }
+    if action == Action::Overwrite {
+        headers.remove(name);
+    }
+    for value in values {
+        headers.append(name.clone(), value);
+    }
+}
+
+fn append(query: &mut Option<String>, name: &str, value: &str) {
+    let query = query.get_or_insert_default();
+    if !query.is_empty() {
+        query.push('&');
+    }
+    query.extend(utf8_percent_encode(name, QUERY));
+    query.push('=');
+    query.extend(utf8_percent_encode(value, QUERY));
+}
+
+fn remove(query: &mut Option<String>, name: &str) {
+    let Some(text) = query else { return };
+    let kept: Vec<&str> = text
+        .split('&')
+        .filter(|pair| {
+            edgeward_core::normalize::parse_query(pair)
+                .next()
+                .is_none_or(|(known, _)| known != name)
+        })
+        .collect();
+    *text = kept.join("&");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_changed_pair_by_pair() {
+        let mut query = Some("a=1&b=2&a=3".to_owned());
+        remove(&mut query, "a");
+        append(&mut query, "c d", "x&y");
+        assert_eq!(query.as_deref(), Some("b=2&c%20d=x%26y"));
+        let mut none = None;
+        append(&mut none, "a", "");
+        assert_eq!(none.as_deref(), Some("a="));
+    }
+}

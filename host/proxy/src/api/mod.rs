@@ -1,0 +1,267 @@
+//! APIs in the data plane: which one a request belongs to (`find.rs`), its deployment made ready (`arm.rs`), what answers (`integration.rs`, `mock.rs`),
+//! and how the gateway speaks for it (`voice.rs`, `cors.rs`). The spine calls these in its order.
+
+mod arm;
+pub(crate) mod cors;
+mod facts;
+mod find;
+mod integration;
+mod mock;
+mod validate;
+pub(crate) mod voice;
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{Arc, LazyLock},
+};
+
+use edgeward_core::{
+    api::{Definition, Domain, Mapping, RoutingRule, Sticky},
+    reject::{Reject, RejectCode},
+    route::Params,
+};
+use edgeward_runtime::{ContextValue, PluginVersion, RequestHead};
+use http::{HeaderMap, HeaderValue, Response, header};
+
+pub use arm::ArmCounts;
+pub(crate) use arm::{Arm, Builder, RouteApi};
+pub(crate) use find::{Apis, Lookup};
+pub(crate) use integration::Integration;
+pub(crate) use mock::Mock;
+pub(crate) use voice::Voice;
+
+use self::facts::Known;
+use crate::{
+    body::Body,
+    finish::Finish,
+    handle,
+    pipeline::{self, Step},
+    snapshot::Route,
+};
+
+/// The APIs of a snapshot, as the control plane knows them.
+#[derive(Clone, Debug, Default)]
+pub struct ApisInput {
+    /// Domain under which APIs are reached by their own names.
+    pub default_domain: String,
+    /// Stages that serve a deployment.
+    pub stages: Vec<StageInput>,
+    /// Domains by name.
+    pub domains: BTreeMap<String, DomainInput>,
+    /// There are APIs, whether they are deployed or not.
+    pub any: bool,
+    /// APIs that do not answer under their own name.
+    pub hidden: Vec<Arc<str>>,
+}
+
+/// A stage that serves a deployment.
+#[derive(Clone, Debug)]
+pub struct StageInput {
+    /// Id of its API.
+    pub api: Arc<str>,
+    /// Its name.
+    pub stage: Arc<str>,
+    /// What it serves.
+    pub control: ArmInput,
+    /// Another deployment for a part of its requests.
+    pub canary: Option<CanaryInput>,
+}
+
+/// A deployment under the variables of a stage.
+#[derive(Clone, Debug)]
+pub struct ArmInput {
+    /// Id of the deployment.
+    pub deployment: Arc<str>,
+    /// What was deployed.
+    pub definition: Arc<Definition>,
+    /// Stage variables.
+    pub variables: Arc<BTreeMap<String, String>>,
+    /// Loaded versions of the plugins that the deployment names.
+    pub plugins: BTreeMap<String, Arc<PluginVersion>>,
+}
+
+/// A deployment for a part of a stage's requests.
+#[derive(Clone, Debug)]
+pub struct CanaryInput {
+    /// What it serves.
+    pub arm: ArmInput,
+    /// Per cent of requests.
+    pub percent: f64,
+    /// What requests are kept together by.
+    pub sticky: Option<Sticky>,
+}
+
+/// A domain with what its paths lead to.
+#[derive(Clone, Debug, Default)]
+pub struct DomainInput {
+    /// The domain.
+    pub domain: Domain,
+    /// Base-path mappings.
+    pub mappings: BTreeMap<String, Mapping>,
+    /// Routing rules.
+    pub rules: Vec<RoutingRule>,
+}
+
+/// Namespace of the context in which plugins of an API's route are told of it.
+static GATEWAY: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("gateway"));
+/// Variables that plugins are told of.
+const TOLD: [&str; 20] = [
+    "accountId",
+    "apiId",
+    "customDomain.basePathMatched",
+    "deploymentId",
+    "domainName",
+    "domainPrefix",
+    "extendedRequestId",
+    "httpMethod",
+    "identity.sourceIp",
+    "identity.userAgent",
+    "isCanaryRequest",
+    "operationName",
+    "path",
+    "protocol",
+    "requestId",
+    "requestTime",
+    "requestTimeEpoch",
+    "resourcePath",
+    "routeKey",
+    "stage",
+];
+
+/// What comes before the integration, in the order of Amazon API Gateway: plugins that decide, validation, plugins that change.
+pub(crate) async fn before(
+    finish: &mut Finish,
+    route: &Route,
+    params: Params,
+    client: IpAddr,
+    head: RequestHead,
+    body: Body,
+) -> Result<Step<(RequestHead, Body)>, Reject> {
+    let Some(validation) = route.api.as_ref().map(|api| api.validation.as_ref()) else {
+        return Ok(Step::Next((head, body)));
+    };
+    let content_type = head.headers.get(header::CONTENT_TYPE).cloned();
+    let mut refused = Ok(());
+    if let (Some(validation), Some(call)) = (validation, &finish.call) {
+        let known = Known {
+            headers: Some(&head.headers),
+            query: head.query.as_deref(),
+            ..Known::new(finish, call)
+        };
+        // told once it is known who asks
+        refused = validation.parameters(&known);
+    }
+    if route.chain.is_empty() {
+        refused?;
+        let body = validated(route, validation, content_type, body).await?;
+        return Ok(Step::Next((head, body)));
+    }
+    let told = finish.call.as_ref().map(|call| {
+        let known = Known {
+            headers: Some(&head.headers),
+            ..Known::new(finish, call)
+        };
+        [
+            ("context", ContextValue::Json(known.told().to_string())),
+            (
+                "stage-variables",
+                ContextValue::Json(serde_json::json!(*call.arm.variables).to_string()),
+            ),
+        ]
+    });
+    let chain = handle::chain(finish, route, params, client, head);
+    if let Some(told) = told {
+        chain.tell(&GATEWAY, told).await;
+    }
+    let body = match chain.admit(body).await? {
+        Step::Next(body) => body,
+        Step::Answer(answer) => return Ok(Step::Answer(answer)),
+    };
+    refused?;
+    let body = validated(route, validation, content_type, body).await?;
+    chain.request(body).await
+}
+
+async fn validated(
+    route: &Route,
+    validation: Option<&validate::Validation>,
+    content_type: Option<HeaderValue>,
+    body: Body,
+) -> Result<Body, Reject> {
+    let Some(validation) = validation.filter(|validation| validation.reads_body()) else {
+        return Ok(body);
+    };
+    let bytes = pipeline::whole_body(
+        body,
+        route.body_limit.min(VALIDATED_MAX),
+        RejectCode::RequestTooLarge,
+    )
+    .await?;
+    validation.body(content_type.as_ref(), &bytes)?;
+    Ok(Body::full(bytes))
+}
+
+/// Asks the server of an integration.
+pub(crate) async fn integrate(
+    finish: &mut Finish,
+    route: &Route,
+    integration: &Integration,
+    head: RequestHead,
+    body: Body,
+) -> Result<Response<Body>, Reject> {
+    let mut authorizer = BTreeMap::new();
+    if integration.reads_authorizer
+        && let Some(chain) = &finish.chain
+    {
+        let of = route.api.as_ref().and_then(|api| api.authorizer.as_deref());
+        authorizer = chain.authorizer(of).await;
+    }
+    let fields = if integration.needs_request_later() {
+        head.headers.clone()
+    } else {
+        HeaderMap::new()
+    };
+    let lenient = finish.conn.listener.lenient.encoded_slashes;
+    let known = Known {
+        authorizer: &authorizer,
+        ..Known::of(finish)?
+    };
+    let (head, body) = integration.request(known, head, body, lenient).await?;
+    let response = handle::send(finish, route, &integration.group, head, body, None).await?;
+    let known = Known {
+        authorizer: &authorizer,
+        ..Known::of(finish)?
+    };
+    integration.response(known, &fields, response).await
+}
+
+/// The answer of a MOCK integration.
+pub(crate) async fn mock(
+    finish: &Finish,
+    mock: &Mock,
+    head: RequestHead,
+    body: Body,
+) -> Result<Response<Body>, Reject> {
+    mock.answer(Known::of(finish)?, &head.headers, body).await
+}
+
+/// Largest body that is validated, in bytes: as AWS's limit.
+const VALIDATED_MAX: u64 = 10 << 20;
+
+/// The API that a request belongs to.
+pub(crate) struct Call {
+    pub(crate) arm: Arc<Arm>,
+    /// The path within the API.
+    pub(crate) path: String,
+    pub(crate) query: Option<String>,
+    pub(crate) params: Params,
+    /// Base path that led here, under a domain.
+    pub(crate) base_path: Option<String>,
+    /// Of the request, if the API says something about origins.
+    pub(crate) origin: Option<HeaderValue>,
+    /// The gateway has answered a preflight.
+    pub(crate) preflight: bool,
+    /// The request's fields, if the gateway's answers name them.
+    pub(crate) headers: Option<HeaderMap>,
+}
