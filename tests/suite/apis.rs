@@ -1137,6 +1137,12 @@ async fn plugins_of_a_deployment_stay_the_versions_that_it_was_made_with() {
         )
         .await;
     assert_eq!(pins["plugins"]["stamp"]["version"], 0, "{pins}");
+    // the module of a deployment cannot be taken away from under it
+    let module = pins["plugins"]["stamp"]["module"].as_str().unwrap();
+    let refused = site
+        .admin("DELETE", &format!("/v1/modules/{module}"), Value::Null)
+        .await;
+    assert_eq!(refused.status, 409, "{}", refused.text());
 }
 
 #[tokio::test]

@@ -230,6 +230,21 @@ impl Model {
         })
     }
 
+    /// API and name of a deployment that has a module in it, if there is one.
+    #[must_use]
+    pub fn deployment_with(&self, module: Digest) -> Option<(String, String)> {
+        let module = module.to_string();
+        let has = |document: &Document| {
+            let plugins = document.body.get("plugins").and_then(Value::as_object);
+            plugins.is_some_and(|plugins| plugins.values().any(|pin| pin["module"] == module.as_str()))
+        };
+        self.list(Kind::Api, "").find_map(|(api, _)| {
+            let mut deployments = self.list(Kind::Deployment, api);
+            let (name, _) = deployments.find(|(_, document)| has(document))?;
+            Some((api.clone(), name.clone()))
+        })
+    }
+
     /// Stages of an API.
     ///
     /// # Errors

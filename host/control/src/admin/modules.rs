@@ -112,18 +112,7 @@ pub(super) async fn remove(
     Path(digest): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let digest = parse(&digest)?;
-    let applied = api.deployer.applied();
-    let wanted = edgeward_core::config::ModuleRef::Digest(digest);
-    if let Some((name, _)) = applied
-        .file
-        .plugins
-        .iter()
-        .find(|(_, plugin)| plugin.module == wanted)
-    {
-        let detail = format!("module {digest} is used by plugin `{name}` in the configuration file");
-        return Err(ApiError::new(StatusCode::CONFLICT, detail));
-    }
-    api.deployer.store().forget(digest)?;
+    api.deployer.remove_module(digest).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -9,7 +9,7 @@ use edgeward_core::{
     ids::Digest,
 };
 use edgeward_proxy::{ApisInput, ArmCounts, ArmInput, CanaryInput, DomainInput, StageInput};
-use edgeward_runtime::PluginVersion;
+use edgeward_runtime::{PluginVersion, Runtime};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -104,7 +104,7 @@ impl Deployer {
         let store = &self.shared.store;
         let mut draft = Draft::new(&applied.model);
         let value = {
-            let pin = |name: &str| pin(&applied, store, name);
+            let pin = |name: &str| pin(&applied, store, &self.shared.runtime, name);
             let value = make(&mut draft, &pin)?;
             auto_deploy(&mut draft, &pin)?;
             value
@@ -156,6 +156,27 @@ impl Deployer {
             "the API model was changed"
         );
         Ok((value, edited))
+    }
+
+    /// Removes a module that nothing is made of: no plugin of the configuration file, no version, no deployment.
+    ///
+    /// # Errors
+    /// Not there, or in use.
+    pub async fn remove_module(&self, module: Digest) -> Result<(), ControlError> {
+        // nothing is deployed meanwhile
+        let _guard = self.shared.change.lock().await;
+        let applied = self.applied();
+        let wanted = ModuleRef::Digest(module);
+        let mut plugins = applied.file.plugins.iter();
+        if let Some((name, _)) = plugins.find(|(_, plugin)| plugin.module == wanted) {
+            let problem = format!("module {module} is used by plugin `{name}` in the configuration file");
+            return Err(ControlError::Conflict(problem));
+        }
+        if let Some((api, deployment)) = applied.model.deployment_with(module) {
+            let problem = format!("module {module} is part of deployment `{deployment}` of API `{api}`");
+            return Err(ControlError::Conflict(problem));
+        }
+        Ok(self.shared.store.forget(module)?)
     }
 
     /// Notes what happened beside the API model, or did not.
@@ -292,7 +313,7 @@ fn auto_deploy(
 }
 
 /// The version of a binding that is live, as a deployment keeps it. A module that is a file becomes part of the store.
-fn pin(applied: &Applied, store: &Store, name: &str) -> Result<Pin, ControlError> {
+fn pin(applied: &Applied, store: &Store, runtime: &Runtime, name: &str) -> Result<Pin, ControlError> {
     let plugin = applied
         .effective
         .plugins
@@ -308,7 +329,14 @@ fn pin(applied: &Applied, store: &Store, name: &str) -> Result<Pin, ControlError
                     format!("cannot read {}: {error}", path.display()),
                 )
             })?;
-            store.keep_bytes(&bytes)?
+            {
+                let info = || {
+                    let info = runtime.inspect(&bytes).ok();
+                    info.and_then(|info| serde_json::to_value(info).ok())
+                        .unwrap_or_default()
+                };
+                store.keep_bytes(&bytes, info)?
+            }
         }
     };
     let pinned = Plugin {

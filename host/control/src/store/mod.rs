@@ -215,17 +215,22 @@ impl Store {
         self.journal.add_module(digest, size, info)
     }
 
-    /// Makes a module of the configuration part of the store, so that it stays what it is.
+    /// Makes a module of the configuration part of the store, so that it stays what it is; `info` is what inspection finds in it.
     ///
     /// # Errors
     /// The disk or the database refuses.
-    pub fn keep_bytes(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
+    pub fn keep_bytes(
+        &self,
+        bytes: &[u8],
+        info: impl FnOnce() -> serde_json::Value,
+    ) -> Result<Digest, StoreError> {
         let digest = edgeward_runtime::digest(bytes);
         if !self.blobs.path(digest).exists() {
             replace(&self.blobs.path(digest), bytes)?;
         }
-        let size = bytes.len() as u64;
-        self.journal.add_module(digest, size, &serde_json::json!({}))?;
+        if self.journal.module(digest).is_err() {
+            self.journal.add_module(digest, bytes.len() as u64, &info())?;
+        }
         Ok(digest)
     }
 
