@@ -291,6 +291,30 @@ async fn what_cannot_be_deployed_is_refused_with_every_reason_and_changes_nothin
 }
 
 #[tokio::test]
+async fn an_upstream_that_an_api_is_served_by_cannot_be_taken_away() {
+    let site = Site::start();
+    site.apply(json!({"apis": {"pets": {
+        "integrations": {"a": {"type": "HTTP_PROXY", "upstream": "origin"}},
+        "routes": {"GET /a": {"integration": "a"}},
+        "stages": {"prod": {"auto-deploy": true}},
+    }}}))
+    .await;
+    assert_eq!(target(&site.get(PETS, "/prod/a").await), "/a");
+    let mut config = crate::process::config(&site.origin);
+    config["upstreams"] = json!({"other": {"endpoints": [site.origin.endpoint()]}});
+    config["routes"] = json!([]);
+    write(site.folder.path(), &config);
+    let refused = site.admin("POST", "/v1/reload", Value::Null).await;
+    assert_eq!(refused.status, 422, "{}", refused.text());
+    assert!(
+        refused.text().contains("no upstream is called `origin`"),
+        "{}",
+        refused.text()
+    );
+    assert_eq!(site.get(PETS, "/prod/a").await.status, 200);
+}
+
+#[tokio::test]
 async fn answers_of_the_apigw_profile_are_those_of_aws() {
     let site = Site::start();
     let api = |protocol: &str| {
@@ -397,7 +421,10 @@ async fn answers_of_the_apigw_profile_are_those_of_aws() {
             .await;
         assert_eq!(reply.status, status, "{host} {method} {path}: {}", reply.text());
         assert_eq!(reply.header("x-amzn-errortype"), kind, "{host} {method} {path}");
-        assert_eq!(reply.header("content-type"), "application/json");
+        assert_eq!(
+            (reply.header("content-type"), reply.header("allow")),
+            ("application/json", "")
+        );
         if method != "HEAD" {
             assert_eq!(
                 reply.text(),
@@ -535,6 +562,20 @@ async fn stages_domains_and_rules_lead_to_their_deployment() {
         )
         .await;
     assert_eq!(refused.status, 422, "{}", refused.text());
+    for path in ["/v1/apis/two/stages/prod", "/v1/apis/two"] {
+        let refused = site.admin("DELETE", path, Value::Null).await;
+        assert_eq!(refused.status, 422, "{path}: {}", refused.text());
+    }
+    // what is mapped to a stage that serves nothing is not the catch-all's
+    site.done("PUT", "/v1/apis/one/stages/empty", json!({})).await;
+    site.done(
+        "PUT",
+        "/v1/domains/api.example.com/mappings/closed",
+        json!({"api": "one", "stage": "empty"}),
+    )
+    .await;
+    assert_eq!(site.get("api.example.com", "/closed/a").await.status, 404);
+    assert_eq!(site.get("api.example.com", "/open/a").await.status, 200);
     site.done("PATCH", "/v1/apis/two", json!({"disable-default-endpoint": true}))
         .await;
     assert_eq!(site.get("two.execute-api.localhost", "/prod/a").await.status, 404);
@@ -738,6 +779,18 @@ async fn requests_are_validated_before_they_go_on() {
     }
     let text = [("x-header-param", "1"), ("content-type", "text/plain")];
     assert_eq!(site.call(PETS, "POST", path, &text, "not JSON").await.status, 200);
+    // nobody reads by one type what was validated by another
+    for types in [
+        &[
+            ("content-type", "text/plain"),
+            ("content-type", "application/json"),
+        ][..],
+        &[("content-type", "text/plain, application/json")],
+    ] {
+        let fields = [types, &[("x-header-param", "1")]].concat();
+        let reply = site.call(PETS, "POST", path, &fields, r#"{"name": 5}"#).await;
+        assert_eq!(reply.status, 400, "{types:?}: {}", reply.text());
+    }
     assert_eq!(site.origin.hits("/echo"), 3);
 }
 
@@ -847,6 +900,17 @@ async fn a_canary_gets_its_share_and_is_promoted_or_aborted() {
     let served = |arm: &str| arms[arm]["served"]["requests"].as_u64().unwrap();
     assert_eq!(served("control") + served("canary"), 200);
     assert!((25..=100).contains(&served("canary")), "{arms}");
+    let other = json!({"deployment": second["id"]});
+    let refused = site.admin("PATCH", "/v1/apis/pets/stages/prod", other).await;
+    assert_eq!(refused.status, 409, "{}", refused.text());
+    let told = site
+        .done(
+            "POST",
+            "/v1/apis/pets/stages/prod/promote?dry-run=true",
+            Value::Null,
+        )
+        .await;
+    assert_eq!(told["snapshot"], Value::Null);
     // the same client stays with one arm
     let sticky =
         json!({"canary": {"percent": 50.0, "sticky": {"header": "x-user"}, "variables": {"v": "new"}}});

@@ -146,10 +146,12 @@ fn put_one(draft: &mut Draft, kind: Kind, name: &str, mut body: Value, problems:
             // what it serves stays, where the document does not say
             if child == Kind::Stage
                 && let (Some(object), Some(old)) = (body.as_object_mut(), draft.model.get(&key))
-                && !object.contains_key("deployment")
-                && let Some(deployment) = old.body.get("deployment")
             {
-                object.insert("deployment".to_owned(), deployment.clone());
+                for member in ["deployment", "canary"] {
+                    if let Some(said) = old.body.get(member) {
+                        object.entry(member).or_insert_with(|| said.clone());
+                    }
+                }
             }
             collect(draft.put(&key, body, Expect::Any), &place, problems);
         }

@@ -3,7 +3,10 @@
 
 mod kind;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use edgeward_core::{
     api::{self, Definition, Domain, Mapping, RoutingRule, Stage},
@@ -488,70 +491,87 @@ impl Draft {
         let mut problems = Vec::new();
         let gone =
             |kind: Kind, parent: &str, name: &str| self.model.get(&Key::of(kind, parent, name)).is_none();
-        for key in self.changes.keys() {
+        let (mut domains, mut stages_went) = (BTreeSet::new(), false);
+        for (key, document) in &self.changes {
             match key.kind {
-                Kind::Stage => {
-                    let Ok(stage) = self.model.read::<Stage>(key) else {
-                        continue;
-                    };
-                    let named = [
-                        ("deployment", stage.deployment),
-                        ("canary.deployment", stage.canary.map(|canary| canary.deployment)),
-                    ];
-                    for (place, deployment) in named {
-                        if let Some(deployment) =
-                            deployment.filter(|name| gone(Kind::Deployment, &key.parent, name))
-                        {
-                            problems.push(Problem::new(
-                                format!("{}.{place}", key.path()),
-                                format!("API `{}` has no deployment `{deployment}`", key.parent),
-                            ));
-                        }
-                    }
-                }
-                Kind::Domain | Kind::Mapping | Kind::Rule => {
-                    let domain = if key.kind == Kind::Domain {
-                        &key.name
-                    } else {
-                        &key.parent
-                    };
-                    let Ok(WholeDomain {
-                        domain: document,
-                        mappings,
-                        rules,
-                    }) = self.model.domain(domain)
-                    else {
-                        continue;
-                    };
-                    let own = api::check_domain(domain, &document, &mappings, &rules);
-                    problems.extend(own.into_iter().map(|mut problem| {
-                        problem.path = format!("domains/{domain}.{}", problem.path);
-                        problem
-                    }));
-                    let mapped = mappings
-                        .iter()
-                        .map(|(base, to)| (format!("mappings.{base}"), &to.api, &to.stage));
-                    let ruled = rules
-                        .iter()
-                        .map(|(name, to)| (format!("rules.{name}"), &to.api, &to.stage));
-                    for (place, api, stage) in mapped.chain(ruled) {
-                        if gone(Kind::Stage, api, stage) {
-                            problems.push(Problem::new(
-                                format!("domains/{domain}.{place}"),
-                                format!("there is no stage `{stage}` of an API `{api}`"),
-                            ));
-                        }
-                    }
-                }
+                Kind::Stage if document.is_none() => stages_went = true,
+                Kind::Stage => self.check_stage(key, &mut problems)?,
+                Kind::Domain => drop(domains.insert(key.name.clone())),
+                Kind::Mapping | Kind::Rule => drop(domains.insert(key.parent.clone())),
                 _ => {}
             }
         }
-        problems.dedup();
+        if stages_went {
+            // what leads to them would lead elsewhere
+            domains.extend(self.model.list(Kind::Domain, "").map(|(name, _)| name.clone()));
+        }
+        for domain in domains {
+            let Ok(whole) = self.model.domain(&domain) else {
+                continue;
+            };
+            let place = |at: &str| format!("domains/{domain}.{at}");
+            let own = api::check_domain(&domain, &whole.mappings, &whole.rules);
+            problems.extend(own.into_iter().map(|mut problem| {
+                problem.path = place(&problem.path);
+                problem
+            }));
+            let mapped = whole
+                .mappings
+                .iter()
+                .map(|(base, to)| (format!("mappings.{base}"), &to.api, &to.stage));
+            let ruled = whole
+                .rules
+                .iter()
+                .map(|(name, to)| (format!("rules.{name}"), &to.api, &to.stage));
+            for (at, api, stage) in mapped.chain(ruled) {
+                if gone(Kind::Stage, api, stage) {
+                    let problem = format!("there is no stage `{stage}` of an API `{api}`");
+                    problems.push(Problem::new(place(&at), problem));
+                }
+            }
+        }
         if problems.is_empty() {
             Ok(())
         } else {
             Err(ControlError::Invalid(Problems(problems)))
         }
+    }
+
+    fn check_stage(&self, key: &Key, problems: &mut Vec<Problem>) -> Result<(), ControlError> {
+        let stage: Stage = self.model.read(key)?;
+        let before: Option<Stage> = self
+            .before
+            .get(key)
+            .map(|_there| self.before.read(key))
+            .transpose()?;
+        let had_canary = before.as_ref().is_some_and(|before| before.canary.is_some());
+        if had_canary
+            && stage.canary.is_some()
+            && before.is_some_and(|before| before.deployment != stage.deployment)
+        {
+            return Err(ControlError::Conflict(format!(
+                "stage `{}` has a canary: promote or abort it first",
+                key.name
+            )));
+        }
+        let named = [
+            ("deployment", stage.deployment),
+            ("canary.deployment", stage.canary.map(|canary| canary.deployment)),
+        ];
+        for (place, deployment) in named {
+            let there = |name: &String| {
+                self.model
+                    .get(&Key::of(Kind::Deployment, &key.parent, name))
+                    .is_some()
+            };
+            if let Some(deployment) = deployment.filter(|name| !there(name)) {
+                problems.push(Problem::new(
+                    format!("{}.{place}", key.path()),
+                    format!("API `{}` has no deployment `{deployment}`", key.parent),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// APIs that change.
@@ -562,23 +582,31 @@ impl Draft {
             .keys()
             .filter_map(|key| key.api().map(str::to_owned))
             .collect();
+        apis.sort();
         apis.dedup();
         apis
     }
 
-    /// APIs of which what is deployed would change.
-    #[must_use]
-    pub fn edited_apis(&self) -> Vec<String> {
-        let defines = |key: &&Key| !matches!(key.kind, Kind::Deployment);
-        let mut apis: Vec<String> = self
-            .changes
-            .keys()
-            .filter(defines)
-            .filter_map(|key| key.api().map(str::to_owned))
-            .collect();
-        apis.sort();
-        apis.dedup();
-        apis
+    /// Stages that deploy by themselves and do not serve their API as it is now: it has changed, or they serve nothing yet. Those with a canary wait.
+    ///
+    /// # Errors
+    /// A stage cannot be read.
+    pub fn stages_to_deploy(&self) -> Result<Vec<Key>, ControlError> {
+        let mut found = Vec::new();
+        for api in self.apis() {
+            let defines =
+                |key: &&Key| !matches!(key.kind, Kind::Deployment | Kind::Stage) && key.api() == Some(&api);
+            let is_edited = self.changes.keys().any(|key| defines(&key));
+            if self.model.get(&Key::top(Kind::Api, &api)).is_none() {
+                continue;
+            }
+            for (name, stage) in self.model.stages(&api)? {
+                if stage.auto_deploy && stage.canary.is_none() && (is_edited || stage.deployment.is_none()) {
+                    found.push(Key::of(Kind::Stage, &api, &name));
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Whether there is anything to keep.

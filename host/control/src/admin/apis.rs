@@ -208,6 +208,7 @@ fn before(draft: &Draft, api: &str, served: Option<&str>) -> Result<String, Cont
 pub(super) async fn promote(
     State(api): State<Api>,
     Path((name, stage)): Path<(String, String)>,
+    Query(options): Query<Options>,
     source: Option<Extension<Source>>,
 ) -> Result<Json<Deployed>, ApiError> {
     let of = stage.clone();
@@ -219,7 +220,10 @@ pub(super) async fn promote(
             Ok(canary.deployment)
         })
     };
-    let (id, edited) = api.deployer.edit(actor(source), "promote", false, make).await?;
+    let (id, edited) = api
+        .deployer
+        .edit(actor(source), "promote", options.dry_run, make)
+        .await?;
     Ok(Json(Deployed {
         id,
         stage: Some(stage),
@@ -237,6 +241,7 @@ pub(super) async fn promote(
 pub(super) async fn abort(
     State(api): State<Api>,
     Path((name, stage)): Path<(String, String)>,
+    Query(options): Query<Options>,
     source: Option<Extension<Source>>,
 ) -> Result<Json<Deployed>, ApiError> {
     let of = stage.clone();
@@ -246,7 +251,10 @@ pub(super) async fn abort(
             Ok(document.deployment.clone().unwrap_or_default())
         })
     };
-    let (id, edited) = api.deployer.edit(actor(source), "abort", false, make).await?;
+    let (id, edited) = api
+        .deployer
+        .edit(actor(source), "abort", options.dry_run, make)
+        .await?;
     Ok(Json(Deployed {
         id,
         stage: Some(stage),

@@ -57,25 +57,31 @@ fn is_model(path: &str) -> bool {
     })
 }
 
-/// Notes calls.
+/// Notes calls. A call that changes something runs to its end and is noted even if its client goes away.
 pub(super) async fn note(
     State(api): State<Api>,
     source: Option<Extension<Source>>,
     request: Request,
     next: Next,
 ) -> Response {
+    if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+        return noted(api, source, request, next).await;
+    }
+    let task = tokio::spawn(noted(api, source, request, next));
+    task.await.unwrap_or_else(|_panicked| {
+        ApiError::internal("a defect in the gateway, see its log").into_response()
+    })
+}
+
+async fn noted(api: Api, source: Option<Extension<Source>>, request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let dry = request
-        .uri()
-        .query()
-        .is_some_and(|query| query.contains("dry-run=true"));
     let response = next.run(request).await;
     let status = response.status();
     let (denied, failed) = (status == StatusCode::UNAUTHORIZED, status.as_u16() >= 400);
     let reads = matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
-    // what was read, what changed the model, and what only asked
-    if !denied && (reads || (is_model(&path) && !failed) || (dry && !failed)) {
+    // what was read, and what changed the model or only asked what would
+    if !denied && (reads || (is_model(&path) && !failed)) {
         return response;
     }
     if failed && !api.refused.take() {
@@ -95,14 +101,14 @@ pub(super) async fn note(
         detail["live"] = live;
     }
     let target = path.strip_prefix("/v1/").unwrap_or(&path);
-    let noted = api.deployer.note(
+    let kept = api.deployer.note(
         &who,
         &method.as_str().to_lowercase(),
         target,
         outcome,
         Some(detail),
     );
-    match noted {
+    match kept {
         Err(error) if !failed => {
             tracing::error!(%error, target, "a change is in effect and not in the audit log");
             ApiError::internal("the change is in effect, but could not be noted in the audit log")

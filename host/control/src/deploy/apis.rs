@@ -132,7 +132,13 @@ impl Deployer {
             .iter()
             .map(|change| {
                 let what = if action == "edit" { change.action } else { action };
-                entry(actor, what, &change.path, "done", Some(change.patch.clone()))
+                entry(
+                    actor,
+                    what,
+                    &change.path,
+                    "done",
+                    Some(without_secrets(&change.patch)),
+                )
             })
             .collect();
         store
@@ -271,6 +277,43 @@ impl Deployer {
     }
 }
 
+/// Members whose values may be secrets: texts of mappings, stage variables, settings of plugins.
+const SECRETIVE: [&str; 5] = [
+    "parameters",
+    "request-parameters",
+    "response-parameters",
+    "variables",
+    "settings",
+];
+
+/// A patch with a fingerprint in place of each text that may be a secret.
+fn without_secrets(patch: &Value) -> Value {
+    let mut patch = patch.clone();
+    for step in patch.as_array_mut().into_iter().flatten() {
+        let path = step["path"].as_str().unwrap_or_default();
+        let within = path.split('/').any(|name| SECRETIVE.contains(&name));
+        if let Some(value) = step.get_mut("value") {
+            hide(value, within);
+        }
+    }
+    patch
+}
+
+fn hide(value: &mut Value, within: bool) {
+    match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                hide(value, within || SECRETIVE.contains(&name.as_str()));
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| hide(value, within)),
+        Value::String(text) if within => {
+            *text = format!("sha256:{}...", edgeward_runtime::digest(text.as_bytes()).short());
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 /// An entry of the audit log.
 pub(crate) fn entry(
     actor: &Actor,
@@ -296,18 +339,12 @@ fn auto_deploy(
     draft: &mut Draft,
     pin: &dyn Fn(&str) -> Result<Pin, ControlError>,
 ) -> Result<(), ControlError> {
-    for api in draft.edited_apis() {
-        if draft.model.get(&Key::top(Kind::Api, &api)).is_none() {
-            continue;
-        }
-        let stages = draft.model.stages(&api)?;
-        for (name, _) in stages.into_iter().filter(|(_, stage)| stage.auto_deploy) {
-            let deployment = draft.deploy(&api, None, pin)?;
-            draft.edit_stage(&api, &name, |stage| {
-                stage.deployment = Some(deployment);
-                Ok(())
-            })?;
-        }
+    for Key { parent, name, .. } in draft.stages_to_deploy()? {
+        let deployment = draft.deploy(&parent, None, pin)?;
+        draft.edit_stage(&parent, &name, |stage| {
+            stage.deployment = Some(deployment);
+            Ok(())
+        })?;
     }
     Ok(())
 }
@@ -562,4 +599,25 @@ pub fn drift(model: &Model, api: &str) -> Result<BTreeMap<String, Value>, Contro
         );
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_a_secret_is_told_by_its_fingerprint() {
+        let patch = json!([
+            {"op": "add", "path": "/description", "value": "plain"},
+            {"op": "add", "path": "/request-parameters", "value": {"integration.request.header.authorization": "'Bearer secret'"}},
+            {"op": "replace", "path": "/variables/key", "value": "secret"},
+            {"op": "add", "path": "/plugins", "value": {"a": {"version": 1, "settings": {"config": {"password": "secret"}}}}},
+        ]);
+        let text = without_secrets(&patch).to_string();
+        assert!(
+            text.contains("plain") && text.contains("sha256:") && text.contains("\"version\":1"),
+            "{text}"
+        );
+        assert!(!text.contains("secret"), "{text}");
+    }
 }

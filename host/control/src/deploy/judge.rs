@@ -59,9 +59,12 @@ fn verdict(control: &ArmCounts, canary: &ArmCounts, policy: &RollbackPolicy) -> 
     })
 }
 
+/// What both arms had served when their deployments were first seen beside each other.
+type Begun = HashMap<Key, ([String; 2], [ArmCounts; 2])>;
+
 /// Looks until it is stopped.
 pub(crate) async fn run(deployer: Deployer, stop: CancellationToken) {
-    let mut begun: HashMap<Key, (String, ArmCounts)> = HashMap::new();
+    let mut begun = Begun::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -74,8 +77,8 @@ pub(crate) async fn run(deployer: Deployer, stop: CancellationToken) {
     }
 }
 
-/// Canaries that have to go. `begun` has what the other arm had served when each canary was first seen.
-fn look(deployer: &Deployer, begun: &mut HashMap<Key, (String, ArmCounts)>) -> Vec<(Key, String, String)> {
+/// Canaries that have to go.
+fn look(deployer: &Deployer, begun: &mut Begun) -> Vec<(Key, String, String)> {
     let model = deployer.model();
     let mut found = Vec::new();
     let mut seen = Vec::new();
@@ -100,13 +103,22 @@ fn look(deployer: &Deployer, begun: &mut HashMap<Key, (String, ArmCounts)>) -> V
                 continue;
             };
             seen.push(key.clone());
+            let arms = [control.deployment, served.deployment];
+            // a canary begins at nothing, and the other arm where it is
+            let from = [control.served.clone(), ArmCounts::default()];
             let (of, before) = begun
                 .entry(key.clone())
-                .or_insert_with(|| (canary.deployment.clone(), control.served.clone()));
-            if *of != canary.deployment {
-                (*of, *before) = (canary.deployment.clone(), control.served.clone());
+                .or_insert_with(|| (arms.clone(), from.clone()));
+            if *of != arms {
+                *before = [control.served.clone(), served.served.clone()];
+                *of = arms;
             }
-            if let Some(reason) = verdict(&control.served.since(before), &served.served, policy) {
+            let [control_before, canary_before] = before;
+            let now = (
+                control.served.since(control_before),
+                served.served.since(canary_before),
+            );
+            if let Some(reason) = verdict(&now.0, &now.1, policy) {
                 found.push((key, canary.deployment, reason));
             }
         }
@@ -124,22 +136,21 @@ async fn give_up(deployer: &Deployer, key: &Key, deployment: &str, reason: &str)
     let make = move |draft: &mut crate::model::Draft, _pin: &dyn Fn(&str) -> Result<_, _>| {
         draft.edit_stage(&api, &stage, |document| {
             // somebody may have been faster
-            if document
-                .canary
-                .as_ref()
-                .is_some_and(|canary| canary.deployment == wanted)
-            {
+            let mut canary = document.canary.iter();
+            let goes = canary.any(|canary| canary.deployment == wanted);
+            if goes {
                 document.canary = None;
                 document.auto_deploy = false;
             }
-            Ok(())
+            Ok(goes)
         })
     };
     let outcome = deployer
         .edit(actor.clone(), "automatic-rollback", false, make)
         .await;
     match outcome {
-        Ok(_) => {
+        Ok((false, _)) => {}
+        Ok((true, _)) => {
             tracing::warn!(
                 api = key.parent,
                 stage = key.name,

@@ -242,11 +242,14 @@ impl Definition {
                 "API keys cannot be required yet",
             ));
         }
-        if !route.authorization_scopes.is_empty() && route.authorizer.is_none() {
-            problems.push(Problem::new(
-                format!("{path}.authorization-scopes"),
-                "needs an `authorizer`",
-            ));
+        if !route.authorization_scopes.is_empty() {
+            problems.push(
+                Problem::new(
+                    format!("{path}.authorization-scopes"),
+                    "scopes cannot be required yet",
+                )
+                .hint("let the configuration of the authorizer's plugin require them"),
+            );
         }
     }
 }
@@ -578,6 +581,7 @@ mod tests {
             "routes.GET /c.request-models.$default: no model",
             "routes.GET /c.request-parameters.query.x: ",
             "routes.GET /c.api-key-required: ",
+            "routes.GET /c.authorization-scopes: ",
             "integrations.web.uri: ",
             "integrations.web.timeout: ",
             "integrations.web.method: ",

@@ -135,6 +135,22 @@ fn is_reserved(name: &HeaderName) -> bool {
     )
 }
 
+/// Header fields that HTTP APIs of AWS do not let be mapped to, beside those of [`is_reserved`].
+fn is_reserved_by_http_apis(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let beginnings = ["access-control-", "apigw-", "x-amz-", "x-amzn-"];
+    beginnings.iter().any(|begin| name.starts_with(begin))
+        || matches!(
+            &*name,
+            "authorization"
+                | "content-encoding"
+                | "content-location"
+                | "origin"
+                | "proxy-authenticate"
+                | "proxy-authorization"
+        )
+}
+
 impl Mapping {
     /// Parses a mapping of a request: `integration.request.header.x` (REST), or `append:header.x`, `overwrite:path`, `remove:querystring.y` (HTTP).
     ///
@@ -152,13 +168,29 @@ impl Mapping {
                     ));
                 }
             };
-            return Ok(Self {
+            return Self {
                 place,
                 action,
                 value: Value::rest(value, "method.request.")?,
-            });
+            }
+            .of_request(key);
         }
-        Self::by_action(key, value, "path")
+        Self::by_action(key, value, "path")?.of_request(key)
+    }
+
+    /// The server is told which host it is by the API, never by a request: it may serve others.
+    fn of_request(self, key: &str) -> Result<Self, String> {
+        let is_host = matches!(&self.place, Place::Header(name) if name == http::header::HOST);
+        let fixed = self
+            .value
+            .sources()
+            .all(|source| matches!(source, Source::StageVariable(_)));
+        if is_host && !(fixed && self.action == Action::Overwrite) {
+            return Err(format!(
+                "`{key}` can only be overwritten, with a text or a stage variable"
+            ));
+        }
+        Ok(self)
     }
 
     /// Parses a mapping of a response: `method.response.header.x` (REST), or `append:header.x`, `overwrite:statuscode` (HTTP).
@@ -203,6 +235,9 @@ impl Mapping {
             _ => return Err(wrong()),
         };
         let place = match place.split_once('.') {
+            Some(("header", name)) if is_reserved_by_http_apis(name) => {
+                return Err(format!("`{name}` is reserved and cannot be mapped to"));
+            }
             Some(("header", name)) => header(name)?,
             Some(("querystring", name)) if other == "path" => Place::Query(name.to_owned()),
             None if place == other && action == Action::Overwrite => {
@@ -711,10 +746,19 @@ mod tests {
             "overwrite:statuscode",
             "overwrite:header.a b",
             "replace:header.a",
+            "append:header.authorization",
+            "overwrite:header.X-Amz-Date",
+            "append:header.host",
         ] {
             assert!(Mapping::request(key, "'x'").is_err(), "{key}");
         }
         assert!(Mapping::response("overwrite:querystring.x", "y").is_err());
+        let host = "integration.request.header.host";
+        assert!(Mapping::request(host, "method.request.header.host").is_err());
+        assert!(
+            Mapping::request(host, "'a.example'").is_ok()
+                && Mapping::request(host, "stageVariables.host").is_ok()
+        );
     }
 
     proptest! {

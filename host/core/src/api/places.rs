@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Domain, Mapping, RoutingRule, Stage, Sticky, is_base_path};
+use super::{Mapping, RoutingRule, Stage, Sticky, is_base_path};
 use crate::{config::Problem, route::HostPattern};
 
 /// Most variables of a stage, longest name and value (as AWS).
@@ -118,7 +118,6 @@ fn check_variables(path: &str, variables: &BTreeMap<String, String>, problems: &
 #[must_use]
 pub fn check_domain(
     name: &str,
-    _domain: &Domain,
     mappings: &BTreeMap<String, Mapping>,
     rules: &BTreeMap<String, RoutingRule>,
 ) -> Vec<Problem> {
@@ -218,7 +217,7 @@ mod tests {
                 stage: "s".into(),
             },
         )]);
-        let problems = check_domain("api.example.com:80", &Domain::default(), &mappings, &rules);
+        let problems = check_domain("api.example.com:80", &mappings, &rules);
         let paths: Vec<_> = problems.into_iter().map(|problem| problem.path).collect();
         assert_eq!(
             paths,

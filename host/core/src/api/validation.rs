@@ -9,8 +9,6 @@ use super::Model;
 
 /// What references to other models begin with, before `{api}/models/{name}`.
 const REFERENCE: &str = "https://apigateway.amazonaws.com/restapis/";
-/// Problems of a body that are told of.
-const TOLD: usize = 5;
 
 /// A compiled model.
 #[derive(Debug)]
@@ -63,7 +61,7 @@ impl BodySchema {
         built.map(Self).map_err(|error| error.to_string())
     }
 
-    /// What is wrong with a body, in a few sentences; `None` if it is valid. No body counts as `{}`, as with AWS.
+    /// The first thing that is wrong with a body; `None` if it is valid. No body counts as `{}`, as with AWS.
     #[must_use]
     pub fn problem(&self, body: &[u8]) -> Option<String> {
         let value = if body.is_empty() {
@@ -74,19 +72,15 @@ impl BodySchema {
                 Err(error) => return Some(format!("not JSON: {error}")),
             }
         };
-        if self.0.is_valid(&value) {
-            return None;
-        }
-        let told = self.0.iter_errors(&value).take(TOLD).map(|error| {
-            let path = error.instance_path().to_string();
-            let message = error.masked_with("this value").to_string();
-            if path.is_empty() {
-                message
-            } else {
-                format!("{path}: {message}")
-            }
-        });
-        Some(told.collect::<Vec<_>>().join("; "))
+        // the first only: an array of a million wrong elements has as many problems
+        let error = self.0.validate(&value).err()?;
+        let path = error.instance_path().to_string();
+        let message = error.masked_with("this value").to_string();
+        Some(if path.is_empty() {
+            message
+        } else {
+            format!("{path}: {message}")
+        })
     }
 }
 

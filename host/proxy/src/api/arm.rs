@@ -204,6 +204,11 @@ impl Arm {
     }
 }
 
+/// Whether a server is named by its address, and not by the configuration.
+fn is_address(name: &str) -> bool {
+    name.contains("://")
+}
+
 /// Makes arms for one snapshot.
 pub(crate) struct Builder<'a> {
     pub(crate) limits: &'a Limits,
@@ -250,7 +255,7 @@ impl Builder<'_> {
         problems: &mut Vec<Problem>,
     ) -> Option<Arc<Arm>> {
         if let Some(old) = old.filter(|old| self.is_same(old, input, is_canary)) {
-            for (name, group) in &old.groups {
+            for (name, group) in old.groups.iter().filter(|(name, _)| is_address(name)) {
                 self.groups.insert(name.clone(), Arc::clone(group));
             }
             return Some(Arc::clone(old));
@@ -265,10 +270,14 @@ impl Builder<'_> {
     }
 
     fn is_same(&self, old: &Arm, input: &ArmInput, is_canary: Option<bool>) -> bool {
+        // one of the configuration that has gone is a change, too
         let upstreams = || {
-            old.groups
-                .iter()
-                .all(|(name, group)| self.upstreams.get(name).is_none_or(|now| Arc::ptr_eq(now, group)))
+            let mut named = old.groups.iter().filter(|(name, _)| !is_address(name));
+            named.all(|(name, group)| {
+                self.upstreams
+                    .get(name)
+                    .is_some_and(|now| Arc::ptr_eq(now, group))
+            })
         };
         let plugins = || {
             old.plugins.len() == input.plugins.len()
@@ -449,7 +458,7 @@ impl Builder<'_> {
             }
         }
         let validation =
-            Validation::new(definition, key, route).map_err(|(place, message)| (at(place), message))?;
+            Validation::new(definition, route).map_err(|(place, message)| (at(place), message))?;
         let usual = match Voice::of(definition) {
             Voice::Native => self.limits.body.0,
             Voice::Rest | Voice::Http => AWS_BODY,

@@ -61,7 +61,8 @@ enum By {
 #[derive(Debug)]
 struct Named {
     mode: RoutingMode,
-    mappings: HashMap<Box<str>, Arc<Stage>>,
+    /// A stage that serves nothing is none, and what is mapped to it is nobody else's.
+    mappings: HashMap<Box<str>, Option<Arc<Stage>>>,
     /// Most segments of a base path.
     segments: usize,
     rules: Vec<Rule>,
@@ -71,7 +72,7 @@ struct Named {
 struct Rule {
     headers: Vec<(HeaderName, Glob)>,
     base_paths: Vec<Box<str>>,
-    stage: Arc<Stage>,
+    stage: Option<Arc<Stage>>,
     strip: bool,
 }
 
@@ -226,12 +227,11 @@ impl Site {
 
 impl Named {
     fn build(input: &DomainInput, sites: &HashMap<Arc<str>, Site>) -> Self {
-        // a stage that serves nothing leads nowhere
         let stage = |api: &str, stage: &str| sites.get(api)?.stages.get(stage).cloned();
         let mappings: HashMap<Box<str>, _> = input
             .mappings
             .iter()
-            .filter_map(|(base, to)| Some((base.as_str().into(), stage(&to.api, &to.stage)?)))
+            .map(|(base, to)| (base.as_str().into(), stage(&to.api, &to.stage)))
             .collect();
         let mut rules: Vec<&RoutingRule> = input.rules.iter().collect();
         rules.sort_by_key(|rule| rule.priority);
@@ -245,17 +245,15 @@ impl Named {
             mappings,
             rules: rules
                 .into_iter()
-                .filter_map(|rule| {
-                    Some(Rule {
-                        headers: rule
-                            .headers
-                            .iter()
-                            .filter_map(|(name, value)| Some((name.parse().ok()?, Glob::new(value))))
-                            .collect(),
-                        base_paths: rule.base_paths.iter().map(|base| base.as_str().into()).collect(),
-                        stage: stage(&rule.api, &rule.stage)?,
-                        strip: rule.strip_base_path,
-                    })
+                .map(|rule| Rule {
+                    headers: rule
+                        .headers
+                        .iter()
+                        .filter_map(|(name, value)| Some((name.parse().ok()?, Glob::new(value))))
+                        .collect(),
+                    base_paths: rule.base_paths.iter().map(|base| base.as_str().into()).collect(),
+                    stage: stage(&rule.api, &rule.stage),
+                    strip: rule.strip_base_path,
                 })
                 .collect(),
         }
@@ -275,7 +273,7 @@ impl Named {
                     continue;
                 }
                 if rule.base_paths.is_empty() {
-                    return Some((&rule.stage, None));
+                    return rule.stage.as_ref().map(|stage| (stage, None));
                 }
                 let base = rule
                     .base_paths
@@ -283,7 +281,8 @@ impl Named {
                     .filter(|base| begins_with(path, base))
                     .max_by_key(|base| base.len());
                 if let Some(base) = base {
-                    return Some((&rule.stage, rule.strip.then_some(&path[1..=base.len()])));
+                    let strip = rule.strip.then_some(&path[1..=base.len()]);
+                    return rule.stage.as_ref().map(|stage| (stage, strip));
                 }
             }
         }
@@ -300,10 +299,11 @@ impl Named {
         for end in ends.into_iter().rev() {
             let base = &path[1..=end];
             if let Some(stage) = self.mappings.get(base) {
-                return Some((stage, (!base.is_empty()).then_some(base)));
+                let strip = (!base.is_empty()).then_some(base);
+                return stage.as_ref().map(|stage| (stage, strip));
             }
         }
-        Some((self.mappings.get("")?, None))
+        Some((self.mappings.get("")?.as_ref()?, None))
     }
 }
 

@@ -21,8 +21,8 @@ use regex_automata::meta::Regex;
 use super::{Voice, facts::Known, voice};
 use crate::{body::Body, pipeline, upstream::UpstreamGroup};
 
-/// Largest body that a mapping looks into, in bytes.
-const BODY_MAX: u64 = 10 << 20;
+/// Largest body that a mapping looks into, in bytes: as a JSON document it takes many times that.
+const BODY_MAX: u64 = 1 << 20;
 /// Everything but RFC 3986's unreserved characters.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -66,7 +66,7 @@ pub(crate) struct Integration {
 
 /// Bodies by media type; plain text.
 #[derive(Debug, Default)]
-pub(super) struct Templates(Vec<(String, String)>);
+pub(super) struct Templates<T = String>(Vec<(String, T)>);
 
 /// What happens to bodies without a template.
 #[derive(Debug)]
@@ -84,24 +84,33 @@ pub(super) struct Mapped {
     templates: Templates,
 }
 
-impl Templates {
-    pub(super) fn new(model: &BTreeMap<String, String>) -> Self {
+impl<T> Templates<T> {
+    /// `ready` makes of a text what is needed with each request.
+    pub(super) fn new(model: &BTreeMap<String, String>, ready: impl Fn(&str) -> T) -> Self {
         Self(
             model
                 .iter()
-                .map(|(kind, text)| (kind.clone(), text.clone()))
+                .map(|(kind, text)| (kind.clone(), ready(text)))
                 .collect(),
         )
     }
 
-    fn of(&self, kind: &str) -> Option<&str> {
+    fn of(&self, kind: &str) -> Option<&T> {
         let of = |wanted: &str| {
             self.0
                 .iter()
                 .find(|(known, _)| known.eq_ignore_ascii_case(wanted))
         };
-        of(kind).or_else(|| of("$default")).map(|(_, text)| text.as_str())
+        of(kind).or_else(|| of("$default")).map(|(_, text)| text)
     }
+}
+
+/// The media type of a body without parameters: JSON where none is said, as AWS has it.
+pub(super) fn media_type(value: Option<&HeaderValue>) -> &str {
+    let kind = value.and_then(|kind| kind.to_str().ok());
+    kind.map_or("application/json", |kind| {
+        kind.split(';').next().unwrap_or_default().trim()
+    })
 }
 
 impl Passing {
@@ -113,11 +122,11 @@ impl Passing {
     }
 
     /// The template for a request, `None` where its body passes.
-    pub(super) fn template<'t>(
+    pub(super) fn template<'t, T>(
         &self,
-        templates: &'t Templates,
+        templates: &'t Templates<T>,
         headers: &HeaderMap,
-    ) -> Result<Option<&'t str>, Reject> {
+    ) -> Result<Option<&'t T>, Reject> {
         let kind = headers
             .get(header::CONTENT_TYPE)
             .and_then(|kind| kind.to_str().ok());
@@ -153,7 +162,7 @@ impl Mapped {
                     .iter()
                     .map(|(key, value)| Mapping::response(key, value))
                     .collect::<Result<_, _>>()?,
-                templates: Templates::new(&response.templates),
+                templates: Templates::new(&response.templates, str::to_owned),
             })
         };
         model
@@ -214,6 +223,17 @@ impl Integration {
             );
         }
         let responses = Mapped::all(&model.responses)?;
+        let reads_authorizer = model
+            .request_parameters
+            .values()
+            .chain(
+                model
+                    .responses
+                    .iter()
+                    .flat_map(|response| response.parameters.values()),
+            )
+            .chain(model.response_parameters.values().flat_map(BTreeMap::values))
+            .any(|value| value.contains("authorizer"));
         let reads_response = responses
             .iter()
             .flat_map(|response| &response.fields)
@@ -241,12 +261,9 @@ impl Integration {
                 .map_err(|_ignored| ("method", "is not a method".to_owned()))?,
             is_proxy: model.kind == IntegrationType::HttpProxy,
             reads_body: mappings.iter().any(|mapping| mapping.value.reads_request_body()),
-            reads_authorizer: model
-                .request_parameters
-                .values()
-                .any(|value| value.contains("authorizer")),
+            reads_authorizer,
             mappings,
-            templates: Templates::new(&model.request_templates),
+            templates: Templates::new(&model.request_templates, str::to_owned),
             passing: Passing::new(model),
             responses,
             by_status,
@@ -273,7 +290,7 @@ impl Integration {
         if !self.is_proxy
             && let Some(template) = self.passing.template(&self.templates, &head.headers)?
         {
-            body = Body::full(template.to_owned());
+            body = Body::full(template.clone());
             crate::finish::framing_removed(&mut head.headers);
         }
         let mut read = Bytes::new();

@@ -1,8 +1,5 @@
 //! MOCK integrations: the gateway answers by itself.
 
-use std::collections::BTreeMap;
-
-use bytes::Bytes;
 use edgeward_core::{
     api::Integration as Model,
     reject::{Reject, RejectCode},
@@ -21,7 +18,8 @@ const BODY_MAX: u64 = 64 << 10;
 /// A MOCK integration, ready.
 #[derive(Debug)]
 pub(crate) struct Mock {
-    requests: Templates,
+    /// Statuses that templates give, by media type.
+    requests: Templates<Option<u16>>,
     passing: Passing,
     responses: Vec<Mapped>,
 }
@@ -29,7 +27,7 @@ pub(crate) struct Mock {
 impl Mock {
     pub(super) fn new(model: &Model) -> Result<Self, (&'static str, String)> {
         Ok(Self {
-            requests: Templates::new(&model.request_templates),
+            requests: Templates::new(&model.request_templates, lenient_status),
             passing: Passing::new(model),
             responses: Mapped::all(&model.responses)?,
         })
@@ -52,11 +50,16 @@ impl Mock {
             )
             .because(what)
         };
-        let text = match self.passing.template(&self.requests, headers)? {
-            Some(template) => Bytes::copy_from_slice(template.as_bytes()),
-            None => pipeline::whole_body(body, BODY_MAX, RejectCode::RequestTooLarge).await?,
+        let status = match self.passing.template(&self.requests, headers)? {
+            Some(status) => *status,
+            None => {
+                let body = pipeline::whole_body(body, BODY_MAX, RejectCode::RequestTooLarge).await?;
+                serde_json::from_slice(&body)
+                    .ok()
+                    .and_then(|body| status_in(&body))
+            }
         };
-        let status = status(&text).ok_or_else(|| wrong("the request template gives no `statusCode`"))?;
+        let status = status.ok_or_else(|| wrong("the request template gives no `statusCode`"))?;
         let response = Mapped::choose(&self.responses, status)
             .ok_or_else(|| wrong("no integration response takes the status"))?;
         let mut answer = Response::new(Body::empty());
@@ -82,12 +85,15 @@ impl Mock {
     }
 }
 
-/// The integer `statusCode` of an object, which may be written as leniently as AWS reads it: names without quotes, a comma at the end.
-fn status(text: &[u8]) -> Option<u16> {
-    let text = std::str::from_utf8(text).ok()?;
-    let values: BTreeMap<String, serde_yaml_ng::Value> = serde_yaml_ng::from_str(text).ok()?;
-    let status = values.get("statusCode")?.as_u64()?;
-    let status = u16::try_from(status).ok()?;
+/// The integer `statusCode` of an object, which a publisher may write as leniently as AWS reads it: names without quotes, a comma at the end. Not for what
+/// clients send: what YAML makes of a text can be larger than the text by far.
+fn lenient_status(text: &str) -> Option<u16> {
+    let value: serde_yaml_ng::Value = serde_yaml_ng::from_str(text).ok()?;
+    status_in(&serde_json::to_value(value).ok()?)
+}
+
+fn status_in(value: &serde_json::Value) -> Option<u16> {
+    let status = u16::try_from(value.get("statusCode")?.as_u64()?).ok()?;
     StatusCode::from_u16(status).is_ok().then_some(status)
 }
 
@@ -108,7 +114,7 @@ mod tests {
             (r#"{"statusCode": 2}"#, None),
             (r#"{"statusCode": 99999}"#, None),
         ] {
-            assert_eq!(status(text.as_bytes()), expected, "{text}");
+            assert_eq!(lenient_status(text), expected, "{text}");
         }
     }
 }

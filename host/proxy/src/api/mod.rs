@@ -142,6 +142,11 @@ pub(crate) async fn before(
         return Ok(Step::Next((head, body)));
     };
     let content_type = head.headers.get(header::CONTENT_TYPE).cloned();
+    let mut types = head.headers.get_all(header::CONTENT_TYPE).iter();
+    if types.next().is_some_and(|first| first.as_bytes().contains(&b',')) || types.next().is_some() {
+        // by one a body would be validated or mapped, and by the other read
+        return Err(Reject::new(RejectCode::BadRequest, "more than one Content-Type"));
+    }
     let mut refused = Ok(());
     if let (Some(validation), Some(call)) = (validation, &finish.call) {
         let known = Known {
@@ -246,8 +251,8 @@ pub(crate) async fn mock(
     mock.answer(Known::of(finish)?, &head.headers, body).await
 }
 
-/// Largest body that is validated, in bytes: as AWS's limit.
-const VALIDATED_MAX: u64 = 10 << 20;
+/// Largest body that is validated, in bytes: as a JSON document it takes many times that.
+const VALIDATED_MAX: u64 = 1 << 20;
 
 /// The API that a request belongs to.
 pub(crate) struct Call {

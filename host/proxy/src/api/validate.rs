@@ -7,6 +7,8 @@ use edgeward_core::{
 };
 use http::HeaderValue;
 
+use super::integration::media_type;
+
 /// What a route's requests have to have.
 #[derive(Debug)]
 pub(crate) struct Validation {
@@ -22,7 +24,6 @@ impl Validation {
     /// `None` when nothing is validated. Errors have their place in the route.
     pub(super) fn new(
         definition: &Definition,
-        _key: &str,
         route: &RouteModel,
     ) -> Result<Option<Self>, (&'static str, String)> {
         let Some(name) = &route.validator else {
@@ -99,10 +100,7 @@ impl Validation {
 
     /// Refuses a body that is not what the model of its media type says. Other media types pass.
     pub(crate) fn body(&self, kind: Option<&HeaderValue>, body: &Bytes) -> Result<(), Reject> {
-        let kind = kind.and_then(|kind| kind.to_str().ok());
-        let kind = kind.map_or("application/json", |kind| {
-            kind.split(';').next().unwrap_or_default().trim()
-        });
+        let kind = media_type(kind);
         let of = |wanted: &str| {
             self.bodies
                 .iter()

@@ -130,15 +130,15 @@ pub(crate) fn error(finish: &Finish, reject: &Reject) -> Response<Body> {
         let own = call.arm.responses.of(kind(reject), reject.status)?;
         Some((call, own))
     });
-    let mut response = match (voice, &ready) {
-        (Voice::Native, None) => return respond::reject(reject, &finish.request_id),
-        (Voice::Native, Some(_)) => respond::reject(reject, &finish.request_id),
-        (Voice::Rest, _) => rest(reject),
-        (Voice::Http, _) => http(reject),
+    let mut response = match voice {
+        Voice::Native => respond::reject(reject, &finish.request_id),
+        Voice::Rest => rest(reject),
+        Voice::Http => http(reject),
     };
-    // what belongs to the refusal: `www-authenticate`, `allow`
+    // what belongs to the refusal: `www-authenticate`
     if voice != Voice::Native {
-        for (name, value) in &reject.headers {
+        // but which methods there are, AWS does not tell
+        for (name, value) in reject.headers.iter().filter(|(name, _)| name != header::ALLOW) {
             response.headers_mut().append(name.clone(), value.clone());
         }
     }
