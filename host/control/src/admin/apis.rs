@@ -6,6 +6,7 @@ use axum::{
     extract::{Path, Query, State},
     http::StatusCode,
 };
+use edgeward_core::api::{Canary, Stage};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -149,7 +150,7 @@ pub(super) async fn rollback(
     let make = move |draft: &mut Draft, _pin: &dyn Fn(&str) -> Result<_, ControlError>| {
         let served = draft
             .model
-            .read::<edgeward_core::api::Stage>(&Key::of(Kind::Stage, &name, &of))?
+            .read::<Stage>(&Key::of(Kind::Stage, &name, &of))?
             .deployment;
         let deployment = match deployment {
             Some(wanted) => {
@@ -207,29 +208,15 @@ fn before(draft: &Draft, api: &str, served: Option<&str>) -> Result<String, Cont
 )]
 pub(super) async fn promote(
     State(api): State<Api>,
-    Path((name, stage)): Path<(String, String)>,
+    Path(of): Path<(String, String)>,
     Query(options): Query<Options>,
     source: Option<Extension<Source>>,
 ) -> Result<Json<Deployed>, ApiError> {
-    let of = stage.clone();
-    let make = move |draft: &mut Draft, _pin: &dyn Fn(&str) -> Result<_, ControlError>| {
-        draft.edit_stage(&name, &of, |document| {
-            let canary = document.canary.take().ok_or_else(|| no_canary(&of))?;
-            document.variables.extend(canary.variables);
-            document.deployment = Some(canary.deployment.clone());
-            Ok(canary.deployment)
-        })
+    let promote = |document: &mut Stage, canary: Canary| {
+        document.variables.extend(canary.variables);
+        document.deployment = Some(canary.deployment);
     };
-    let (id, edited) = api
-        .deployer
-        .edit(actor(source), "promote", options.dry_run, make)
-        .await?;
-    Ok(Json(Deployed {
-        id,
-        stage: Some(stage),
-        snapshot: edited.snapshot,
-        took_ms: edited.took_ms,
-    }))
+    end_canary(&api, of, options, source, "promote", promote).await
 }
 
 /// Ends a canary: the stage serves its own deployment to everybody.
@@ -240,20 +227,35 @@ pub(super) async fn promote(
 )]
 pub(super) async fn abort(
     State(api): State<Api>,
-    Path((name, stage)): Path<(String, String)>,
+    Path(of): Path<(String, String)>,
     Query(options): Query<Options>,
     source: Option<Extension<Source>>,
+) -> Result<Json<Deployed>, ApiError> {
+    end_canary(&api, of, options, source, "abort", |_document, _canary| {}).await
+}
+
+/// Takes the canary off a stage; `then` says what the stage makes of it.
+async fn end_canary(
+    api: &Api,
+    (name, stage): (String, String),
+    options: Options,
+    source: Option<Extension<Source>>,
+    action: &'static str,
+    then: impl FnOnce(&mut Stage, Canary) + Send + 'static,
 ) -> Result<Json<Deployed>, ApiError> {
     let of = stage.clone();
     let make = move |draft: &mut Draft, _pin: &dyn Fn(&str) -> Result<_, ControlError>| {
         draft.edit_stage(&name, &of, |document| {
-            document.canary.take().ok_or_else(|| no_canary(&of))?;
+            let canary = document.canary.take();
+            let canary =
+                canary.ok_or_else(|| ControlError::Conflict(format!("stage `{of}` has no canary")))?;
+            then(document, canary);
             Ok(document.deployment.clone().unwrap_or_default())
         })
     };
     let (id, edited) = api
         .deployer
-        .edit(actor(source), "abort", options.dry_run, make)
+        .edit(actor(source), action, options.dry_run, make)
         .await?;
     Ok(Json(Deployed {
         id,
@@ -261,10 +263,6 @@ pub(super) async fn abort(
         snapshot: edited.snapshot,
         took_ms: edited.took_ms,
     }))
-}
-
-fn no_canary(stage: &str) -> ControlError {
-    ControlError::Conflict(format!("stage `{stage}` has no canary"))
 }
 
 /// What the arms of a stage serve and have served.
