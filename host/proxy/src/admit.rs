@@ -9,7 +9,7 @@ use edgeward_core::{
     normalize::{PathError, normalize_path, refuse_ambiguous},
     reject::{Reject, RejectCode},
 };
-use http::{HeaderMap, HeaderValue, Method, header, request::Parts, uri::Authority};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts, uri::Authority};
 
 /// Longest method, in bytes: twice that of the longest one registered.
 const METHOD_MAX: usize = 32;
@@ -51,13 +51,17 @@ pub(crate) fn check<'r>(limits: &Limits, lenient: Lenient, head: &'r Parts) -> R
             format!("{fields} header fields exceed {}", limits.header_count),
         ));
     }
-    // `: ` and CRLF of every line count as they do on the wire
-    let size = target
-        + head
-            .headers
-            .iter()
-            .map(|(name, value)| name.as_str().len() + value.len() + 4)
-            .sum::<usize>();
+    let mut size = target;
+    let mut odd: Option<&HeaderName> = None;
+    for (name, value) in &head.headers {
+        // `: ` and CRLF of every line count as they do on the wire
+        size += name.as_str().len() + value.len() + 4;
+        if memchr::memchr2(b'_', b'"', name.as_str().as_bytes()).is_some()
+            && odd.is_none_or(hop_by_hop::is_token)
+        {
+            odd = Some(name);
+        }
+    }
     if size as u64 > limits.head.0 {
         return Err(Reject::new(
             RejectCode::HeadTooLarge,
@@ -73,19 +77,20 @@ pub(crate) fn check<'r>(limits: &Limits, lenient: Lenient, head: &'r Parts) -> R
             "a field value begins or ends with a blank",
         ));
     }
-    if let Some(name) = head.headers.keys().find(|name| !hop_by_hop::is_token(name)) {
-        return Err(Reject::new(
-            RejectCode::BadRequest,
-            format!("`{name}` is not a field name"),
-        ));
-    }
-    if !lenient.underscores
-        && let Some(name) = head.headers.keys().find(|name| name.as_str().contains('_'))
-    {
-        return Err(Reject::new(
-            RejectCode::BadRequest,
-            format!("field name `{name}` has an underscore; the listener's `underscores` lets it pass"),
-        ));
+    match odd {
+        Some(name) if !hop_by_hop::is_token(name) => {
+            return Err(Reject::new(
+                RejectCode::BadRequest,
+                format!("`{name}` is not a field name"),
+            ));
+        }
+        Some(name) if !lenient.underscores => {
+            return Err(Reject::new(
+                RejectCode::BadRequest,
+                format!("field name `{name}` has an underscore; the listener's `underscores` lets it pass"),
+            ));
+        }
+        _ => {}
     }
     let method = head.method.as_str().len();
     if method > METHOD_MAX {
@@ -231,7 +236,7 @@ mod tests {
             (
                 Request::get("/")
                     .header("host", "a")
-                    .header(http::HeaderName::from_lowercase(b"x\"y").unwrap(), "b"),
+                    .header(HeaderName::from_lowercase(b"x\"y").unwrap(), "b"),
                 "is not a field name",
             ),
             (
