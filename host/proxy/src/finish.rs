@@ -65,7 +65,7 @@ pub(crate) struct Finish {
     pub(crate) grpc: Option<grpc::Call>,
     /// Set by the tunnel, if the exchange became one.
     pub(crate) tunnel: Option<Ended>,
-    /// Time to the response head.
+    /// Time to the response head, of APIs.
     pub(crate) answered: Option<Duration>,
 }
 

