@@ -68,6 +68,7 @@ impl Gateway {
             config: &config,
             material: &Material::new(Path::new("."), Certificates::new()),
             plugins: &plugins,
+            shadows: &BTreeMap::new(),
             apis: &ApisInput::default(),
             previous: None,
         })?;

@@ -7,6 +7,7 @@ mod count;
 mod end_to_end;
 mod hooks;
 mod measure;
+mod publish;
 mod router;
 
 use std::{fs, path::PathBuf};
@@ -22,7 +23,7 @@ use crate::measure::Report;
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Parts to run, by the first word of their lines: router, hooks, end-to-end. Default: all.
+    /// Parts to run, by the first word of their lines: router, hooks, end-to-end, publish. Default: all.
     parts: Vec<String>,
     /// Writes the figures into this file, too.
     #[arg(long)]
@@ -65,6 +66,9 @@ fn main() -> Result<()> {
     }
     if runs("end-to-end") {
         end_to_end::run(&mut report)?;
+    }
+    if runs("publish") {
+        publish::run(&mut report)?;
     }
     if let Some(file) = cli.json {
         let text = serde_json::to_string_pretty(&report)? + "\n";

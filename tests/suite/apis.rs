@@ -9,14 +9,14 @@ use tempfile::TempDir;
 use crate::process::write;
 
 /// A gateway with an origin behind it and an admin API.
-struct Site {
-    origin: Origin,
-    folder: TempDir,
-    process: Process,
+pub(crate) struct Site {
+    pub(crate) origin: Origin,
+    pub(crate) folder: TempDir,
+    pub(crate) process: Process,
 }
 
 impl Site {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let origin = Origin::start();
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), &crate::process::config(&origin));
@@ -29,7 +29,7 @@ impl Site {
     }
 
     /// Stops the gateway as a loss of power would, and starts it again.
-    fn again(self) -> Self {
+    pub(crate) fn again(self) -> Self {
         let Self {
             origin,
             folder,
@@ -44,7 +44,7 @@ impl Site {
         }
     }
 
-    async fn admin(&self, method: &str, path: &str, body: Value) -> Reply {
+    pub(crate) async fn admin(&self, method: &str, path: &str, body: Value) -> Reply {
         let body = if body.is_null() {
             empty()
         } else {
@@ -54,7 +54,7 @@ impl Site {
     }
 
     /// A call that has to work.
-    async fn done(&self, method: &str, path: &str, body: Value) -> Value {
+    pub(crate) async fn done(&self, method: &str, path: &str, body: Value) -> Value {
         let reply = self.admin(method, path, body).await;
         assert!(
             reply.status < 300,
@@ -70,7 +70,7 @@ impl Site {
     }
 
     /// A call with header fields of its own.
-    async fn with(&self, method: &str, path: &str, fields: &[(&str, &str)], body: Value) -> Reply {
+    pub(crate) async fn with(&self, method: &str, path: &str, fields: &[(&str, &str)], body: Value) -> Reply {
         let token = format!("Bearer {}", self.process.token());
         let builder = Request::builder()
             .method(method)
@@ -87,7 +87,14 @@ impl Site {
         ask(self.process.admin, builder, body).await
     }
 
-    async fn call(&self, host: &str, method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> Reply {
+    pub(crate) async fn call(
+        &self,
+        host: &str,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: &str,
+    ) -> Reply {
         let builder = Request::builder().method(method).uri(path).header("host", host);
         let builder = fields
             .iter()
@@ -100,16 +107,16 @@ impl Site {
         ask(self.process.address(), builder, body).await
     }
 
-    async fn get(&self, host: &str, path: &str) -> Reply {
+    pub(crate) async fn get(&self, host: &str, path: &str) -> Reply {
         self.call(host, "GET", path, &[], "").await
     }
 
     /// States the whole model.
-    async fn apply(&self, bundle: Value) -> Value {
+    pub(crate) async fn apply(&self, bundle: Value) -> Value {
         self.done("PUT", "/v1/bundle", bundle).await
     }
 
-    fn web(&self, path: &str) -> String {
+    pub(crate) fn web(&self, path: &str) -> String {
         format!("http://{}{path}", self.origin.endpoint())
     }
 }

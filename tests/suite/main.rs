@@ -9,6 +9,7 @@
 mod acme;
 mod admin;
 mod apis;
+mod apis_of_file;
 mod authorize;
 mod bodies;
 mod budgets;
@@ -34,6 +35,7 @@ mod modules;
 mod process;
 mod proxy_protocol;
 mod routing;
+mod shadows;
 mod snapshot;
 mod soak;
 mod streaming;

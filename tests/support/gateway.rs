@@ -67,6 +67,7 @@ pub async fn load(runtime: &Runtime, wasm: &[u8], settings: Value) -> Result<Arc
         version: 1,
         settings: plugin(settings),
         base_dir: PathBuf::from("/"),
+        shadow: false,
     };
     runtime.load(wasm, spec).await
 }
@@ -223,6 +224,7 @@ async fn build(
             version: 0,
             settings: settings.clone(),
             base_dir: folder.to_path_buf(),
+            shadow: false,
         };
         let version = runtime
             .load(&wasm, spec)
@@ -234,6 +236,7 @@ async fn build(
         config: &config,
         material: &Material::new(folder, Certificates::new()),
         plugins: &plugins,
+        shadows: &BTreeMap::new(),
         apis: &edgeward_proxy::ApisInput::default(),
         previous,
     })

@@ -2,9 +2,12 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use edgeward_control::{ConfigFile, store::certificates::peek};
+use edgeward_control::{
+    ConfigFile, deploy,
+    store::{certificates::peek, documents},
+};
 use edgeward_core::config::{ModuleRef, Problem, Problems};
-use edgeward_proxy::{ApisInput, Material, Snapshot, SnapshotInput};
+use edgeward_proxy::{Material, Snapshot, SnapshotInput};
 use edgeward_runtime::{Runtime, RuntimeOptions, VersionSpec};
 use serde_json::json;
 
@@ -42,15 +45,17 @@ pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<()> {
         "upstreams": config.upstreams.len(),
         "plugins": config.plugins.len(),
         "routes": config.routes.len(),
+        "apis": config.apis.len(),
     });
     output.show(&counts, || {
         format!(
-            "{}: fine ({} listeners, {} upstreams, {} plugins, {} routes)",
+            "{}: fine ({} listeners, {} upstreams, {} plugins, {} routes, {} APIs)",
             args.file.display(),
             config.listeners.len(),
             config.upstreams.len(),
             config.plugins.len(),
-            config.routes.len()
+            config.routes.len(),
+            config.apis.len()
         )
     });
     Ok(())
@@ -86,6 +91,7 @@ async fn deep(args: &Args, file: &ConfigFile, output: Output) -> anyhow::Result<
                     version: 0,
                     settings: settings.clone(),
                     base_dir: file.base_dir.clone(),
+                    shadow: false,
                 };
                 let loaded = runtime.load(&bytes, spec).await;
                 loaded.map_err(|error| Problem::new(format!("plugins.{name}"), error.to_string()))
@@ -102,14 +108,19 @@ async fn deep(args: &Args, file: &ConfigFile, output: Output) -> anyhow::Result<
         // past the store as well
         let certificates = peek(&data_dir)?.into_iter();
         let certificates = certificates.map(|(name, stored)| (name, stored.pem)).collect();
-        let input = SnapshotInput {
-            config: &file.config,
-            material: &Material::new(&file.base_dir, certificates),
-            plugins: &plugins,
-            apis: &ApisInput::default(),
-            previous: None,
-        };
-        if let Err(found) = Snapshot::build(input) {
+        let kept = documents::peek(&data_dir)?;
+        let apis = deploy::trial(&file.config, &kept, &plugins).map_err(|error| error.problems());
+        let built = apis.and_then(|apis| {
+            Snapshot::build(SnapshotInput {
+                config: &file.config,
+                material: &Material::new(&file.base_dir, certificates),
+                plugins: &plugins,
+                shadows: &BTreeMap::new(),
+                apis: &apis,
+                previous: None,
+            })
+        });
+        if let Err(found) = built {
             problems = found.0;
         }
     }

@@ -3,6 +3,7 @@
 
 mod apply;
 mod audit;
+mod backup;
 mod certificate;
 mod check;
 mod client;
@@ -56,6 +57,10 @@ enum Command {
     /// Check or print the log of every change.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Write everything that survives a restart, keys included, into one file. The gateway may run.
+    Backup(backup::BackupArgs),
+    /// Make a data folder of a backup.
+    Restore(backup::RestoreArgs),
     /// Make a version of a plugin live.
     Publish(publish::PublishArgs),
     /// Go back to the version of a plugin that was live before, or to a given one.
@@ -76,6 +81,8 @@ fn main() -> ExitCode {
         Command::Apply(args) => apply::apply(&args, output),
         Command::Diff(args) => apply::diff(&args, output),
         Command::Audit(command) => audit::run(command, output),
+        Command::Backup(args) => backup::backup(&args, output),
+        Command::Restore(args) => backup::restore(&args, output),
         Command::Publish(args) => publish::publish(&args, output),
         Command::Rollback(args) => publish::rollback(&args, output),
         Command::Status(args) => status::run(&args, output),
@@ -119,6 +126,8 @@ mod tests {
             "diff -f apis.yaml",
             "audit verify",
             "audit export",
+            "backup -o a.tar",
+            "restore -f a.tar --data-dir data",
             "publish a 1",
             "rollback a",
             "status",

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use edgeward_core::config::{Problem, Problems};
+use edgeward_core::config::{Config, Problem, Problems};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -45,12 +45,13 @@ fn children(of: Kind) -> impl Iterator<Item = Kind> {
 }
 
 impl Bundle {
-    /// The model as a document.
+    /// What is kept of the model as a document: without what comes from the configuration file.
     #[must_use]
     pub fn of(model: &Model) -> Self {
         let all = |kind: Kind| {
             model
                 .list(kind, "")
+                .filter(|(name, _)| !model.is_of_file(&Key::top(kind, name)))
                 .map(|(name, document)| {
                     let mut body = document.body.clone();
                     if let Some(object) = body.as_object_mut() {
@@ -89,7 +90,7 @@ impl Bundle {
                 .model
                 .list(kind, "")
                 .map(|(name, _)| name.clone())
-                .filter(|name| !kept.contains(name))
+                .filter(|name| !kept.contains(name) && !draft.model.is_of_file(&Key::top(kind, name)))
                 .collect();
             for name in gone {
                 collect(
@@ -101,6 +102,49 @@ impl Bundle {
         }
         if problems.is_empty() {
             Ok(())
+        } else {
+            Err(ControlError::Invalid(Problems(problems)))
+        }
+    }
+
+    /// What a configuration file has of the model.
+    #[must_use]
+    pub fn of_file(config: &Config) -> Self {
+        Self {
+            apis: config.apis.clone(),
+            domains: config.domains.clone(),
+        }
+    }
+
+    /// The model with what a configuration file has of it, and its stages but for what they serve.
+    ///
+    /// # Errors
+    /// Everything that is not possible, at once.
+    pub fn beside(self, kept: &Model) -> Result<Draft, ControlError> {
+        let mut problems = Vec::new();
+        let all = [(Kind::Api, self.apis), (Kind::Domain, self.domains)];
+        let names = all
+            .iter()
+            .flat_map(|(kind, items)| items.keys().map(|name| (*kind, name.clone())));
+        let mut draft = Draft::of_file(kept, names.collect());
+        for (kind, items) in all {
+            for (name, body) in items {
+                if kept.get(&Key::top(kind, &name)).is_some() {
+                    let collection = kind.collection();
+                    let problem = Problem::new(
+                        format!("{collection}.{name}"),
+                        format!("{} `{name}` is in the data folder, too", kind.noun()),
+                    );
+                    problems.push(problem.hint(format!(
+                        "take it out of the file, or remove it with `DELETE /v1/{collection}/{name}`"
+                    )));
+                    continue;
+                }
+                put_one(&mut draft, kind, &name, body, &mut problems);
+            }
+        }
+        if problems.is_empty() {
+            Ok(draft)
         } else {
             Err(ControlError::Invalid(Problems(problems)))
         }
@@ -143,6 +187,13 @@ fn put_one(draft: &mut Draft, kind: Kind, name: &str, mut body: Value, problems:
             if body.is_null() {
                 body = Value::Object(Map::new());
             }
+            if child == Kind::Stage
+                && draft.is_of_file()
+                && let Some(problem) = served_by_itself(&place, &mut body)
+            {
+                problems.push(problem);
+                continue;
+            }
             // what it serves stays, where the document does not say
             if child == Kind::Stage
                 && let (Some(object), Some(old)) = (body.as_object_mut(), draft.model.get(&key))
@@ -164,6 +215,24 @@ fn put_one(draft: &mut Draft, kind: Kind, name: &str, mut body: Value, problems:
             );
         }
     }
+}
+
+/// A stage of the configuration file serves what the file says, and nothing else can be said.
+fn served_by_itself(place: &str, body: &mut Value) -> Option<Problem> {
+    let object = body.as_object_mut()?;
+    let said = ["deployment", "canary"]
+        .into_iter()
+        .find(|key| object.contains_key(*key));
+    let said =
+        said.or_else(|| (object.get("auto-deploy") == Some(&Value::Bool(false))).then_some("auto-deploy"));
+    object.insert("auto-deploy".to_owned(), Value::Bool(true));
+    said.map(|key| {
+        Problem::new(
+            format!("{place}.{key}"),
+            "a stage of the configuration file serves its API as the file has it",
+        )
+        .hint("for deployments and canaries, keep the API in the data folder: `edgeward apply`")
+    })
 }
 
 /// Notes the problems of one part; true when there are none.

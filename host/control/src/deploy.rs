@@ -6,6 +6,8 @@ pub mod apis;
 mod certificates;
 pub(crate) mod judge;
 mod load;
+mod of_file;
+mod shadows;
 mod status;
 
 use std::{
@@ -27,6 +29,8 @@ use serde::Serialize;
 use apis::Deployed;
 pub use certificates::CertificateView;
 pub use load::Loaded;
+pub use of_file::trial;
+pub use shadows::{ShadowView, Shadows};
 pub use status::{LastError, LivePlugin, PluginDetail, ReloadStatus, Status};
 
 use crate::{
@@ -89,6 +93,8 @@ pub struct Applied {
     pub model: Arc<Model>,
     /// What of it is served.
     pub deployed: Arc<Deployed>,
+    /// Versions of plugins that run beside the live ones.
+    pub shadows: Arc<Shadows>,
     /// When it came into effect, milliseconds since 1970.
     pub at: i64,
 }
@@ -311,6 +317,11 @@ impl Deployer {
         next.effective = Arc::new(file::effective(&next.file, &next.live).map_err(ControlError::Invalid)?);
         let loaded = self.load(&next.effective, &next.base_dir, name, version).await?;
         next.plugins.insert(name.to_owned(), loaded);
+        if of_file::has_any(&next.file) {
+            of_file::add(&mut next)?;
+            let apis: Vec<String> = next.file.apis.keys().cloned().collect();
+            next.deployed = Arc::new(self.deploy_stages(&next, &next, &apis).await?);
+        }
         next.at = now_ms();
         let snapshot = build(&next, Some(&proxy.current()))?;
         let id = snapshot.id();
@@ -381,7 +392,7 @@ impl Deployer {
             ..
         } = &*self.shared;
         let certificates = Arc::clone(&before.certificates);
-        let model = Arc::clone(&before.model);
+        let model = Arc::new(before.model.kept());
         let next = plan(
             runtime,
             store,
@@ -517,10 +528,14 @@ async fn plan(
     if !problems.is_empty() {
         return Err(ControlError::Invalid(Problems(problems)));
     }
-    let deployed = Deployed::of(&model, &loader, before.map(|before| &*before.deployed)).await?;
-    Ok(Applied {
+    let mut applied = Applied {
         model,
-        deployed: Arc::new(deployed),
+        deployed: before
+            .map(|before| Arc::clone(&before.deployed))
+            .unwrap_or_default(),
+        shadows: before
+            .map(|before| Arc::clone(&before.shadows))
+            .unwrap_or_default(),
         file: Arc::new(file.config.clone()),
         effective: Arc::new(effective),
         base_dir: file.base_dir.clone(),
@@ -529,7 +544,11 @@ async fn plan(
         live,
         plugins,
         at: now_ms(),
-    })
+    };
+    of_file::add(&mut applied)?;
+    applied.deployed = Arc::new(Deployed::of(&applied.model, &loader, &applied.deployed).await?);
+    applied.shadows = Arc::new(shadows::those_that_load(&applied, store, &loader).await?);
+    Ok(applied)
 }
 
 fn build(applied: &Applied, previous: Option<&Snapshot>) -> Result<Snapshot, ControlError> {
@@ -545,6 +564,7 @@ fn build(applied: &Applied, previous: Option<&Snapshot>) -> Result<Snapshot, Con
         config: &applied.effective,
         material: &applied.material,
         plugins: &plugins,
+        shadows: &shadows::running(&applied.shadows),
         apis: &apis,
         previous,
     })

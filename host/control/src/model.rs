@@ -149,6 +149,8 @@ type Shelf = Arc<BTreeMap<String, Arc<Document>>>;
 pub struct Model {
     shelves: BTreeMap<(Kind, Arc<str>), Shelf>,
     revision: u64,
+    /// APIs and domains of the configuration file, which only the file changes.
+    of_file: Arc<BTreeSet<(Kind, String)>>,
 }
 
 impl Model {
@@ -168,7 +170,38 @@ impl Model {
                 .map(|(key, shelf)| (key, Arc::new(shelf)))
                 .collect(),
             revision,
+            of_file: Arc::default(),
         }
+    }
+
+    /// Whether an API, a domain or what belongs to it comes from the configuration file.
+    #[must_use]
+    pub fn is_of_file(&self, key: &Key) -> bool {
+        let top = match key.kind.parent() {
+            None => (key.kind, key.name.clone()),
+            Some(parent) => (parent, key.parent.clone()),
+        };
+        self.of_file.contains(&top)
+    }
+
+    /// The model without what comes from the configuration file: what is kept.
+    #[must_use]
+    pub fn kept(&self) -> Self {
+        if self.of_file.is_empty() {
+            return self.clone();
+        }
+        let mut kept = Self {
+            of_file: Arc::default(),
+            ..self.clone()
+        };
+        kept.shelves.retain(|(kind, parent), _| {
+            let top = kind.parent().map(|above| (above, parent.to_string()));
+            top.is_none_or(|top| !self.of_file.contains(&top))
+        });
+        for (kind, name) in &*self.of_file {
+            kept.set(&Key::top(*kind, name), None);
+        }
+        kept
     }
 
     /// A resource.
@@ -198,7 +231,11 @@ impl Model {
         decoded(key, &document.body)
     }
 
-    fn all<T: DeserializeOwned>(
+    /// All of a kind that belong to something, as what they are.
+    ///
+    /// # Errors
+    /// One cannot be read.
+    pub fn all<T: DeserializeOwned>(
         &self,
         kind: Kind,
         parent: &str,
@@ -305,6 +342,7 @@ pub struct Draft {
     pub model: Model,
     before: Model,
     changes: BTreeMap<Key, Option<Document>>,
+    of_file: bool,
 }
 
 impl Draft {
@@ -317,7 +355,23 @@ impl Draft {
             model: next,
             before: model.clone(),
             changes: BTreeMap::new(),
+            of_file: false,
         }
+    }
+
+    /// What the configuration file adds to what is kept.
+    #[must_use]
+    pub fn of_file(kept: &Model, apis: BTreeSet<(Kind, String)>) -> Self {
+        let mut draft = Self::new(kept);
+        draft.model.of_file = Arc::new(apis);
+        draft.of_file = true;
+        draft
+    }
+
+    /// Whether it is of the configuration file.
+    #[must_use]
+    pub fn is_of_file(&self) -> bool {
+        self.of_file
     }
 
     /// Puts a resource in its place. True when it is new.
@@ -390,6 +444,15 @@ impl Draft {
     }
 
     fn expect(&self, key: &Key, expect: Expect) -> Result<(), ControlError> {
+        if self.model.is_of_file(key) && !self.of_file {
+            let (noun, name) = match key.kind.parent() {
+                None => (key.kind.noun(), &key.name),
+                Some(parent) => (parent.noun(), &key.parent),
+            };
+            return Err(ControlError::Conflict(format!(
+                "{noun} `{name}` is in the configuration file: change it there"
+            )));
+        }
         let there = self.model.get(key);
         let problem = match (expect, there) {
             (Expect::Any, _) | (Expect::Absent, None) | (Expect::Present, Some(_)) => return Ok(()),
@@ -491,15 +554,19 @@ impl Draft {
         let mut problems = Vec::new();
         let gone =
             |kind: Kind, parent: &str, name: &str| self.model.get(&Key::of(kind, parent, name)).is_none();
-        let (mut domains, mut stages_went) = (BTreeSet::new(), false);
+        let (mut domains, mut stages_went, mut plans) = (BTreeSet::new(), false, false);
         for (key, document) in &self.changes {
             match key.kind {
                 Kind::Stage if document.is_none() => stages_went = true,
                 Kind::Stage => self.check_stage(key, &mut problems)?,
                 Kind::Domain => drop(domains.insert(key.name.clone())),
                 Kind::Mapping | Kind::Rule => drop(domains.insert(key.parent.clone())),
+                Kind::UsagePlan | Kind::ApiKey => plans = true,
                 _ => {}
             }
+        }
+        if plans || stages_went {
+            self.check_plans(&mut problems)?;
         }
         if stages_went {
             // what leads to them would lead elsewhere
@@ -535,6 +602,30 @@ impl Draft {
         } else {
             Err(ControlError::Invalid(Problems(problems)))
         }
+    }
+
+    fn check_plans(&self, problems: &mut Vec<Problem>) -> Result<(), ControlError> {
+        let there =
+            |kind: Kind, parent: &str, name: &str| self.model.get(&Key::of(kind, parent, name)).is_some();
+        for (name, plan) in self.model.all::<api::UsagePlan>(Kind::UsagePlan, "")? {
+            for (index, to) in plan.stages.iter().enumerate() {
+                if !there(Kind::Stage, &to.api, &to.stage) {
+                    problems.push(Problem::new(
+                        format!("usage-plans/{name}.stages[{index}]"),
+                        format!("there is no stage `{}` of an API `{}`", to.stage, to.api),
+                    ));
+                }
+            }
+            for (index, key) in plan.keys.iter().enumerate() {
+                if !there(Kind::ApiKey, "", key) {
+                    problems.push(Problem::new(
+                        format!("usage-plans/{name}.keys[{index}]"),
+                        format!("there is no API key `{key}`"),
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn check_stage(&self, key: &Key, problems: &mut Vec<Problem>) -> Result<(), ControlError> {
@@ -607,6 +698,12 @@ impl Draft {
             }
         }
         Ok(found)
+    }
+
+    /// Whether it changes resources of a kind.
+    #[must_use]
+    pub fn changes_any(&self, kind: Kind) -> bool {
+        self.changes.keys().any(|key| key.kind == kind)
     }
 
     /// Whether there is anything to keep.

@@ -54,6 +54,7 @@ pub use certificate::{CertificateError, CertificateInfo, CertificatePem};
 pub use challenges::{Challenge, Challenges, Offer};
 pub use listen::quic::quic_secret;
 pub use material::{Certificates, Material};
+pub use pipeline::{Shadow, ShadowCounts, ShadowDifference};
 pub use snapshot::{Snapshot, SnapshotInput};
 pub use upstream::{EndpointStatus, UpstreamConfigError, UpstreamGroup, roots};
 
@@ -403,6 +404,26 @@ impl Proxy {
             );
         }
         self.shared.metrics.write(out);
+        for (name, shadow) in live.shadows() {
+            let counts = shadow.counts();
+            let version = shadow.version().version().to_string();
+            let mut calls = out.family(
+                "edgeward_plugin_shadow_calls_total",
+                Kind::Counter,
+                "Calls that a version beside the live one has done as well, by how it compares.",
+            );
+            for (result, count) in [
+                ("equal", counts.equal),
+                ("different", counts.different),
+                ("failed", counts.failed),
+                ("skipped", counts.skipped),
+            ] {
+                calls.add(
+                    &[("plugin", name), ("version", &version), ("result", result)],
+                    count,
+                );
+            }
+        }
         for (name, group) in live.upstreams() {
             for endpoint in group.status() {
                 let labels = [("upstream", name.as_str()), ("endpoint", &*endpoint.address)];

@@ -4,6 +4,7 @@
 //! else wants guards it. Request phases run in the order of the pipeline, response phases in reverse.
 
 mod collect;
+mod shadow;
 mod streaming;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -25,8 +26,10 @@ use smallvec::SmallVec;
 use tokio::sync::{Mutex, MutexGuard};
 
 pub(crate) use self::collect::{body_reject, whole_body};
+pub use self::shadow::{Difference as ShadowDifference, Shadow, ShadowCounts};
 use self::{
     collect::{Collected, collect, whole},
+    shadow::{Call, Hook, Said, Twin},
     streaming::{Early, Streaming},
 };
 use crate::{body::Body, snapshot::Fixed};
@@ -46,10 +49,20 @@ pub(crate) struct Chain {
 
 struct Link {
     session: Session,
+    /// The version that runs beside it.
+    twin: Option<Twin>,
     /// It failed and its binding says to go on without it.
     skipped: bool,
     /// It holds the head until the body was seen.
     holds: bool,
+}
+
+/// A plugin of a route.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) version: Arc<PluginVersion>,
+    /// The version that runs beside it.
+    pub(crate) shadow: Option<Arc<Shadow>>,
 }
 
 /// What comes after a step.
@@ -95,11 +108,12 @@ impl Way {
 }
 
 impl SharedChain {
-    pub(crate) fn new(versions: &[Arc<PluginVersion>], phases: Phases, exchange: Exchange) -> Self {
-        let links = versions
+    pub(crate) fn new(parts: &[Part], phases: Phases, exchange: Exchange) -> Self {
+        let links = parts
             .iter()
-            .map(|version| Link {
-                session: Session::new(version),
+            .map(|part| Link {
+                session: Session::new(&part.version),
+                twin: part.shadow.as_ref().and_then(Shadow::follow),
                 skipped: false,
                 holds: false,
             })
@@ -208,7 +222,7 @@ impl SharedChain {
         let exchange = chain.exchange()?;
         exchange.request_sent = true;
         let mut head = if needs_later {
-            copy(&exchange.request)
+            exchange.request.clone()
         } else {
             take(&mut exchange.request)
         };
@@ -315,11 +329,17 @@ impl SharedChain {
             headers: parts.headers,
         });
         for link in active(links, Phase::GatewayError).rev() {
-            match link
+            let before = link.before(exchange);
+            let (code, status) = (reject.code.name(), original.0);
+            let answer = link
                 .session
-                .gateway_error(exchange, reject.code.name(), original.0, &reject.detail)
-                .await
-            {
+                .gateway_error(exchange, code, status, &reject.detail)
+                .await;
+            link.after(before, exchange, || {
+                let hook = Hook::GatewayError(code, status, reject.detail.to_string());
+                (hook, Said::error(&answer))
+            });
+            match answer {
                 Ok(None) => {}
                 Ok(Some(answer)) => {
                     let (parts, bytes) = answer.into_parts();
@@ -380,7 +400,15 @@ impl SharedChain {
                 }
                 _ => (&[], BodyState::Last),
             };
-            match link.session.inspect(exchange, bytes, state).await {
+            let before = link.before(exchange);
+            let verdict = link.session.inspect(exchange, bytes, state).await;
+            link.after(before, exchange, || {
+                (
+                    Hook::Inspect(Bytes::copy_from_slice(bytes), state),
+                    Said::verdict(&verdict),
+                )
+            });
+            match verdict {
                 Ok(verdict) => {
                     if let Some(refused) = judge(link, exchange, verdict)? {
                         return Ok(Step::Answer(refused));
@@ -400,7 +428,10 @@ impl SharedChain {
         let mut chain = self.lock().await;
         let Chain { exchange, links } = &mut *chain;
         for link in active(links, Phase::Authorize) {
-            match link.session.authorize(exchange).await {
+            let before = link.before(exchange);
+            let decision = link.session.authorize(exchange).await;
+            link.after(before, exchange, || (Hook::Authorize, Said::decision(&decision)));
+            match decision {
                 Ok(Decision::Allow { .. }) => {}
                 Ok(Decision::Deny {
                     status,
@@ -442,10 +473,12 @@ impl SharedChain {
             let Some(link) = links.get_mut(index).filter(|link| link.takes(phase)) else {
                 continue;
             };
+            let before = link.before(exchange);
             let action = match way {
                 Way::Request => link.session.request_head(exchange).await,
                 Way::Response => link.session.response_head(exchange).await,
             };
+            link.after(before, exchange, || (Hook::Head(way), Said::head(&action)));
             match action {
                 Ok(HeadAction::Proceed) => link.holds = false,
                 Ok(HeadAction::Hold) => link.holds = true,
@@ -598,9 +631,38 @@ impl Link {
         chunk: &[u8],
         state: BodyState,
     ) -> Result<BodyAction, PluginFailure> {
-        match way {
+        let before = self.before(exchange);
+        let action = match way {
             Way::Request => self.session.request_body(exchange, chunk, state).await,
             Way::Response => self.session.response_body(exchange, chunk, state).await,
+        };
+        self.after(before, exchange, || {
+            let hook = Hook::Body(way, Bytes::copy_from_slice(chunk), state);
+            (hook, Said::body(&action))
+        });
+        action
+    }
+
+    /// What the version beside it is to be called with.
+    fn before(&self, exchange: &ExchangeSlot) -> ExchangeSlot {
+        self.twin.as_ref()?;
+        Some(Box::new(exchange.as_deref()?.copy()))
+    }
+
+    /// Lets the version beside it do the same call.
+    fn after(&mut self, before: ExchangeSlot, exchange: &ExchangeSlot, call: impl FnOnce() -> (Hook, Said)) {
+        let (Some(twin), Some(_), Some(exchange)) = (&self.twin, &before, exchange.as_deref()) else {
+            return;
+        };
+        let (hook, live) = call();
+        let call = Call {
+            hook,
+            before,
+            after: exchange.copy(),
+            live,
+        };
+        if !twin.send(call) {
+            self.twin = None;
         }
     }
 
@@ -719,18 +781,6 @@ fn judge(
             reject.status = status.as_u16();
             Err(reject)
         }
-    }
-}
-
-fn copy(head: &RequestHead) -> RequestHead {
-    RequestHead {
-        method: head.method.clone(),
-        https: head.https,
-        authority: head.authority.clone(),
-        version: head.version,
-        path: head.path.clone(),
-        query: head.query.clone(),
-        headers: head.headers.clone(),
     }
 }
 

@@ -30,6 +30,7 @@ use crate::{
     listen::{quic, tls::Tls},
     material::Material,
     metrics::RouteStats,
+    pipeline::{Part, Shadow},
     upstream::UpstreamGroup,
 };
 
@@ -42,6 +43,8 @@ pub struct SnapshotInput<'a> {
     pub material: &'a Material,
     /// Loaded versions by name of the binding; every binding that a route names must be there.
     pub plugins: &'a BTreeMap<String, Arc<PluginVersion>>,
+    /// Versions that run beside them, likewise.
+    pub shadows: &'a BTreeMap<String, Arc<Shadow>>,
     /// APIs that are deployed.
     pub apis: &'a ApisInput,
     /// The snapshot before, whose upstreams, TLS settings and counters live on where neither their configuration nor a file of theirs has changed.
@@ -63,6 +66,7 @@ pub struct Snapshot {
     /// Contents of the files of each upstream.
     upstream_files: BTreeMap<String, Vec<Digest>>,
     plugins: BTreeMap<String, Arc<PluginVersion>>,
+    shadows: BTreeMap<String, Arc<Shadow>>,
 }
 
 /// Routes, and what finds them.
@@ -78,7 +82,7 @@ pub(crate) struct Route {
     pub(crate) info: Arc<RouteInfo>,
     pub(crate) target: Target,
     /// Plugins in the order of the pipeline; those without any interest are left out.
-    pub(crate) chain: Vec<Arc<PluginVersion>>,
+    pub(crate) chain: Vec<Part>,
     /// Phases that any of them asked for.
     pub(crate) phases: Phases,
     /// Largest request body in bytes; `u64::MAX` for none.
@@ -211,6 +215,7 @@ impl Snapshot {
         let mut builder = Builder {
             limits: &config.limits,
             upstreams: &upstreams,
+            shadows: input.shadows,
             previous: input.previous.map(|previous| &previous.apis),
             groups: BTreeMap::new(),
         };
@@ -232,6 +237,7 @@ impl Snapshot {
                 upstreams,
                 upstream_files,
                 plugins: input.plugins.clone(),
+                shadows: input.shadows.clone(),
             }),
             _ => Err(Problems(problems)),
         }
@@ -247,6 +253,12 @@ impl Snapshot {
     #[must_use]
     pub fn plugins(&self) -> &BTreeMap<String, Arc<PluginVersion>> {
         &self.plugins
+    }
+
+    /// Versions that run beside the live ones, by name of the binding.
+    #[must_use]
+    pub fn shadows(&self) -> &BTreeMap<String, Arc<Shadow>> {
+        &self.shadows
     }
 
     /// What the arms of a stage have served: the first one, and the canary if there is one.
@@ -407,7 +419,10 @@ fn build_route(
         })?;
         if !version.interest().phases.is_empty() {
             phases = phases.union(version.interest().phases);
-            chain.push(Arc::clone(version));
+            chain.push(Part {
+                version: Arc::clone(version),
+                shadow: input.shadows.get(plugin).cloned(),
+            });
         }
     }
     let stats = input

@@ -48,7 +48,7 @@ pub struct RouteInfo {
 }
 
 /// Request head as plugins see and edit it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RequestHead {
     /// Method.
     pub method: Method,
@@ -67,7 +67,7 @@ pub struct RequestHead {
 }
 
 /// Response head as plugins see and edit it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ResponseHead {
     /// Status.
     pub status: StatusCode,
@@ -195,6 +195,28 @@ impl Exchange {
             context: BTreeMap::new(),
             principal: None,
             usage_key: None,
+            undo: Vec::new(),
+        }
+    }
+
+    /// The exchange as it is, for somebody who must not change it: edits that are under way cannot be taken back in the copy.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self {
+            request_id: self.request_id.clone(),
+            route: Arc::clone(&self.route),
+            params: self.params.clone(),
+            matched_path: self.matched_path.clone(),
+            request_sent: self.request_sent,
+            response_sent: self.response_sent,
+            encoded_slashes: self.encoded_slashes,
+            peer: Arc::clone(&self.peer),
+            client: self.client,
+            request: self.request.clone(),
+            response: self.response.clone(),
+            context: self.context.clone(),
+            principal: self.principal.clone(),
+            usage_key: self.usage_key.clone(),
             undo: Vec::new(),
         }
     }

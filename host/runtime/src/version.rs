@@ -52,6 +52,8 @@ pub struct VersionSpec {
     pub settings: Plugin,
     /// Folder that relative paths in grants start from.
     pub base_dir: PathBuf,
+    /// It runs beside the live version and must have no effect: its stores are its own, and it sends requests of safe methods only (RFC 9110 section 9.2.1).
+    pub shadow: bool,
 }
 
 /// What happened while a version was made.
@@ -372,7 +374,7 @@ pub(crate) async fn load(
         spec.settings.limits.clone(),
         &spec.settings.grants,
         &spec.base_dir,
-        &runtime.stores,
+        (!spec.shadow).then_some(&runtime.stores),
     )
     .map_err(|message| host(&spec.name, message))?;
     let loading = Loading {

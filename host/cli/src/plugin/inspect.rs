@@ -59,6 +59,7 @@ fn file(args: &Args, path: &Path, output: Output) -> anyhow::Result<Value> {
         version: 0,
         settings,
         base_dir: args.settings.base_dir(),
+        shadow: false,
     };
     let progress = output.spinner(format!("loading {}", path.display()));
     let loaded = block_on(async { Ok(runtime.load(&wasm, spec).await?) });

@@ -103,6 +103,7 @@ pub(crate) async fn load(
         version: 0,
         settings,
         base_dir: base_dir.to_owned(),
+        shadow: false,
     };
     let progress = output.spinner(format!("loading {}", module.display()));
     let loaded = runtime.load(&wasm, spec).await;

@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     bundle::{self, Bundle},
-    deploy::apis::{ArmView, Edited, drift},
+    deploy::{
+        ShadowView,
+        apis::{ArmView, Edited, drift},
+    },
     error::ControlError,
     model::{Draft, Key, Kind},
     store::{AuditCheck, AuditRow},
@@ -325,6 +328,19 @@ pub(super) async fn apply(
     Ok(Json(
         json!({"dry-run": options.dry_run, "changes": edited.changes, "snapshot": edited.snapshot, "took-ms": edited.took_ms}),
     ))
+}
+
+/// What a version that runs beside the live one has come to.
+#[utoipa::path(
+    get, path = "/v1/shadows/{name}/counts", tag = "plugins", security(("token" = [])),
+    params(("name" = String, Path, description = "name of the binding")),
+    responses((status = 200, body = ShadowView), (status = 404, body = ApiError)),
+)]
+pub(super) async fn shadow(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<ShadowView>, ApiError> {
+    Ok(Json(api.deployer.shadow(&name)?))
 }
 
 /// Which entries of the audit log.

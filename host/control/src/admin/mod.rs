@@ -94,6 +94,7 @@ pub fn router(deployer: Deployer, upload_limit: u64, token: Token) -> Router {
         )
         .route("/v1/certificates/{name}/renew", post(certificates::renew))
         .route("/v1/apis/{parent}/drift", get(apis::drifted))
+        .route("/v1/shadows/{name}/counts", get(apis::shadow))
         .route("/v1/apis/{parent}/stages/{name}/arms", get(apis::arms))
         .route("/v1/apis/{parent}/stages/{name}/rollback", post(apis::rollback))
         .route("/v1/apis/{parent}/stages/{name}/promote", post(apis::promote))

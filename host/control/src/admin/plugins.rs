@@ -124,13 +124,13 @@ pub(super) async fn version(
 #[utoipa::path(
     delete, path = "/v1/plugins/{name}/versions/{version}", tag = "plugins", security(("token" = [])),
     params(("name" = String, Path, description = "name of the binding"), ("version" = u64, Path, description = "its number")),
-    responses((status = 204), (status = 404, body = ApiError), (status = 409, body = ApiError, description = "live")),
+    responses((status = 204), (status = 404, body = ApiError), (status = 409, body = ApiError, description = "live, or a shadow")),
 )]
 pub(super) async fn remove(
     State(api): State<Api>,
     Path((name, version)): Path<(String, u64)>,
 ) -> Result<StatusCode, ApiError> {
-    api.deployer.store().journal.remove_version(&name, version)?;
+    api.deployer.remove_version(&name, version).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

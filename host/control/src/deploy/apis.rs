@@ -122,6 +122,9 @@ impl Deployer {
         let mut next = (*applied).clone();
         next.model = Arc::new(draft.model.clone());
         next.deployed = Arc::new(self.deploy_stages(&next, &applied, &draft.apis()).await?);
+        if draft.changes_any(Kind::Shadow) {
+            next.shadows = Arc::new(self.shadows(&next).await?);
+        }
         next.at = now_ms();
         let snapshot = super::build(&next, Some(&proxy.current()))?;
         if dry_run {
@@ -214,7 +217,7 @@ impl Deployer {
     }
 
     /// What stages serve, after changes of `apis`; all others are as they were in `before`.
-    async fn deploy_stages(
+    pub(super) async fn deploy_stages(
         &self,
         next: &Applied,
         before: &Applied,
@@ -335,7 +338,7 @@ pub(crate) fn entry(
 }
 
 /// Deploys APIs that changed to the stages that want that.
-fn auto_deploy(
+pub(super) fn auto_deploy(
     draft: &mut Draft,
     pin: &dyn Fn(&str) -> Result<Pin, ControlError>,
 ) -> Result<(), ControlError> {
@@ -482,6 +485,18 @@ async fn arm_input(
             (Arc::new(kept.definition), versions)
         }
     };
+    checked_arm(api, stage, deployment, definition, variables, versions)
+}
+
+/// An arm whose definition has the stage variables that it needs.
+pub(super) fn checked_arm(
+    api: &str,
+    stage: &str,
+    deployment: &str,
+    definition: Arc<edgeward_core::api::Definition>,
+    variables: &BTreeMap<String, String>,
+    plugins: BTreeMap<String, Arc<PluginVersion>>,
+) -> Result<ArmInput, ControlError> {
     let problems: Vec<Problem> = missing_variables(&definition, variables)
         .into_iter()
         .map(|mut problem| {
@@ -496,8 +511,13 @@ async fn arm_input(
         deployment: deployment.into(),
         definition,
         variables: Arc::new(variables.clone()),
-        plugins: versions,
+        plugins,
     })
+}
+
+/// What a plugin is known by that was loaded as it is pinned.
+pub(super) fn pin_id(name: &str, pin: &Pin) -> Digest {
+    edgeward_runtime::digest(json!([name, pin]).to_string().as_bytes())
 }
 
 async fn load_pinned(
@@ -506,7 +526,7 @@ async fn load_pinned(
     loader: &load::Loader<'_>,
     plugins: &mut BTreeMap<Digest, Loaded>,
 ) -> Result<Arc<PluginVersion>, ControlError> {
-    let id = edgeward_runtime::digest(json!([name, pin]).to_string().as_bytes());
+    let id = pin_id(name, pin);
     let plugin: Plugin = serde_json::from_value(pin.settings.clone())
         .map_err(|error| ControlError::invalid(format!("plugins.{name}"), error.to_string()))?;
     let loaded = loader
@@ -523,11 +543,11 @@ impl Deployed {
     pub(super) async fn of(
         model: &Model,
         loader: &load::Loader<'_>,
-        before: Option<&Self>,
+        before: &Self,
     ) -> Result<Self, ControlError> {
         let mut deployed = Self {
             stages: BTreeMap::new(),
-            plugins: before.map(|before| before.plugins.clone()).unwrap_or_default(),
+            plugins: before.plugins.clone(),
         };
         let apis: Vec<String> = model.list(Kind::Api, "").map(|(name, _)| name.clone()).collect();
         for api in apis {
@@ -541,6 +561,19 @@ impl Deployed {
         }
         deployed.forget_unused();
         Ok(deployed)
+    }
+
+    /// Stages that are served with plugins of somebody else's.
+    pub(super) fn of_stages(stages: BTreeMap<(String, String), StageInput>) -> Self {
+        Self {
+            stages,
+            plugins: BTreeMap::new(),
+        }
+    }
+
+    /// Takes note of plugins that are loaded already.
+    pub(super) fn know(&mut self, plugins: impl IntoIterator<Item = (Digest, Loaded)>) {
+        self.plugins.extend(plugins);
     }
 
     fn forget_unused(&mut self) {

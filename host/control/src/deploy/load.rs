@@ -90,6 +90,28 @@ impl<'a> Loader<'a> {
         plugin: &Plugin,
         current: Option<&Loaded>,
     ) -> Result<Loaded, Problem> {
+        self.load_as(name, version, plugin, current, false).await
+    }
+
+    /// The same for a version that runs beside the live one.
+    pub(super) async fn load_shadow(
+        &self,
+        name: &str,
+        version: u64,
+        plugin: &Plugin,
+        current: Option<&Loaded>,
+    ) -> Result<Loaded, Problem> {
+        self.load_as(name, version, plugin, current, true).await
+    }
+
+    async fn load_as(
+        &self,
+        name: &str,
+        version: u64,
+        plugin: &Plugin,
+        current: Option<&Loaded>,
+        shadow: bool,
+    ) -> Result<Loaded, Problem> {
         // the bytes of an uploaded module follow from its digest: read them only if they are needed
         let (digest, module) = match &plugin.module {
             ModuleRef::Digest(digest) => (*digest, None),
@@ -98,7 +120,7 @@ impl<'a> Loader<'a> {
                 (module.info().digest, Some(module))
             }
         };
-        let fingerprint = self.fingerprint(name, version, digest, plugin);
+        let fingerprint = self.fingerprint(name, version, digest, plugin, shadow);
         let known = current
             .filter(|loaded| loaded.fingerprint == fingerprint)
             .cloned();
@@ -115,6 +137,7 @@ impl<'a> Loader<'a> {
             version,
             settings: plugin.clone(),
             base_dir: self.base_dir.to_owned(),
+            shadow,
         };
         let version = self
             .runtime
@@ -152,10 +175,10 @@ impl<'a> Loader<'a> {
         Ok(module)
     }
 
-    fn fingerprint(&self, name: &str, version: u64, digest: Digest, plugin: &Plugin) -> Digest {
+    fn fingerprint(&self, name: &str, version: u64, digest: Digest, plugin: &Plugin, shadow: bool) -> Digest {
         let settings = serde_json::to_string(plugin).unwrap_or_default();
         let mut text = format!(
-            "{name}\0{version}\0{digest}\0{settings}\0{}\0",
+            "{name}\0{version}\0{digest}\0{settings}\0{shadow}\0{}\0",
             self.base_dir.display()
         )
         .into_bytes();

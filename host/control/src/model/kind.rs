@@ -2,7 +2,7 @@
 
 use edgeward_core::{
     api::{
-        self, Domain, GatewayResponseType, Mapping, RouteKey, RoutingRule, Stage, is_base_path, is_name,
+        self, Domain, GatewayResponseType, Mapping, RouteKey, RoutingRule, is_base_path, is_name,
         is_stage_name,
     },
     config::{Problem, Problems, typed},
@@ -41,11 +41,19 @@ pub enum Kind {
     Mapping,
     /// A routing rule of a domain.
     Rule,
+    /// A version of a plugin that runs beside the live one; its name is that of the binding.
+    Shadow,
+    /// An API key.
+    ApiKey,
+    /// A usage plan.
+    UsagePlan,
+    /// A firewall.
+    WebAcl,
 }
 
 impl Kind {
     /// Every kind; parents before what belongs to them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::Api,
         Self::Route,
         Self::Integration,
@@ -58,6 +66,10 @@ impl Kind {
         Self::Domain,
         Self::Mapping,
         Self::Rule,
+        Self::Shadow,
+        Self::ApiKey,
+        Self::UsagePlan,
+        Self::WebAcl,
     ];
 
     /// Name of the collection, in paths and in the database.
@@ -76,6 +88,10 @@ impl Kind {
             Self::Domain => "domains",
             Self::Mapping => "mappings",
             Self::Rule => "rules",
+            Self::Shadow => "shadows",
+            Self::ApiKey => "api-keys",
+            Self::UsagePlan => "usage-plans",
+            Self::WebAcl => "waf",
         }
     }
 
@@ -95,6 +111,10 @@ impl Kind {
             Self::Domain => "domain",
             Self::Mapping => "mapping",
             Self::Rule => "rule",
+            Self::Shadow => "shadow",
+            Self::ApiKey => "API key",
+            Self::UsagePlan => "usage plan",
+            Self::WebAcl => "web ACL",
         }
     }
 
@@ -102,7 +122,7 @@ impl Kind {
     #[must_use]
     pub const fn parent(self) -> Option<Self> {
         match self {
-            Self::Api | Self::Domain => None,
+            Self::Api | Self::Domain | Self::Shadow | Self::ApiKey | Self::UsagePlan | Self::WebAcl => None,
             Self::Mapping | Self::Rule => Some(Self::Domain),
             Self::Route
             | Self::Integration
@@ -132,11 +152,15 @@ impl Kind {
             Self::Model => schemars::schema_for!(api::Model),
             Self::Validator => schemars::schema_for!(api::Validator),
             Self::GatewayResponse => schemars::schema_for!(api::GatewayResponse),
-            Self::Stage => schemars::schema_for!(Stage),
+            Self::Stage => schemars::schema_for!(api::Stage),
             Self::Deployment => schemars::schema_for!(Deployment),
             Self::Domain => schemars::schema_for!(Domain),
             Self::Mapping => schemars::schema_for!(Mapping),
             Self::Rule => schemars::schema_for!(RoutingRule),
+            Self::Shadow => schemars::schema_for!(api::ShadowPlan),
+            Self::ApiKey => schemars::schema_for!(api::ApiKey),
+            Self::UsagePlan => schemars::schema_for!(api::UsagePlan),
+            Self::WebAcl => schemars::schema_for!(api::WebAcl),
         };
         schema.to_value()
     }
@@ -157,19 +181,15 @@ impl Kind {
             Self::Model => canonical::<api::Model>(body),
             Self::Validator => canonical::<api::Validator>(body),
             Self::GatewayResponse => canonical::<api::GatewayResponse>(body),
-            Self::Stage => {
-                let stage: Stage = typed(body)?;
-                let problems = api::check_stage(&stage);
-                if problems.is_empty() {
-                    written(&stage)
-                } else {
-                    Err(Problems(problems))
-                }
-            }
+            Self::Stage => checked(body, api::check_stage),
             Self::Deployment => canonical::<Deployment>(body),
             Self::Domain => canonical::<Domain>(body),
             Self::Mapping => canonical::<Mapping>(body),
             Self::Rule => canonical::<RoutingRule>(body),
+            Self::Shadow => checked(body, api::check_shadow),
+            Self::ApiKey => canonical::<api::ApiKey>(body),
+            Self::UsagePlan => checked(body, api::check_usage_plan),
+            Self::WebAcl => canonical::<api::WebAcl>(body),
         }
     }
 
@@ -214,7 +234,11 @@ impl Kind {
             | Self::Model
             | Self::Validator
             | Self::Deployment
-            | Self::Rule => (is_name(name), "1 to 128 of a-z, A-Z, 0-9, `-`, `_`, `.`"),
+            | Self::Rule
+            | Self::Shadow
+            | Self::ApiKey
+            | Self::UsagePlan
+            | Self::WebAcl => (is_name(name), "1 to 128 of a-z, A-Z, 0-9, `-`, `_`, `.`"),
         };
         (!good).then(|| {
             Problem::new(
@@ -228,7 +252,7 @@ impl Kind {
 
 fn article(kind: Kind) -> &'static str {
     match kind {
-        Kind::Api | Kind::Integration | Kind::Authorizer => "an",
+        Kind::Api | Kind::Integration | Kind::Authorizer | Kind::ApiKey => "an",
         _ => "a",
     }
 }
@@ -245,6 +269,20 @@ pub(super) fn response_type(name: &str) -> Option<GatewayResponseType> {
 
 fn canonical<T: Serialize + DeserializeOwned + JsonSchema + 'static>(body: Value) -> Result<Value, Problems> {
     written(&typed::<T>(body)?)
+}
+
+/// The same with what is wrong with it beyond its form.
+fn checked<T: Serialize + DeserializeOwned + JsonSchema + 'static>(
+    body: Value,
+    check: impl FnOnce(&T) -> Vec<Problem>,
+) -> Result<Value, Problems> {
+    let value: T = typed(body)?;
+    let problems = check(&value);
+    if problems.is_empty() {
+        written(&value)
+    } else {
+        Err(Problems(problems))
+    }
 }
 
 pub(super) fn written(value: &impl Serialize) -> Result<Value, Problems> {

@@ -3,13 +3,15 @@
 //! The log is a chain: each entry has a MAC over itself and the MAC before it, with a key that only this gateway has. The number and MAC of the last entry
 //! stand apart, so that entries that were cut off at the end are missed, too.
 
+use std::path::Path;
+
 use aws_lc_rs::hmac;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Journal, StoreError, journal::failed};
-use crate::model::{Document, Key, Kind};
+use super::{DATABASE, Journal, StoreError, journal::failed};
+use crate::model::{Document, Key, Kind, Model};
 
 /// Tables of format 2.
 pub(super) const SCHEMA: &str = "
@@ -132,44 +134,69 @@ fn append(connection: &Connection, key: &[u8; 32], entries: &[AuditEntry]) -> ru
     Ok(())
 }
 
+/// The API model in a data folder, read past the gateway that may have it. Empty where there is none yet.
+///
+/// # Errors
+/// The database cannot be read, or has what this program does not know.
+pub fn peek(data_dir: &Path) -> Result<Model, StoreError> {
+    let path = data_dir.join(DATABASE);
+    if !path.exists() {
+        return Ok(Model::default());
+    }
+    let open = || -> rusqlite::Result<(Connection, i64)> {
+        let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let format = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        Ok((connection, format))
+    };
+    let (connection, format) = open().map_err(failed("open"))?;
+    // before there were documents
+    if format < 2 {
+        return Ok(Model::default());
+    }
+    Ok(Model::new(documents(&connection)?))
+}
+
+fn documents(connection: &Connection) -> Result<Vec<(Key, Document)>, StoreError> {
+    let read = || -> rusqlite::Result<Vec<(String, Key, Document)>> {
+        connection
+            .prepare("SELECT kind, parent, name, body, revision, created_at, updated_at FROM documents")?
+            .query_map([], |row| {
+                let body: String = row.get(3)?;
+                let kind: String = row.get(0)?;
+                let key = Key {
+                    kind: Kind::parse(&kind).unwrap_or(Kind::Api),
+                    parent: row.get(1)?,
+                    name: row.get(2)?,
+                };
+                let document = Document {
+                    body: serde_json::from_str(&body).unwrap_or(Value::Null),
+                    revision: row.get::<_, i64>(4)?.unsigned_abs(),
+                    created_at: row.get(5)?,
+                    updated_at: row.get(6)?,
+                };
+                Ok((kind, key, document))
+            })?
+            .collect()
+    };
+    let rows = read().map_err(failed("read the API model"))?;
+    rows.into_iter()
+        .map(|(kind, key, document)| match Kind::parse(&kind) {
+            Some(_) if document.body.is_object() => Ok((key, document)),
+            _ => Err(StoreError::Conflict(format!(
+                "the database has a `{kind}` called `{}` that this edgeward cannot read",
+                key.name
+            ))),
+        })
+        .collect()
+}
+
 impl Journal {
     /// Every document.
     ///
     /// # Errors
     /// The database cannot be read, or has what this program does not know.
     pub fn documents(&self) -> Result<Vec<(Key, Document)>, StoreError> {
-        let connection = self.connection();
-        let read = || -> rusqlite::Result<Vec<(String, Key, Document)>> {
-            connection
-                .prepare("SELECT kind, parent, name, body, revision, created_at, updated_at FROM documents")?
-                .query_map([], |row| {
-                    let body: String = row.get(3)?;
-                    let kind: String = row.get(0)?;
-                    let key = Key {
-                        kind: Kind::parse(&kind).unwrap_or(Kind::Api),
-                        parent: row.get(1)?,
-                        name: row.get(2)?,
-                    };
-                    let document = Document {
-                        body: serde_json::from_str(&body).unwrap_or(Value::Null),
-                        revision: row.get::<_, i64>(4)?.unsigned_abs(),
-                        created_at: row.get(5)?,
-                        updated_at: row.get(6)?,
-                    };
-                    Ok((kind, key, document))
-                })?
-                .collect()
-        };
-        let rows = read().map_err(failed("read the API model"))?;
-        rows.into_iter()
-            .map(|(kind, key, document)| match Kind::parse(&kind) {
-                Some(_) if document.body.is_object() => Ok((key, document)),
-                _ => Err(StoreError::Conflict(format!(
-                    "the database has a `{kind}` called `{}` that this edgeward cannot read",
-                    key.name
-                ))),
-            })
-            .collect()
+        documents(&self.connection())
     }
 
     /// Makes changes of the model and says so in the log, all of it or nothing.

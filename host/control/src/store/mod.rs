@@ -6,9 +6,10 @@
 //! [`Store::open`] removes what an interrupted upload left behind. So a kill at any moment leaves the old or the new state.
 
 mod acme;
+pub mod backup;
 mod blobs;
 pub mod certificates;
-mod documents;
+pub mod documents;
 mod journal;
 pub mod keys;
 
@@ -29,6 +30,8 @@ pub use certificates::{Certificates, StoredCertificate};
 pub use documents::{AuditCheck, AuditEntry, AuditRow, DocumentChange};
 pub use journal::{Action, Journal, ModuleRow, Publication, Receipt, VersionRow};
 
+/// File of the database.
+const DATABASE: &str = "edgeward.db";
 /// Folder of certificates.
 const CERTIFICATES: &str = "certificates";
 /// Folder of accounts at certificate authorities, and of orders.
@@ -150,7 +153,7 @@ impl Store {
         for name in ["modules", "keys", "compiled", CERTIFICATES, ACME] {
             make_dir(&root.join(name))?;
         }
-        let journal = Journal::open(&root.join("edgeward.db"))?;
+        let journal = Journal::open(&root.join(DATABASE))?;
         let blobs = Blobs::open(root.join("modules"), &journal.digests()?)?;
         let certificates = Certificates::open(root.join(CERTIFICATES))?;
         let acme = Acme::open(root.join(ACME))?;

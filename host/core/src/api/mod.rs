@@ -4,6 +4,7 @@
 //! Names and meanings are those of Amazon API Gateway, written as in the configuration file. [`mapping`] has the language of parameter mappings,
 //! [`uri`] the addresses of integrations with what is filled into them.
 
+mod beside;
 mod check;
 mod cors;
 mod gateway_response;
@@ -14,6 +15,7 @@ mod stage;
 pub mod uri;
 mod validation;
 
+pub use beside::*;
 pub use check::{RouteKey, is_base_path, is_name, is_stage_name, missing_variables, selection};
 pub use cors::Cors;
 pub use gateway_response::{GatewayResponse, GatewayResponseType};

@@ -88,6 +88,7 @@ pub enum ApiKeySource {
 /// A route: requests of a method to a path, and what is done with them. Its key (`GET /pets/{id}`, `ANY /files/{proxy+}`, `$default`) is its name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[schemars(rename = "ApiRoute")]
 pub struct Route {
     /// Name of the operation, for documents and logs.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -3,6 +3,7 @@
 
 mod acme;
 mod admin;
+mod apis;
 mod check;
 mod limits;
 mod listener;
@@ -16,6 +17,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use acme::{
     Acme, AcmeChallenge, ExternalAccount, acme_certificate_name, canonical_names, is_acme_certificate_name,
@@ -56,6 +58,13 @@ pub struct Config {
     pub log: Log,
     /// Domain under which each API of the API model is reached by its own name: `{api}.{api-domain}`. Default `execute-api.localhost`.
     pub api_domain: String,
+    /// APIs by id. They are part of the API model as if they had been put there by the admin API, and can be changed here only. A plugin's live version holds
+    /// for them at once.
+    #[schemars(with = "BTreeMap<String, apis::ApiForm>")]
+    pub apis: BTreeMap<String, Value>,
+    /// Domains by name, likewise. They may lead to stages of any API.
+    #[schemars(with = "BTreeMap<String, apis::DomainForm>")]
+    pub domains: BTreeMap<String, Value>,
 }
 
 impl Default for Config {
@@ -72,6 +81,8 @@ impl Default for Config {
             routes: Vec::new(),
             log: Log::default(),
             api_domain: api_domain(),
+            apis: BTreeMap::new(),
+            domains: BTreeMap::new(),
         }
     }
 }

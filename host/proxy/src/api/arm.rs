@@ -30,6 +30,7 @@ use super::{
     voice::Responses,
 };
 use crate::{
+    pipeline::{Part, Shadow},
     snapshot::{Route, Table, Target},
     upstream::UpstreamGroup,
 };
@@ -214,6 +215,8 @@ pub(crate) struct Builder<'a> {
     pub(crate) limits: &'a Limits,
     /// Upstreams of the configuration.
     pub(crate) upstreams: &'a BTreeMap<String, Arc<UpstreamGroup>>,
+    /// Versions that run beside those of the plugins, by name of the binding.
+    pub(crate) shadows: &'a BTreeMap<String, Arc<Shadow>>,
     pub(crate) previous: Option<&'a Apis>,
     /// Servers that integrations name, by address.
     pub(crate) groups: BTreeMap<String, Arc<UpstreamGroup>>,
@@ -454,7 +457,10 @@ impl Builder<'_> {
             }
             if !version.interest().phases.is_empty() {
                 phases = phases.union(version.interest().phases);
-                chain.push(Arc::clone(version));
+                chain.push(Part {
+                    version: Arc::clone(version),
+                    shadow: self.shadows.get(name).cloned(),
+                });
             }
         }
         let validation =

@@ -418,6 +418,12 @@ impl Host for HostState {
             self.deny("http");
             return Ok(Err(Error::Denied("http is not granted".to_owned())));
         };
+        if capabilities.shadow && !matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS") {
+            return Ok(Err(Error::Denied(format!(
+                "a shadow sends no requests of method {}",
+                request.method
+            ))));
+        }
         let Some(left) = self.budget.egress.checked_sub(size as u64) else {
             return Ok(Err(Error::TooLarge(format!(
                 "egress of one request exceeds {}",

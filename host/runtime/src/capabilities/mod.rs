@@ -27,6 +27,8 @@ pub(crate) struct Capabilities {
     pub(crate) kv: BTreeMap<String, Arc<kv::Store>>,
     pub(crate) http: Option<http::Client>,
     pub(crate) secrets: BTreeMap<String, Secret>,
+    /// It must have no effect.
+    pub(crate) shadow: bool,
 }
 
 /// Where a secret is read from when it is asked for; the value is never kept.
@@ -36,7 +38,7 @@ pub(crate) enum Secret {
 }
 
 impl Capabilities {
-    /// Opens what `grants` gives.
+    /// Opens what `grants` gives. Without `stores` it is a shadow: its stores are its own.
     ///
     /// # Errors
     /// Text for the operator: which grant cannot be opened and why.
@@ -47,7 +49,7 @@ impl Capabilities {
         limits: PluginLimits,
         grants: &Grants,
         base_dir: &std::path::Path,
-        stores: &kv::Stores,
+        stores: Option<&kv::Stores>,
     ) -> Result<Self, String> {
         let http = grants
             .http
@@ -68,7 +70,10 @@ impl Capabilities {
         let kv = grants
             .kv
             .iter()
-            .map(|(name, grant)| (name.clone(), stores.open(name, grant.max_bytes.0)))
+            .map(|(name, grant)| {
+                let own = kv::Stores::default();
+                (name.clone(), stores.unwrap_or(&own).open(name, grant.max_bytes.0))
+            })
             .collect();
         Ok(Self {
             plugin,
@@ -79,6 +84,7 @@ impl Capabilities {
             kv,
             http,
             secrets,
+            shadow: stores.is_none(),
         })
     }
 }

@@ -1,0 +1,174 @@
+//! APIs and domains of the configuration file: the same model, and the file is where they are changed.
+
+use edgeward_tests::{bytes, cli, eventually, guest_bytes};
+use serde_json::{Value, json};
+
+use crate::{apis::Site, process};
+
+const API: &str = "pets.execute-api.localhost";
+
+/// The configuration with an API in it that answers `text` at `/hello`.
+fn config(site: &Site, text: &str) -> Value {
+    let mut config = process::config(&site.origin);
+    config["apis"] = json!({"pets": {
+        "protocol": "REST",
+        "integrations": {
+            "hello": {
+                "type": "MOCK",
+                "request-templates": {"application/json": "{\"statusCode\": 200}"},
+                "responses": [{"status": 200, "templates": {"application/json": text}}],
+            },
+            "echo": {"type": "HTTP_PROXY", "uri": site.web("/echo")},
+        },
+        "routes": {
+            "GET /hello": {"integration": "hello"},
+            "GET /echo": {"integration": "echo", "pipeline": ["stamp"]},
+        },
+        "stages": {"prod": null},
+    }});
+    config["domains"] = json!({"api.example.com": {"mappings": {"v1": {"api": "pets", "stage": "prod"}}}});
+    config
+}
+
+async fn says(site: &Site, text: &str) {
+    eventually(text, async || site.get(API, "/prod/hello").await.text() == text).await;
+}
+
+#[tokio::test]
+async fn apis_of_the_configuration_file_are_served_and_changed_with_it() {
+    let site = Site::start();
+    let kept = json!({"apis": {"kept": {"routes": {}, "stages": {}}}});
+    site.apply(kept.clone()).await;
+    process::write(site.folder.path(), &config(&site, "one"));
+    says(&site, "one").await;
+    assert_eq!(site.get("api.example.com", "/v1/hello").await.text(), "one");
+    process::write(site.folder.path(), &config(&site, "two"));
+    says(&site, "two").await;
+
+    // what is wrong with a new file is told with its place, and what ran still runs
+    let mut wrong = config(&site, "three");
+    wrong["apis"]["pets"]["routes"]["GET /other"] = json!({"integration": "none"});
+    wrong["domains"]["api.example.com"]["mappings"]["v2"] = json!({"api": "pets", "stage": "test"});
+    process::write(site.folder.path(), &wrong);
+    let told = cli(site.folder.path(), &["check", "gateway.yaml"]).await;
+    assert_eq!(told.code, 2, "{}", told.stderr);
+    assert!(told.stderr.contains("no stage `test`"), "{}", told.stderr);
+    wrong["domains"] = json!({});
+    process::write(site.folder.path(), &wrong);
+    let told = cli(site.folder.path(), &["check", "gateway.yaml"]).await;
+    assert!(
+        told.stderr.contains("apis.pets.routes.GET /other.integration"),
+        "{}",
+        told.stderr
+    );
+    assert_eq!(site.get(API, "/prod/hello").await.text(), "two");
+    process::write(site.folder.path(), &config(&site, "four"));
+    let told = cli(site.folder.path(), &["check", "gateway.yaml"]).await;
+    assert_eq!(told.code, 0, "{}", told.stderr);
+    says(&site, "four").await;
+
+    // it is in the model as any other, and the file is where it is changed
+    let pets = site.done("GET", "/v1/apis/pets", Value::Null).await;
+    assert_eq!(pets["protocol"], "REST", "{pets}");
+    for (method, path, body) in [
+        ("PUT", "/v1/apis/pets", json!({})),
+        (
+            "PUT",
+            "/v1/apis/pets/routes/GET%20%2Fx",
+            json!({"integration": "hello"}),
+        ),
+        ("DELETE", "/v1/apis/pets", Value::Null),
+        (
+            "POST",
+            "/v1/apis/pets/deployments",
+            json!({"description": "mine"}),
+        ),
+        ("DELETE", "/v1/domains/api.example.com/mappings/v1", Value::Null),
+    ] {
+        let refused = site.admin(method, path, body).await;
+        // an API that has not changed is the deployment that it has
+        if refused.status == 201 {
+            assert_eq!(path, "/v1/apis/pets/deployments");
+            continue;
+        }
+        assert_eq!(refused.status, 409, "{method} {path}: {}", refused.text());
+        assert!(
+            refused.text().contains("in the configuration file"),
+            "{}",
+            refused.text()
+        );
+    }
+    let bundle = site.done("GET", "/v1/bundle", Value::Null).await;
+    assert_eq!(
+        bundle["apis"].as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["kept"]
+    );
+    site.apply(json!({"apis": {}})).await;
+    says(&site, "four").await;
+
+    // domains of the data folder may lead to it, and it cannot go from under them
+    site.apply(
+        json!({"domains": {"own.example.com": {"mappings": {"(none)": {"api": "pets", "stage": "prod"}}}}}),
+    )
+    .await;
+    assert_eq!(site.get("own.example.com", "/hello").await.text(), "four");
+
+    // it is there after a loss of power, and nothing of it is kept
+    let site = site.again();
+    assert_eq!(site.get(API, "/prod/hello").await.text(), "four");
+    site.apply(json!({})).await;
+    process::write(site.folder.path(), &process::config(&site.origin));
+    eventually("the API to go", async || {
+        site.get(API, "/prod/hello").await.status == 404
+    })
+    .await;
+    let gone = site.admin("GET", "/v1/apis/pets", Value::Null).await;
+    assert_eq!(gone.status, 404, "{}", gone.text());
+}
+
+#[tokio::test]
+async fn a_version_of_a_plugin_holds_for_apis_of_the_configuration_file_at_once() {
+    let site = Site::start();
+    process::write(site.folder.path(), &config(&site, "one"));
+    says(&site, "one").await;
+    assert_eq!(site.get(API, "/prod/echo").await.header("x-stamp"), "file");
+    let module = site
+        .process
+        .admin("POST", "/v1/modules", bytes(guest_bytes("stamp")))
+        .await
+        .json()["digest"]
+        .clone();
+    let version = json!({"module": module, "config": {"version": "new"}});
+    site.done("POST", "/v1/plugins/stamp/versions?publish=true", version)
+        .await;
+    assert_eq!(site.get(API, "/prod/echo").await.header("x-stamp"), "new");
+    let site = site.again();
+    assert_eq!(site.get(API, "/prod/echo").await.header("x-stamp"), "new");
+    site.done("POST", "/v1/plugins/stamp/rollback", Value::Null).await;
+    assert_eq!(site.get(API, "/prod/echo").await.header("x-stamp"), "file");
+}
+
+#[tokio::test]
+async fn an_api_is_in_the_file_or_in_the_data_folder_not_in_both() {
+    let site = Site::start();
+    site.apply(json!({"apis": {"pets": {}}})).await;
+    process::write(site.folder.path(), &config(&site, "one"));
+    let told = cli(site.folder.path(), &["check", "gateway.yaml"]).await;
+    assert_eq!(told.code, 2, "{}", told.stderr);
+    assert!(
+        told.stderr
+            .contains("apis.pets: API `pets` is in the data folder, too"),
+        "{}",
+        told.stderr
+    );
+    let mut staged = config(&site, "one");
+    staged["apis"]["pets"]["stages"]["prod"] = json!({"deployment": "0123456789abcdef"});
+    staged["apis"]["cats"] = staged["apis"]["pets"].take();
+    process::write(site.folder.path(), &staged);
+    let told = cli(site.folder.path(), &["check", "gateway.yaml"]).await;
+    assert!(
+        told.stderr.contains("apis.cats.stages.prod.deployment"),
+        "{}",
+        told.stderr
+    );
+}

@@ -1,0 +1,183 @@
+//! Versions of plugins that run beside the live ones: on copies, without effect, compared and counted.
+
+use edgeward_tests::{bytes, eventually, guest_bytes};
+use serde_json::{Value, json};
+
+use crate::apis::Site;
+
+impl Site {
+    /// A version of `stamp` that is kept and not live.
+    async fn version(&self, config: Value) -> u64 {
+        let module = self
+            .process
+            .admin("POST", "/v1/modules", bytes(guest_bytes("stamp")))
+            .await
+            .json()["digest"]
+            .clone();
+        let version = json!({"module": module, "config": config});
+        self.done("POST", "/v1/plugins/stamp/versions", version).await["version"]
+            .as_u64()
+            .unwrap()
+    }
+
+    async fn counts(&self) -> Value {
+        self.done("GET", "/v1/shadows/stamp/counts", Value::Null).await["counts"].clone()
+    }
+}
+
+#[tokio::test]
+async fn a_shadow_is_compared_with_the_live_version_and_changes_nothing() {
+    let site = Site::start();
+    let same = site.version(json!({"version": "file"})).await;
+    let other = site.version(json!({"version": "other"})).await;
+    site.done("PUT", "/v1/shadows/stamp", json!({"version": same}))
+        .await;
+    assert_eq!(site.get("gateway.test", "/a").await.header("x-stamp"), "file");
+    eventually("the shadow to follow", async || {
+        site.counts().await["equal"].as_u64().unwrap() > 0
+    })
+    .await;
+    let counts = site.counts().await;
+    assert_eq!(
+        (&counts["different"], &counts["failed"]),
+        (&json!(0), &json!(0)),
+        "{counts}"
+    );
+
+    // another version says something else, which nobody sees
+    site.done("PUT", "/v1/shadows/stamp", json!({"version": other}))
+        .await;
+    for _ in 0..5 {
+        let reply = site.get("gateway.test", "/b").await;
+        assert_eq!(reply.header("x-stamp"), "file");
+    }
+    eventually("differences", async || {
+        site.counts().await["different"].as_u64().unwrap() >= 5
+    })
+    .await;
+    let counts = site.counts().await;
+    let latest = &counts["latest"][0];
+    assert_eq!(latest["route"], "all", "{counts}");
+    let fields = latest["fields"].to_string();
+    assert!(fields.contains("header.x-stamp"), "{counts}");
+    assert!(!counts.to_string().contains("other"), "values are told: {counts}");
+    let metrics = site.admin("GET", "/metrics", Value::Null).await.text();
+    assert!(
+        metrics.contains(&format!(
+            "edgeward_plugin_shadow_calls_total{{plugin=\"stamp\",version=\"{other}\",result=\"different\"}}"
+        )),
+        "{metrics}"
+    );
+
+    // it is there after a restart, and its beginning and end are in the log
+    let site = site.again();
+    assert_eq!(site.get("gateway.test", "/c").await.header("x-stamp"), "file");
+    eventually("the shadow to follow again", async || {
+        site.counts().await["different"].as_u64().unwrap() > 0
+    })
+    .await;
+    site.done("DELETE", "/v1/shadows/stamp", Value::Null).await;
+    let gone = site.admin("GET", "/v1/shadows/stamp/counts", Value::Null).await;
+    assert_eq!(gone.status, 404, "{}", gone.text());
+    let log = site.done("GET", "/v1/audit", Value::Null).await.to_string();
+    assert!(
+        log.contains("\"shadows/stamp\"") && log.contains("\"delete\""),
+        "{log}"
+    );
+}
+
+#[tokio::test]
+async fn a_shadow_of_a_deployed_plugin_is_compared_too() {
+    let site = Site::start();
+    site.apply(json!({"apis": {"pets": {
+        "integrations": {"echo": {"type": "HTTP_PROXY", "uri": site.web("/echo")}},
+        "routes": {"GET /a": {"integration": "echo", "pipeline": ["stamp"]}},
+        "stages": {"prod": {"auto-deploy": true}},
+    }}}))
+    .await;
+    let other = site.version(json!({"version": "other"})).await;
+    site.done(
+        "PUT",
+        "/v1/shadows/stamp",
+        json!({"version": other, "percent": 100}),
+    )
+    .await;
+    let reply = site.get("pets.execute-api.localhost", "/prod/a").await;
+    assert_eq!(reply.header("x-stamp"), "file");
+    eventually("a difference", async || {
+        site.counts().await["different"].as_u64().unwrap() > 0
+    })
+    .await;
+    assert_eq!(site.counts().await["latest"][0]["route"], "GET /a");
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_shadow_is_refused() {
+    let site = Site::start();
+    let other = site.version(json!({"version": "other"})).await;
+    for (path, body, status, says) in [
+        (
+            "/v1/shadows/stamp",
+            json!({"version": other + 1}),
+            404,
+            "has no version",
+        ),
+        (
+            "/v1/shadows/nobody",
+            json!({"version": 0}),
+            404,
+            "no plugin is called `nobody`",
+        ),
+        (
+            "/v1/shadows/stamp",
+            json!({"version": other, "percent": 0}),
+            422,
+            "above 0 to 100",
+        ),
+        ("/v1/shadows/stamp", json!({}), 422, "is missing"),
+    ] {
+        let refused = site.admin("PUT", path, body).await;
+        assert_eq!(refused.status, status, "{}", refused.text());
+        assert!(refused.text().contains(says), "{}", refused.text());
+    }
+    // a version that nothing else needs stays while it is a shadow
+    site.done("PUT", "/v1/shadows/stamp", json!({"version": other}))
+        .await;
+    let refused = site
+        .admin(
+            "DELETE",
+            &format!("/v1/plugins/stamp/versions/{other}"),
+            Value::Null,
+        )
+        .await;
+    assert_eq!(refused.status, 409, "{}", refused.text());
+}
+
+#[tokio::test]
+async fn a_shadow_that_fails_is_counted_and_nobody_notices() {
+    let site = Site::start();
+    let module = site
+        .process
+        .admin("POST", "/v1/modules", bytes(guest_bytes("misbehave")))
+        .await
+        .json()["digest"]
+        .clone();
+    let version = json!({
+        "module": module,
+        "config": {"mode": "trap", "phase": "request-head"},
+        "grants": {"http": {}},
+    });
+    let version = site.done("POST", "/v1/plugins/stamp/versions", version).await;
+    site.done("PUT", "/v1/shadows/stamp", json!({"version": version["version"]}))
+        .await;
+    for _ in 0..3 {
+        let reply = site.get("gateway.test", "/a").await;
+        assert_eq!((reply.status, reply.header("x-stamp")), (200, "file"));
+    }
+    eventually("failures", async || {
+        site.counts().await["failed"].as_u64().unwrap() >= 3
+    })
+    .await;
+    let latest = site.counts().await["latest"].to_string();
+    assert!(latest.contains("failed: "), "{latest}");
+}
