@@ -6,8 +6,10 @@ mod audit;
 mod certificate;
 mod check;
 mod client;
+mod door;
 mod output;
 mod plugin;
+mod principal;
 mod publish;
 mod schema;
 mod serve;
@@ -56,6 +58,12 @@ enum Command {
     /// Check or print the log of every change.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Make, list and remove those who may use the admin API.
+    #[command(subcommand)]
+    Principal(principal::Command),
+    /// Make, list, rotate and revoke their tokens.
+    #[command(subcommand)]
+    Token(principal::TokenCommand),
     /// Make a version of a plugin live.
     Publish(publish::PublishArgs),
     /// Go back to the version of a plugin that was live before, or to a given one.
@@ -76,6 +84,8 @@ fn main() -> ExitCode {
         Command::Apply(args) => apply::apply(&args, output),
         Command::Diff(args) => apply::diff(&args, output),
         Command::Audit(command) => audit::run(command, output),
+        Command::Principal(command) => principal::run(command, output),
+        Command::Token(command) => principal::run_token(command, output),
         Command::Publish(args) => publish::publish(&args, output),
         Command::Rollback(args) => publish::rollback(&args, output),
         Command::Status(args) => status::run(&args, output),
@@ -118,7 +128,15 @@ mod tests {
             "apply -f apis.yaml",
             "diff -f apis.yaml",
             "audit verify",
-            "audit export",
+            "audit export --since 2026-01-01T00:00:00Z --target apis/*",
+            "principal add ci --role publisher --apis pets,shop-*",
+            "principal list",
+            "principal remove ci",
+            "token create ci --expires-in 30d",
+            "token list ci",
+            "token rotate ci abcdefgh --overlap 1h",
+            "token revoke ci abcdefgh",
+            "status --admin https://a.example --client-cert a.crt --client-key a.key --admin-ca ca.pem",
             "publish a 1",
             "rollback a",
             "status",

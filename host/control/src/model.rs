@@ -20,7 +20,12 @@ use serde_json::{Map, Value};
 pub use kind::{Kind, NO_BASE_PATH};
 use kind::{response_type, written};
 
-use crate::{clock::now_ms, error::ControlError, store::DocumentChange};
+use crate::{
+    access::{PRINCIPALS_MAX, token::TOKENS_MAX},
+    clock::now_ms,
+    error::ControlError,
+    store::DocumentChange,
+};
 
 /// Where a resource is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -273,6 +278,15 @@ impl Model {
         })
     }
 
+    /// A token by its id, and the name of the principal that it belongs to.
+    #[must_use]
+    pub fn token(&self, id: &str) -> Option<(&str, &Arc<Document>)> {
+        let first = (Kind::Token, Arc::from(""));
+        let tokens = self.shelves.range(first..);
+        let mut tokens = tokens.take_while(|((kind, _), _)| *kind == Kind::Token);
+        tokens.find_map(|((_, principal), shelf)| Some((&**principal, shelf.get(id)?)))
+    }
+
     fn set(&mut self, key: &Key, document: Option<Document>) {
         let place = (key.kind, Arc::from(key.parent.as_str()));
         let shelf = Arc::make_mut(self.shelves.entry(place.clone()).or_default());
@@ -498,6 +512,8 @@ impl Draft {
                 Kind::Stage => self.check_stage(key, &mut problems)?,
                 Kind::Domain => drop(domains.insert(key.name.clone())),
                 Kind::Mapping | Kind::Rule => drop(domains.insert(key.parent.clone())),
+                Kind::Principal => self.at_most(key, PRINCIPALS_MAX)?,
+                Kind::Token => self.at_most(key, TOKENS_MAX)?,
                 _ => {}
             }
         }
@@ -535,6 +551,17 @@ impl Draft {
         } else {
             Err(ControlError::Invalid(Problems(problems)))
         }
+    }
+
+    fn at_most(&self, key: &Key, most: usize) -> Result<(), ControlError> {
+        let count = self.model.list(key.kind, &key.parent).count();
+        if count <= most {
+            return Ok(());
+        }
+        let noun = key.kind.noun();
+        Err(ControlError::Conflict(format!(
+            "there are {most} {noun}s, and no more are kept: remove some"
+        )))
     }
 
     fn check_stage(&self, key: &Key, problems: &mut Vec<Problem>) -> Result<(), ControlError> {
@@ -607,6 +634,20 @@ impl Draft {
             }
         }
         Ok(found)
+    }
+
+    /// What changes, as it was and as it will be.
+    pub fn touched(&self) -> impl Iterator<Item = (&Key, Option<&Value>, Option<&Value>)> {
+        self.changes.iter().map(|(key, document)| {
+            let before = self.before.get(key).map(|document| &document.body);
+            (key, before, document.as_ref().map(|document| &document.body))
+        })
+    }
+
+    /// Whether anything of it is served: not where only principals and tokens change.
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        self.changes.keys().any(|key| !key.kind.is_access())
     }
 
     /// Whether there is anything to keep.

@@ -7,7 +7,7 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::{apis, certificates, model, modules, plugins, status};
+use super::{apis, certificates, model, modules, plugins, principals, status};
 use crate::model::Kind;
 
 #[derive(OpenApi)]
@@ -20,6 +20,7 @@ use crate::model::Kind;
         plugins::put_module, plugins::publish, plugins::rollback,
         apis::deploy, apis::rollback, apis::promote, apis::abort, apis::arms, apis::drifted, apis::bundle, apis::apply, apis::audit, apis::verify,
         certificates::list, certificates::read, certificates::put, certificates::remove, certificates::renew,
+        principals::whoami, principals::create, principals::rotate,
     ),
     modifiers(&Token),
 )]
@@ -146,7 +147,7 @@ fn operations(kind: Kind, schema: &str) -> (Value, Value) {
             "responses": {"200": {"description": "what would change"}, "204": {"description": "gone"}, "404": error("not there"), "409": error("in use"), "412": error("not as expected"), "422": error("not possible")},
         },
     });
-    if kind != Kind::Deployment {
+    if !matches!(kind, Kind::Deployment | Kind::Token) {
         let changed = json!({"200": one("changed, or what would change"), "201": one("made"), "400": error("not JSON"), "404": error("no such parent"), "409": error("there already, or not possible now"), "412": error("not as expected"), "415": error("no patch"), "422": error("not valid: every reason")});
         collection["post"] = json!({
             "tags": ["model"], "summary": format!("Makes a {noun}; `id` in the body is its name."), "security": security,
@@ -169,6 +170,27 @@ fn operations(kind: Kind, schema: &str) -> (Value, Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::rules;
+
+    #[test]
+    fn every_call_has_a_rule_for_who_may_make_it() {
+        let document = whole();
+        let mut calls = 0;
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            for method in methods.as_object().unwrap().keys() {
+                let method: http::Method = method.to_uppercase().parse().unwrap();
+                let open = ["/healthz", "/readyz", "/metrics", "/openapi.json"].contains(&path.as_str());
+                let rule = rules::rule(&method, path);
+                assert_eq!(
+                    rule.is_some(),
+                    !open,
+                    "{method} {path}: add a line to `access/rules.rs`"
+                );
+                calls += 1;
+            }
+        }
+        assert!(calls > 80, "{calls}");
+    }
 
     #[test]
     fn every_endpoint_is_described() {

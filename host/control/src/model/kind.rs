@@ -13,6 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::Deployment;
+use crate::access::{GATEWAY, NOBODY, Principal, ROOT, Token};
 
 /// A kind of resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,11 +42,15 @@ pub enum Kind {
     Mapping,
     /// A routing rule of a domain.
     Rule,
+    /// Somebody who uses the admin API.
+    Principal,
+    /// A token of a principal; its name is its id.
+    Token,
 }
 
 impl Kind {
     /// Every kind; parents before what belongs to them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Api,
         Self::Route,
         Self::Integration,
@@ -58,6 +63,8 @@ impl Kind {
         Self::Domain,
         Self::Mapping,
         Self::Rule,
+        Self::Principal,
+        Self::Token,
     ];
 
     /// Name of the collection, in paths and in the database.
@@ -76,6 +83,8 @@ impl Kind {
             Self::Domain => "domains",
             Self::Mapping => "mappings",
             Self::Rule => "rules",
+            Self::Principal => "principals",
+            Self::Token => "tokens",
         }
     }
 
@@ -95,6 +104,8 @@ impl Kind {
             Self::Domain => "domain",
             Self::Mapping => "mapping",
             Self::Rule => "rule",
+            Self::Principal => "principal",
+            Self::Token => "token",
         }
     }
 
@@ -102,8 +113,9 @@ impl Kind {
     #[must_use]
     pub const fn parent(self) -> Option<Self> {
         match self {
-            Self::Api | Self::Domain => None,
+            Self::Api | Self::Domain | Self::Principal => None,
             Self::Mapping | Self::Rule => Some(Self::Domain),
+            Self::Token => Some(Self::Principal),
             Self::Route
             | Self::Integration
             | Self::Authorizer
@@ -113,6 +125,12 @@ impl Kind {
             | Self::Stage
             | Self::Deployment => Some(Self::Api),
         }
+    }
+
+    /// Whether it says who may use the admin API, and nothing of what is served.
+    #[must_use]
+    pub const fn is_access(self) -> bool {
+        matches!(self, Self::Principal | Self::Token)
     }
 
     /// The kind of a collection's name.
@@ -137,8 +155,20 @@ impl Kind {
             Self::Domain => schemars::schema_for!(Domain),
             Self::Mapping => schemars::schema_for!(Mapping),
             Self::Rule => schemars::schema_for!(RoutingRule),
+            Self::Principal => schemars::schema_for!(Principal),
+            Self::Token => schemars::schema_for!(Token),
         };
-        schema.to_value()
+        let mut schema = schema.to_value();
+        if self == Self::Token {
+            // kept, and never shown
+            if let Some(members) = schema["properties"].as_object_mut() {
+                members.remove("mac");
+            }
+            if let Some(required) = schema["required"].as_array_mut() {
+                required.retain(|member| member != "mac");
+            }
+        }
+        schema
     }
 
     /// A document of this kind in the form that is kept, with every default that matters said.
@@ -170,6 +200,12 @@ impl Kind {
             Self::Domain => canonical::<Domain>(body),
             Self::Mapping => canonical::<Mapping>(body),
             Self::Rule => canonical::<RoutingRule>(body),
+            Self::Principal => {
+                let principal: Principal = typed(body)?;
+                principal.check()?;
+                written(&principal)
+            }
+            Self::Token => canonical::<Token>(body),
         }
     }
 
@@ -209,11 +245,16 @@ impl Kind {
                 name == NO_BASE_PATH || (!name.is_empty() && is_base_path(name)),
                 "a base path such as `v1` or `v1/pets`, or `(none)`",
             ),
+            Self::Principal => (
+                is_name(name) && ![ROOT, NOBODY, GATEWAY].contains(&name),
+                "1 to 128 of a-z, A-Z, 0-9, `-`, `_`, `.`; `root`, `nobody` and `gateway` are taken",
+            ),
             Self::Integration
             | Self::Authorizer
             | Self::Model
             | Self::Validator
             | Self::Deployment
+            | Self::Token
             | Self::Rule => (is_name(name), "1 to 128 of a-z, A-Z, 0-9, `-`, `_`, `.`"),
         };
         (!good).then(|| {
