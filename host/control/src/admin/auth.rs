@@ -35,8 +35,9 @@ use crate::{
 
 /// Time between two notes that a token is used.
 const NOTE_USE: i64 = 60 * 60 * 1000;
-/// Characters of a client's own name that are kept.
+/// Characters of a client's own name, and of a reason, that are kept.
 const USER_AGENT_MAX: usize = 200;
+const REASON_MAX: usize = 500;
 
 /// The other side of a connection.
 #[derive(Clone, Debug)]
@@ -359,6 +360,11 @@ fn authority(model: &Model, principal: &str) -> Result<Authority, String> {
     Ok(Authority::of(&found))
 }
 
+/// The beginning of a text that a client may make as long as it likes.
+pub(super) fn short(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
+}
+
 /// Lets calls through that their callers may make.
 pub(super) async fn check(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let unknown = || Peer {
@@ -376,7 +382,7 @@ pub(super) async fn check(State(api): State<Api>, mut request: Request, next: Ne
     let user_agent = request.headers().get(header::USER_AGENT);
     let user_agent = user_agent
         .and_then(|value| value.to_str().ok())
-        .map(|value| value.chars().take(USER_AGENT_MAX).collect());
+        .map(|value| short(value, USER_AGENT_MAX));
     let request_id = format!("{:032x}", fastrand::u128(..));
     let of = |principal: String, authentication: Option<String>, authority: Authority| Actor {
         principal,
@@ -416,7 +422,9 @@ pub(super) async fn check(State(api): State<Api>, mut request: Request, next: Ne
             next.run(request).await
         }
         Some((reason, mut response)) => {
-            response.extensions_mut().insert(Noted(json!({"reason": reason})));
+            response
+                .extensions_mut()
+                .insert(Noted(json!({"reason": short(&reason, REASON_MAX)})));
             response
         }
     };

@@ -116,6 +116,7 @@ fn router(deployer: Deployer, upload_limit: u64, access: Access) -> Router {
         .route("/v1/audit", get(apis::audit))
         .route("/v1/audit/verify", get(apis::verify))
         .merge(model::routes())
+        .route_layer(middleware::from_fn_with_state(api.clone(), noted::compare))
         .route_layer(middleware::from_fn_with_state(api.clone(), auth::check))
         .route_layer(middleware::from_fn_with_state(api.clone(), noted::note));
     let open = Router::new()

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use super::{
     Api, ApiError,
-    auth::Peer,
+    auth::{Peer, short},
     model::{Source, actor},
 };
 use crate::{file, model::Kind};
@@ -36,6 +36,14 @@ const DENIED_ALL: u32 = 60;
 const WINDOW: Duration = Duration::from_secs(600);
 /// Places that are remembered.
 const PLACES: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
+
+/// Characters of a method and of a path that are noted.
+const ACTION_MAX: usize = 20;
+const TARGET_MAX: usize = 500;
+
+/// What a call has changed, on its response.
+#[derive(Clone, Debug)]
+struct Difference(Value);
 
 /// What a handler has to say for the audit log, on its response.
 #[derive(Clone, Debug)]
@@ -146,11 +154,6 @@ async fn noted(api: Api, request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let peer = request.extensions().get::<Peer>();
     let place = peer.map(|peer| peer.place.clone()).unwrap_or_default();
-    let before = if is_read(&method) {
-        None
-    } else {
-        state(&api, &path)
-    };
     let mut response = next.run(request).await;
     let status = response.status();
     let denied = matches!(
@@ -182,19 +185,17 @@ async fn noted(api: Api, request: Request, next: Next) -> Response {
     {
         detail.extend(more);
     }
-    let after = state(&api, &path);
-    let patch = before
-        .zip(after)
-        .and_then(|(before, after)| file::json(&json_patch::diff(&before, &after)).ok())
-        .filter(|patch| !failed && *patch != json!([]));
+    let patch: Option<Difference> = response.extensions_mut().remove();
     let who = actor(response.extensions().get::<Source>().cloned().map(Extension));
-    let target = path.strip_prefix("/v1/").unwrap_or(&path);
+    // whoever is denied may say what they like
+    let action = short(&method.as_str().to_lowercase(), ACTION_MAX);
+    let target = short(path.strip_prefix("/v1/").unwrap_or(&path), TARGET_MAX);
     let kept = api.deployer.note(
         &who,
-        &method.as_str().to_lowercase(),
-        target,
+        &action,
+        &target,
         outcome,
-        patch.as_ref(),
+        patch.as_ref().map(|Difference(patch)| patch),
         Some(detail),
     );
     match kept {
@@ -209,6 +210,24 @@ async fn noted(api: Api, request: Request, next: Next) -> Response {
         }
         Ok(()) => response,
     }
+}
+
+/// Finds out what a call beside the API model changes.
+pub(super) async fn compare(State(api): State<Api>, request: Request, next: Next) -> Response {
+    if is_read(request.method()) {
+        return next.run(request).await;
+    }
+    let path = request.uri().path().to_owned();
+    let before = state(&api, &path);
+    let mut response = next.run(request).await;
+    if response.status().is_success()
+        && let Some((before, after)) = before.zip(state(&api, &path))
+        && before != after
+        && let Ok(patch) = file::json(&json_patch::diff(&before, &after))
+    {
+        response.extensions_mut().insert(Difference(patch));
+    }
+    response
 }
 
 /// What a call beside the API model may change, as far as it can be told without secrets: which version of a plugin serves, which certificate is kept, what
