@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use edgeward_control::{
     ConfigFile, Deployer, Store,
+    access::Authority,
     bundle::{self, Bundle},
     deploy::apis::Actor,
 };
@@ -61,7 +62,7 @@ impl Gateway {
     /// Makes the model what the document says; milliseconds until it was served.
     async fn apply(&self, document: Value) -> Result<f64> {
         let bundle: Bundle = bundle::read(&document.to_string())?;
-        let actor = Actor::of_the_gateway("bench");
+        let actor = Actor::named("bench", Authority::all());
         let start = Instant::now();
         self.deployer
             .edit(actor, "apply", false, move |draft, _pin| bundle.put_into(draft))

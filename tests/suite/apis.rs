@@ -1278,8 +1278,8 @@ async fn every_change_is_in_the_audit_log_and_tampering_is_found() {
     assert_eq!(
         told,
         [
-            "admin post reload done",
-            "admin post apis refused",
+            "root post reload done",
+            "root post apis refused",
             "nobody delete apis/pets denied"
         ]
     );

@@ -6,6 +6,7 @@
     reason = "a broken set-up ends the test, and the message says where"
 )]
 
+mod access;
 mod acme;
 mod admin;
 mod apis;

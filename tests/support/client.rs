@@ -152,6 +152,15 @@ impl Connection {
         }
     }
 
+    /// HTTP/1.1 over a connection of any kind that is there already.
+    pub async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
+        Self {
+            sender: h1(stream).await,
+            scheme: "http",
+            certificate: None,
+        }
+    }
+
     /// HTTP/2 in cleartext, with prior knowledge.
     pub async fn h2(address: SocketAddr) -> Self {
         let stream = within("connecting", TcpStream::connect(address)).await.unwrap();

@@ -73,6 +73,9 @@ async fn deep(args: &Args, file: &ConfigFile, output: Output) -> anyhow::Result<
         ..RuntimeOptions::default()
     })?;
     let (mut plugins, mut problems) = (BTreeMap::new(), Vec::new());
+    if let Some(problem) = edgeward_control::admin::tls_problem(&file.config.admin, &file.base_dir) {
+        problems.push(Problem::new("admin.tls", problem));
+    }
     for (name, settings) in &file.config.plugins {
         let path = match &settings.module {
             ModuleRef::File(path) => file.base_dir.join(path),

@@ -9,25 +9,23 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited, combinators::UnsyncBoxBody};
 use hyper::body::{Body, Frame, SizeHint};
-use hyper_util::{
-    client::legacy::{Client as HttpClient, connect::HttpConnector},
-    rt::TokioExecutor,
-};
 use indicatif::ProgressBar;
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-use crate::output::Output;
+use crate::{door::Door, output::Output};
 
 /// Largest answer in bytes.
 const ANSWER_MAX: usize = 64 << 20;
 /// Time a request may take: loading a large plugin takes its time.
 const ANSWER_TIME: Duration = Duration::from_secs(600);
+/// What the client calls itself in the audit log.
+const USER_AGENT: &str = concat!("edgeward/", env!("CARGO_PKG_VERSION"));
 /// Bytes sent at a time.
 const CHUNK: usize = 64 << 10;
 /// What may not stand in a segment of a path as it is.
@@ -43,14 +41,23 @@ const SEGMENT: &AsciiSet = &CONTROLS
     .add(b'`');
 
 /// Where the gateway is and how to be let in.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct ServerArgs {
-    /// The gateway's admin API.
+    /// The gateway's admin API: `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH`.
     #[arg(long, env = "EDGEWARD_ADMIN", default_value = "http://127.0.0.1:9440")]
-    admin: String,
-    /// File with the admin token [default: ./edgeward-data/admin.token]. The token itself can be in EDGEWARD_TOKEN.
+    pub(crate) admin: String,
+    /// File with a token [default: ./edgeward-data/admin.token, but for `unix:` and with a certificate]. The token itself can be in EDGEWARD_TOKEN.
     #[arg(long, env = "EDGEWARD_TOKEN_FILE")]
-    token_file: Option<PathBuf>,
+    pub(crate) token_file: Option<PathBuf>,
+    /// File (PEM) with the CA of an `https:` gateway [default: those of the system].
+    #[arg(long, env = "EDGEWARD_ADMIN_CA")]
+    pub(crate) admin_ca: Option<PathBuf>,
+    /// File (PEM) with a client certificate for an `https:` gateway.
+    #[arg(long, env = "EDGEWARD_CLIENT_CERT", requires = "client_key")]
+    pub(crate) client_cert: Option<PathBuf>,
+    /// File (PEM) with its key.
+    #[arg(long, env = "EDGEWARD_CLIENT_KEY", requires = "client_cert")]
+    pub(crate) client_key: Option<PathBuf>,
 }
 
 /// The gateway refused.
@@ -109,29 +116,18 @@ impl Body for Module {
 
 /// A client of one gateway.
 pub(crate) struct Client {
-    base: String,
-    token: String,
-    http: HttpClient<HttpConnector, UnsyncBoxBody<Bytes, Infallible>>,
+    door: Door,
+    token: Option<String>,
 }
 
 impl Client {
     pub(crate) fn new(args: &ServerArgs) -> anyhow::Result<Self> {
-        let uri: Uri = args
-            .admin
-            .parse()
-            .with_context(|| format!("`{}` is not a URL", args.admin))?;
-        if uri.scheme_str() != Some("http") || uri.authority().is_none() {
-            bail!(
-                "admin URL `{}` does not begin with `http://<host>`: reach a remote gateway through a tunnel",
-                args.admin
-            );
-        }
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(Duration::from_secs(5)));
+        let door = Door::new(args)?;
+        // who comes with a certificate or as a user of the machine needs none
+        let known = door.is_local() || args.client_cert.is_some();
         Ok(Self {
-            base: args.admin.trim_end_matches('/').to_owned(),
-            token: token(args.token_file.as_deref())?,
-            http: HttpClient::builder(TokioExecutor::new()).build(connector),
+            token: token(args.token_file.as_deref(), known)?,
+            door,
         })
     }
 
@@ -188,19 +184,23 @@ impl Client {
         kind: &str,
         body: UnsyncBoxBody<Bytes, Infallible>,
     ) -> anyhow::Result<Value> {
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
-            .uri(format!("{}{path}", self.base))
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
+            .uri(path)
+            .header(header::HOST, self.door.host())
+            .header(header::USER_AGENT, USER_AGENT)
             .header(header::CONTENT_TYPE, kind)
             .body(body)?;
+        if let Some(token) = &self.token {
+            let value = HeaderValue::try_from(format!("Bearer {token}"))
+                .context("the token is not a line of text")?;
+            request.headers_mut().insert(header::AUTHORIZATION, value);
+        }
         let exchange = async {
-            let response = self.http.request(request).await.with_context(|| {
-                format!(
-                    "no answer from the gateway at {}: does it run? (--admin, EDGEWARD_ADMIN)",
-                    self.base
-                )
-            })?;
+            let mut gateway = self.door.open().await?;
+            let response = gateway.send_request(request).await;
+            let response =
+                response.with_context(|| format!("no answer from the gateway at {}", self.door))?;
             let (parts, body) = response.into_parts();
             let body = Limited::new(body, ANSWER_MAX)
                 .collect()
@@ -210,7 +210,7 @@ impl Client {
         };
         let (status, body) = tokio::time::timeout(ANSWER_TIME, exchange)
             .await
-            .with_context(|| format!("no answer from {} in time", self.base))??;
+            .with_context(|| format!("no answer from {} in time", self.door))??;
         let value: Value = if body.is_empty() {
             Value::Null
         } else {
@@ -245,6 +245,16 @@ pub(crate) fn certificate_path(name: &str) -> String {
     format!("/v1/certificates/{}", utf8_percent_encode(name, SEGMENT))
 }
 
+/// Path of a principal in the API.
+pub(crate) fn principal_path(name: &str, rest: &str) -> String {
+    format!("/v1/principals/{}{rest}", utf8_percent_encode(name, SEGMENT))
+}
+
+/// Text in a query.
+pub(crate) fn in_query(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
 /// Runs a client command.
 pub(crate) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_current_thread()
@@ -253,11 +263,15 @@ pub(crate) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> an
         .block_on(future)
 }
 
-fn token(file: Option<&Path>) -> anyhow::Result<String> {
-    if file.is_none()
-        && let Ok(token) = std::env::var("EDGEWARD_TOKEN")
-    {
-        return Ok(token.trim().to_owned());
+/// The token: from a file that is named, from the environment, or from where the gateway puts it, unless its client is known without.
+fn token(file: Option<&Path>, known: bool) -> anyhow::Result<Option<String>> {
+    if file.is_none() {
+        if let Ok(token) = std::env::var("EDGEWARD_TOKEN") {
+            return Ok(Some(token.trim().to_owned()));
+        }
+        if known {
+            return Ok(None);
+        }
     }
     let path = file.unwrap_or(Path::new("edgeward-data/admin.token"));
     let text = std::fs::read_to_string(path).with_context(|| {
@@ -266,7 +280,7 @@ fn token(file: Option<&Path>) -> anyhow::Result<String> {
             path.display()
         )
     })?;
-    Ok(text.trim().to_owned())
+    Ok(Some(text.trim().to_owned()))
 }
 
 #[cfg(test)]
@@ -287,22 +301,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("token");
         std::fs::write(&path, " secret-token \n").unwrap();
-        assert_eq!(token(Some(&path)).unwrap(), "secret-token");
-        let error = format!("{:#}", token(Some(&dir.path().join("none"))).unwrap_err());
+        assert_eq!(token(Some(&path), true).unwrap().unwrap(), "secret-token");
+        let error = format!("{:#}", token(Some(&dir.path().join("none")), true).unwrap_err());
         assert!(
             error.contains("none") && error.contains("EDGEWARD_TOKEN"),
             "{error}"
         );
-    }
-
-    #[test]
-    fn only_plain_http_urls_are_taken() {
-        for bad in ["https://example.com", "127.0.0.1:9440", "ftp://x"] {
-            let args = ServerArgs {
-                admin: bad.to_owned(),
-                token_file: None,
-            };
-            assert!(Client::new(&args).is_err(), "{bad}");
-        }
     }
 }

@@ -7,8 +7,10 @@ mod backup;
 mod certificate;
 mod check;
 mod client;
+mod door;
 mod output;
 mod plugin;
+mod principal;
 mod publish;
 mod schema;
 mod serve;
@@ -61,6 +63,12 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Make a data folder of a backup.
     Restore(backup::RestoreArgs),
+    /// Make, list and remove those who may use the admin API.
+    #[command(subcommand)]
+    Principal(principal::Command),
+    /// Make, list, rotate and revoke their tokens.
+    #[command(subcommand)]
+    Token(principal::TokenCommand),
     /// Make a version of a plugin live.
     Publish(publish::PublishArgs),
     /// Go back to the version of a plugin that was live before, or to a given one.
@@ -83,6 +91,8 @@ fn main() -> ExitCode {
         Command::Audit(command) => audit::run(command, output),
         Command::Backup(args) => backup::backup(&args, output),
         Command::Restore(args) => backup::restore(&args, output),
+        Command::Principal(command) => principal::run(command, output),
+        Command::Token(command) => principal::run_token(command, output),
         Command::Publish(args) => publish::publish(&args, output),
         Command::Rollback(args) => publish::rollback(&args, output),
         Command::Status(args) => status::run(&args, output),
@@ -125,9 +135,17 @@ mod tests {
             "apply -f apis.yaml",
             "diff -f apis.yaml",
             "audit verify",
-            "audit export",
+            "audit export --since 2026-01-01T00:00:00Z --target apis/*",
             "backup -o a.tar",
             "restore -f a.tar --data-dir data",
+            "principal add ci --role publisher --apis pets,shop-*",
+            "principal list",
+            "principal remove ci",
+            "token create ci --expires-in 30d",
+            "token list ci",
+            "token rotate ci abcdefgh --overlap 1h",
+            "token revoke ci abcdefgh",
+            "status --admin https://a.example --client-cert a.crt --client-key a.key --admin-ca ca.pem",
             "publish a 1",
             "rollback a",
             "status",

@@ -116,6 +116,7 @@ fn announce(proxy: &Proxy, control: &Control, output: Output) {
             "event": "listening",
             "listeners": listeners,
             "admin": control.admin_address(),
+            "admin-socket": control.admin_socket(),
             "token-file": control.token_file(),
             "pid": std::process::id(),
         }));
@@ -125,10 +126,18 @@ fn announce(proxy: &Proxy, control: &Control, output: Output) {
         output.line(&format!("listening on {address} (listener {name})"));
     }
     if let (Some(address), Some(token)) = (control.admin_address(), control.token_file()) {
+        let scheme = if control.deployer().started_with().admin.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
         output.line(&format!(
-            "admin API on http://{address} (token in {})",
+            "admin API on {scheme}://{address} (token in {})",
             token.display()
         ));
+    }
+    if let Some(socket) = control.admin_socket() {
+        output.line(&format!("admin API on unix:{}", socket.display()));
     }
 }
 

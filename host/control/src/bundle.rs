@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
+    access::Authority,
     error::ControlError,
     model::{Draft, Expect, Key, Kind, Model},
 };
@@ -48,16 +49,28 @@ impl Bundle {
     /// What is kept of the model as a document: without what comes from the configuration file.
     #[must_use]
     pub fn of(model: &Model) -> Self {
+        Self::seen_by(&Authority::all(), model)
+    }
+
+    /// What somebody sees of the model.
+    #[must_use]
+    pub fn seen_by(authority: &Authority, model: &Model) -> Self {
         let all = |kind: Kind| {
             model
                 .list(kind, "")
-                .filter(|(name, _)| !model.is_of_file(&Key::top(kind, name)))
+                .filter(|(name, document)| {
+                    let key = Key::top(kind, name);
+                    !model.is_of_file(&key) && authority.sees(&key, &document.body)
+                })
                 .map(|(name, document)| {
                     let mut body = document.body.clone();
                     if let Some(object) = body.as_object_mut() {
                         for child in children(kind) {
                             let within: Map<String, Value> = model
                                 .list(child, name)
+                                .filter(|(item, document)| {
+                                    authority.sees(&Key::of(child, name, item), &document.body)
+                                })
                                 .map(|(name, document)| (name.clone(), document.body.clone()))
                                 .collect();
                             if !within.is_empty() {
@@ -80,17 +93,33 @@ impl Bundle {
     /// # Errors
     /// Everything that is not possible, at once.
     pub fn put_into(self, draft: &mut Draft) -> Result<(), ControlError> {
+        self.put_by(&Authority::all(), draft)
+    }
+
+    /// The same in somebody's name: what they may not remove stays, where the document does not name it.
+    ///
+    /// # Errors
+    /// As [`Self::put_into`].
+    pub fn put_by(self, authority: &Authority, draft: &mut Draft) -> Result<(), ControlError> {
         let mut problems = Vec::new();
         for (kind, items) in [(Kind::Api, self.apis), (Kind::Domain, self.domains)] {
             let kept: BTreeSet<String> = items.keys().cloned().collect();
             for (name, body) in items {
-                put_one(draft, kind, &name, body, &mut problems);
+                if kind == Kind::Api && !authority.covers(&name) {
+                    return Err(authority.refusal(&Key::top(kind, &name)));
+                }
+                put_one(authority, draft, kind, &name, body, &mut problems);
             }
             let gone: Vec<String> = draft
                 .model
                 .list(kind, "")
+                .filter(|(name, document)| {
+                    let key = Key::top(kind, name);
+                    !kept.contains(*name)
+                        && !draft.model.is_of_file(&key)
+                        && authority.may_change(&key, Some(&document.body), None)
+                })
                 .map(|(name, _)| name.clone())
-                .filter(|name| !kept.contains(name) && !draft.model.is_of_file(&Key::top(kind, name)))
                 .collect();
             for name in gone {
                 collect(
@@ -140,7 +169,7 @@ impl Bundle {
                     )));
                     continue;
                 }
-                put_one(&mut draft, kind, &name, body, &mut problems);
+                put_one(&Authority::all(), &mut draft, kind, &name, body, &mut problems);
             }
         }
         if problems.is_empty() {
@@ -151,7 +180,14 @@ impl Bundle {
     }
 }
 
-fn put_one(draft: &mut Draft, kind: Kind, name: &str, mut body: Value, problems: &mut Vec<Problem>) {
+fn put_one(
+    authority: &Authority,
+    draft: &mut Draft,
+    kind: Kind,
+    name: &str,
+    mut body: Value,
+    problems: &mut Vec<Problem>,
+) {
     let place = format!("{}.{name}", kind.collection());
     let mut within = Vec::new();
     if let Some(object) = body.as_object_mut() {
@@ -178,8 +214,11 @@ fn put_one(draft: &mut Draft, kind: Kind, name: &str, mut body: Value, problems:
         let gone: Vec<String> = draft
             .model
             .list(child, name)
+            .filter(|(item, document)| {
+                !items.contains_key(*item)
+                    && authority.may_change(&Key::of(child, name, item), Some(&document.body), None)
+            })
             .map(|(name, _)| name.clone())
-            .filter(|name| !items.contains_key(name))
             .collect();
         for (item, mut body) in items {
             let place = format!("{place}.{}.{item}", child.collection());

@@ -21,6 +21,13 @@ pub fn rfc3339(ms: i64) -> String {
     )
 }
 
+/// The instant of such a text, with any offset, in milliseconds since 1970; `None` when it is not one.
+#[must_use]
+pub fn parse_rfc3339(text: &str) -> Option<i64> {
+    let at = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()?;
+    i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000_000)).ok()
+}
+
 /// Days since 1970-01-01 as year, month and day of the proleptic Gregorian calendar: counted in 400-year eras that
 /// begin on 1 March, so that the leap day is the last of its year.
 fn civil(days: i64) -> (i64, i64, i64) {
@@ -52,6 +59,11 @@ mod tests {
             (-1, "1969-12-31T23:59:59.999Z"),
         ] {
             assert_eq!(rfc3339(ms), text);
+            assert_eq!(parse_rfc3339(text), Some(ms));
+        }
+        assert_eq!(parse_rfc3339("1970-01-01T01:00:00+01:00"), Some(0));
+        for wrong in ["", "1970-01-01", "1970-01-01T00:00:00", "tomorrow"] {
+            assert_eq!(parse_rfc3339(wrong), None, "{wrong}");
         }
     }
 }

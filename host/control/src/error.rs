@@ -16,6 +16,9 @@ pub enum ControlError {
     /// It is not as the caller expected (`If-Match`, `If-None-Match`).
     #[error("{0}")]
     Precondition(String),
+    /// It is not for the caller to do.
+    #[error("{0}")]
+    Forbidden(String),
     /// The state does not allow it.
     #[error("{0}")]
     Conflict(String),
@@ -46,6 +49,7 @@ impl ControlError {
             Self::Invalid(problems) => problems.clone(),
             Self::NotFound(_)
             | Self::Precondition(_)
+            | Self::Forbidden(_)
             | Self::Conflict(_)
             | Self::Store(_)
             | Self::Start(_)

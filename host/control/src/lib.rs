@@ -1,8 +1,9 @@
 //! The control plane: never on the path of a request.
 //!
 //! `file` reads the configuration and works out what published versions change in it; `store` keeps what has to survive a
-//! restart; `deploy` is the only writer of what runs; `watch`, `admin` and `acme` ask it for changes.
+//! restart; `access` decides who may do what through the admin API; `deploy` is the only writer of what runs; `watch`, `admin` and `acme` ask it for changes.
 
+pub mod access;
 mod acme;
 pub mod admin;
 pub mod bundle;
@@ -14,7 +15,11 @@ pub mod model;
 pub mod store;
 pub mod watch;
 
-use std::{io, net::SocketAddr, path::PathBuf};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 pub use acme::OrderView;
 pub use admin::AdminServer;
@@ -40,17 +45,9 @@ pub struct Control {
 /// The control plane cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlStartError {
-    /// The admin API's address cannot be had.
-    #[error("admin API cannot listen on {address}: {source} (`admin.address`)")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The token cannot be read or made.
-    #[error("admin token: {0}")]
-    Token(#[from] StoreError),
+    /// The admin API cannot.
+    #[error(transparent)]
+    Admin(#[from] admin::AdminStartError),
     /// No thread.
     #[error("cannot watch the configuration: {0}")]
     Watch(io::Error),
@@ -70,12 +67,8 @@ impl Control {
                 Some(path) => deployer.applied().base_dir.join(path),
                 None => deployer.store().token_path(),
             };
-            let token = store::keys::admin_token(&path)?;
-            let server = AdminServer::start(deployer.clone(), &settings, &token).await;
-            admin = Some(server.map_err(|source| ControlStartError::Listen {
-                address: settings.address,
-                source,
-            })?);
+            let base_dir = deployer.applied().base_dir.clone();
+            admin = Some(AdminServer::start(deployer.clone(), &settings, &base_dir, path.clone()).await?);
             token_file = Some(path);
         }
         let (files, changed) = (deployer.clone(), deployer.clone());
@@ -102,6 +95,12 @@ impl Control {
     #[must_use]
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(AdminServer::address)
+    }
+
+    /// Where the unix socket of the admin API is.
+    #[must_use]
+    pub fn admin_socket(&self) -> Option<&Path> {
+        self.admin.as_ref().and_then(AdminServer::socket)
     }
 
     /// File with the admin token.

@@ -52,7 +52,7 @@ use crate::{
 pub use api::{ApisInput, ArmCounts, ArmInput, CanaryInput, DomainInput, StageInput};
 pub use certificate::{CertificateError, CertificateInfo, CertificatePem};
 pub use challenges::{Challenge, Challenges, Offer};
-pub use listen::quic::quic_secret;
+pub use listen::{ClientNames, ServerTls, quic::quic_secret};
 pub use material::{Certificates, Material};
 pub use pipeline::{Shadow, ShadowCounts, ShadowDifference};
 pub use snapshot::{Snapshot, SnapshotInput};

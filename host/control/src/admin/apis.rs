@@ -16,13 +16,14 @@ use super::{
 };
 use crate::{
     bundle::{self, Bundle},
+    clock::{parse_rfc3339, rfc3339},
     deploy::{
         ShadowView,
         apis::{ArmView, Edited, drift},
     },
     error::ControlError,
     model::{Draft, Key, Kind},
-    store::{AuditCheck, AuditRow},
+    store::{AuditCheck, AuditQuery, AuditRow},
 };
 
 /// Entries of the audit log in an answer, where the request does not say; and at most.
@@ -66,7 +67,7 @@ impl Deployed {
     }
 }
 
-fn body<T: Default + serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, ApiError> {
+pub(super) fn body<T: Default + serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, ApiError> {
     if bytes.is_empty() {
         return Ok(T::default());
     }
@@ -299,16 +300,20 @@ pub(super) async fn drifted(
     Ok(Json(json!(drift(&api.deployer.model(), &name)?)))
 }
 
-/// The whole API model as one document, without deployments.
+/// The API model as one document, without deployments: as much of it as is yours to see.
 #[utoipa::path(get, path = "/v1/bundle", tag = "apis", security(("token" = [])), responses((status = 200, body = Value)))]
-pub(super) async fn bundle(State(api): State<Api>) -> Result<Json<Bundle>, ApiError> {
-    Ok(Json(Bundle::of(&api.deployer.model())))
+pub(super) async fn bundle(
+    State(api): State<Api>,
+    source: Option<Extension<Source>>,
+) -> Result<Json<Bundle>, ApiError> {
+    let authority = actor(source).authority;
+    Ok(Json(Bundle::seen_by(&authority, &api.deployer.model())))
 }
 
-/// Makes the API model what the document says, all of it or nothing: what it does not name goes. `dry-run` tells what would change.
+/// Makes the API model what the document says, all of it or nothing: what it does not name goes, if it is yours to remove. `dry-run` tells what would change.
 #[utoipa::path(
     put, path = "/v1/bundle", tag = "apis", security(("token" = [])), request_body = Value,
-    responses((status = 200, body = Value), (status = 422, body = ApiError, description = "not possible: every reason")),
+    responses((status = 200, body = Value), (status = 403, body = ApiError, description = "changes what is not yours to change"), (status = 422, body = ApiError, description = "not possible: every reason")),
 )]
 pub(super) async fn apply(
     State(api): State<Api>,
@@ -319,12 +324,12 @@ pub(super) async fn apply(
     let text = std::str::from_utf8(&bytes)
         .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, format!("body: not text: {error}")))?;
     let wanted = bundle::read(text).map_err(ControlError::Invalid)?;
-    let make =
-        move |draft: &mut Draft, _pin: &dyn Fn(&str) -> Result<_, ControlError>| wanted.put_into(draft);
-    let ((), edited) = api
-        .deployer
-        .edit(actor(source), "apply", options.dry_run, make)
-        .await?;
+    let actor = actor(source);
+    let authority = actor.authority.clone();
+    let make = move |draft: &mut Draft, _pin: &dyn Fn(&str) -> Result<_, ControlError>| {
+        wanted.put_by(&authority, draft)
+    };
+    let ((), edited) = api.deployer.edit(actor, "apply", options.dry_run, make).await?;
     Ok(Json(
         json!({"dry-run": options.dry_run, "changes": edited.changes, "snapshot": edited.snapshot, "took-ms": edited.took_ms}),
     ))
@@ -347,20 +352,54 @@ pub(super) async fn shadow(
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Entries {
-    /// Those behind this number.
-    after: u64,
+    /// Those behind the one with this number: `seq` of the last one that is known. Also `after`.
+    #[serde(alias = "after")]
+    cursor: u64,
     /// So many at most, up to 1000. Default 100.
     limit: Option<u32>,
+    /// Not before this instant (RFC 3339).
+    since: Option<String>,
+    /// Before this instant (RFC 3339).
+    until: Option<String>,
+    /// Of this principal.
+    principal: Option<String>,
+    /// Of this target; with `*` at the end, of all that begin so.
+    target: Option<String>,
+    /// With this action, e.g. `deploy`.
+    action: Option<String>,
+    /// `done`, `refused` or `denied`.
+    outcome: Option<String>,
 }
 
-/// Entries of the audit log, the oldest first.
+/// An instant as entries write theirs.
+fn instant(name: &str, text: Option<&str>) -> Result<Option<String>, ApiError> {
+    let instant = |text: &str| {
+        let ms = parse_rfc3339(text).ok_or_else(|| {
+            let problem = format!("`{name}` `{text}` is not an instant, e.g. `2026-01-31T12:00:00Z`");
+            ApiError::new(StatusCode::BAD_REQUEST, problem)
+        })?;
+        Ok(rfc3339(ms))
+    };
+    text.map(instant).transpose()
+}
+
+/// Entries of the audit log, the oldest first. The next page begins behind the last `seq`; the last page is empty.
 #[utoipa::path(get, path = "/v1/audit", tag = "audit", security(("token" = [])), params(Entries), responses((status = 200, body = Vec<Value>)))]
 pub(super) async fn audit(
     State(api): State<Api>,
     Query(which): Query<Entries>,
 ) -> Result<Json<Vec<AuditRow>>, ApiError> {
-    let limit = which.limit.unwrap_or(ENTRIES).min(ENTRIES_MAX);
-    Ok(Json(api.deployer.store().journal.audit(which.after, limit)?))
+    let query = AuditQuery {
+        after: which.cursor,
+        limit: which.limit.unwrap_or(ENTRIES).min(ENTRIES_MAX),
+        since: instant("since", which.since.as_deref())?,
+        until: instant("until", which.until.as_deref())?,
+        principal: which.principal,
+        target: which.target,
+        action: which.action,
+        outcome: which.outcome,
+    };
+    Ok(Json(api.deployer.store().journal.audit(&query)?))
 }
 
 /// Whether the audit log is as it was written.

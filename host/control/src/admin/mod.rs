@@ -1,18 +1,26 @@
-//! The admin API: its table of endpoints and its listener. Handlers are in the files beside; what they change goes
-//! through `deploy`.
+//! The admin API: its table of endpoints. `listen` has its sockets, `auth` finds out who calls and whether they may, `noted` keeps that in the audit log;
+//! handlers are in the other files, and what they change goes through `deploy`.
 
 mod apis;
 mod auth;
 mod certificates;
+mod listen;
 mod model;
 mod modules;
 mod noted;
 mod openapi;
 mod plugins;
+mod principals;
 mod problem;
 mod status;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -24,16 +32,13 @@ use axum::{
 };
 use edgeward_core::config::Admin;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::deploy::Deployer;
-
-pub use auth::Token;
+use crate::{deploy::Deployer, store::StoreError};
+use auth::Access;
+pub use listen::tls_problem;
+use listen::{Local, Socket, Tls};
 pub use problem::ApiError;
 
 /// Largest JSON body.
@@ -55,18 +60,27 @@ pub(crate) struct Api {
     uploads: Arc<Semaphore>,
     repeats: model::Repeats,
     refused: noted::Budget,
+    denials: noted::Denials,
+    access: Arc<Access>,
 }
 
 /// The table of endpoints.
-pub fn router(deployer: Deployer, upload_limit: u64, token: Token) -> Router {
+fn router(deployer: Deployer, upload_limit: u64, access: Access) -> Router {
     let api = Api {
         deployer,
         upload_limit,
         uploads: Arc::new(Semaphore::new(UPLOADS)),
         repeats: model::repeats(),
         refused: noted::Budget::new(),
+        denials: noted::Denials::new(),
+        access: Arc::new(access),
     };
     let closed = Router::new()
+        .route("/v1/whoami", get(principals::whoami))
+        .route(
+            "/v1/principals/{parent}/tokens/{name}/rotate",
+            post(principals::rotate),
+        )
         .route("/v1/status", get(status::status))
         .route("/v1/config", get(status::config))
         .route("/v1/reload", post(status::reload))
@@ -103,7 +117,8 @@ pub fn router(deployer: Deployer, upload_limit: u64, token: Token) -> Router {
         .route("/v1/audit", get(apis::audit))
         .route("/v1/audit/verify", get(apis::verify))
         .merge(model::routes())
-        .route_layer(middleware::from_fn_with_state(Arc::new(token), auth::check))
+        .route_layer(middleware::from_fn_with_state(api.clone(), noted::compare))
+        .route_layer(middleware::from_fn_with_state(api.clone(), auth::check))
         .route_layer(middleware::from_fn_with_state(api.clone(), noted::note));
     let open = Router::new()
         .route("/healthz", get(status::health))
@@ -145,25 +160,85 @@ fn impatient(body: Body) -> Body {
 /// The listening admin API.
 pub struct AdminServer {
     address: SocketAddr,
+    socket: Option<PathBuf>,
     stop: CancellationToken,
-    task: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
+    slots: Arc<Semaphore>,
+}
+
+/// The admin API cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminStartError {
+    /// An address or a socket cannot be had.
+    #[error("admin API cannot listen on {place}: {source} (`{setting}`)")]
+    Listen {
+        /// Where.
+        place: String,
+        /// Name of the setting.
+        setting: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The token or a key cannot be read or made.
+    #[error("admin token: {0}")]
+    Token(#[from] StoreError),
+    /// A file of TLS cannot be used.
+    #[error("admin API: {0} (`admin.tls`)")]
+    Tls(String),
 }
 
 impl AdminServer {
-    /// Binds the address and serves.
+    /// Binds what the settings name and serves. Relative paths begin at `base_dir`.
     ///
     /// # Errors
-    /// The address cannot be had.
-    pub async fn start(deployer: Deployer, settings: &Admin, token: &str) -> io::Result<Self> {
-        let listener = TcpListener::bind(settings.address).await?;
-        let address = listener.local_addr()?;
-        if !address.ip().is_loopback() {
-            tracing::warn!(%address, "the admin API listens beyond loopback, in cleartext: put TLS in front");
+    /// An address cannot be had, or a file not be used.
+    pub async fn start(
+        deployer: Deployer,
+        settings: &Admin,
+        base_dir: &Path,
+        token_file: PathBuf,
+    ) -> Result<Self, AdminStartError> {
+        let access = Access::new(auth::root_token(token_file)?, deployer.store().token_key()?);
+        let tls = settings.tls.as_ref().map(|tls| Tls::new(tls, base_dir));
+        let tls = tls.transpose().map_err(AdminStartError::Tls)?.map(Arc::new);
+        let failed = |place: String, setting| {
+            move |source| AdminStartError::Listen {
+                place,
+                setting,
+                source,
+            }
+        };
+        let of_address = failed(settings.address.to_string(), "admin.address");
+        let listener = TcpListener::bind(settings.address).await;
+        let (listener, address) = listener
+            .and_then(|listener| listener.local_addr().map(|address| (listener, address)))
+            .map_err(of_address)?;
+        if !address.ip().is_loopback() && tls.is_none() {
+            tracing::warn!(%address, "the admin API listens beyond loopback, in cleartext: give it `admin.tls`");
         }
-        let app = router(deployer, settings.upload_limit.0, Token::new(token));
+        let mut sockets = vec![Socket::Address(listener, tls)];
+        let mut socket = None;
+        if let Some(wanted) = &settings.socket {
+            let of_socket = failed(wanted.path.display().to_string(), "admin.socket");
+            let local = Local::bind(wanted, base_dir).map_err(of_socket)?;
+            socket = Some(local.path().to_owned());
+            sockets.push(Socket::Local(local));
+        }
+        let app = router(deployer, settings.upload_limit.0, access);
         let stop = CancellationToken::new();
-        let task = tokio::spawn(accept(listener, app, stop.clone()));
-        Ok(Self { address, stop, task })
+        let slots = Arc::new(Semaphore::new(CONNECTIONS));
+        let serve = |socket| {
+            let (app, slots, stop) = (app.clone(), Arc::clone(&slots), stop.clone());
+            tokio::spawn(listen::accept(socket, app, slots, stop))
+        };
+        let tasks = sockets.into_iter().map(serve).collect();
+        Ok(Self {
+            address,
+            socket,
+            stop,
+            tasks,
+            slots,
+        })
     }
 
     /// Where it listens.
@@ -172,64 +247,23 @@ impl AdminServer {
         self.address
     }
 
+    /// Where its unix socket is.
+    #[must_use]
+    pub fn socket(&self) -> Option<&Path> {
+        self.socket.as_deref()
+    }
+
     /// Ends it; running requests get a few seconds.
     pub async fn stop(self) {
         self.stop.cancel();
-        if self.task.await.is_err() {
-            tracing::error!("the admin API panicked");
-        }
-    }
-}
-
-async fn accept(listener: TcpListener, app: Router, stop: CancellationToken) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let ready = async {
-            let slot = Arc::clone(&slots).acquire_owned().await;
-            (slot, listener.accept().await)
-        };
-        let (slot, accepted) = tokio::select! {
-            () = stop.cancelled() => break,
-            both = ready => both,
-        };
-        let (socket, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // usually no file descriptor is left: give others time to end
-                tracing::warn!(%error, "the admin API cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
+        for task in self.tasks {
+            if task.await.is_err() {
+                tracing::error!("the admin API panicked");
             }
-        };
-        let app = app.clone().layer(axum::Extension(model::Source(peer)));
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            serve(socket, app, &stop).await;
-            drop(slot);
-        });
-    }
-    drop(listener);
-    let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);
-    // connections that are left after this time end with the process
-    let _late = tokio::time::timeout(STOP_TIME, slots.acquire_many(all)).await;
-}
-
-async fn serve(socket: tokio::net::TcpStream, app: Router, stop: &CancellationToken) {
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(CLIENT_TIME)
-        .max_headers(64)
-        .serve_connection(TokioIo::new(socket), TowerToHyperService::new(app));
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection of the admin API ended early");
+        let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);
+        // connections that are left after this time end with the process
+        let _late = tokio::time::timeout(STOP_TIME, self.slots.acquire_many(all)).await;
     }
 }
 

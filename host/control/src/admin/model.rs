@@ -1,7 +1,7 @@
 //! Resources of the API model: one set of handlers for every kind. Lists, reads, creates, replaces, patches, removes; entity tags, preconditions, dry runs
 //! and idempotency keys as the RFCs have them.
 
-use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc};
+use std::{num::NonZeroUsize, sync::Arc};
 
 use axum::{
     Extension, Json, Router,
@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Api, ApiError};
 use crate::{
+    access::{Authority, NOBODY},
     clock::rfc3339,
     deploy::apis::{Actor, Edited},
     error::ControlError,
@@ -33,7 +34,7 @@ const REPEATS: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
 /// Longest `Idempotency-Key`, in bytes.
 const KEY_MAX: usize = 255;
 /// What stands in a representation beside the document.
-const META: [&str; 4] = ["id", "etag", "created-at", "updated-at"];
+pub(super) const META: [&str; 4] = ["id", "etag", "created-at", "updated-at"];
 
 /// Answers by principal and `Idempotency-Key`.
 pub(super) type Repeats = Arc<Mutex<LruCache<String, Kept>>>;
@@ -51,16 +52,16 @@ pub(super) fn repeats() -> Repeats {
     Arc::new(Mutex::new(LruCache::new(REPEATS)))
 }
 
-/// Address of the other side of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Source(pub(super) SocketAddr);
+/// Who calls, as it was found out before the handler runs.
+#[derive(Clone, Debug)]
+pub(super) struct Source(pub(super) Arc<Actor>);
 
-/// Who calls.
+/// Who calls; nobody, who may nothing, where that was not found out.
 pub(super) fn actor(source: Option<Extension<Source>>) -> Actor {
-    Actor {
-        principal: "admin".to_owned(),
-        source: source.map(|Extension(Source(address))| address.ip().to_string()),
-    }
+    source.map_or_else(
+        || Actor::named(NOBODY, Authority::none()),
+        |Extension(Source(actor))| Actor::clone(&actor),
+    )
 }
 
 /// How a change is made.
@@ -100,26 +101,33 @@ pub(super) fn item_path(kind: Kind) -> String {
     format!("{}/{{name}}", collection_path(kind))
 }
 
-/// The endpoints of every kind. Deployments are made and never changed.
+/// The endpoints of every kind. Deployments and tokens are made and never changed.
 pub(super) fn routes() -> Router<Api> {
     let mut router = Router::new();
     for kind in Kind::ALL {
-        let list = move |api: State<Api>, path: Path<Vec<(String, String)>>, query: Query<Page>| {
-            list(kind, api, path, query)
-        };
-        let read = move |api: State<Api>, path: Path<Vec<(String, String)>>, headers: HeaderMap| {
-            read(kind, api, path, headers)
-        };
+        let list = move |api: State<Api>,
+                         source: Option<Extension<Source>>,
+                         path: Path<Vec<(String, String)>>,
+                         query: Query<Page>| { list(kind, api, source, path, query) };
+        let read = move |api: State<Api>,
+                         source: Option<Extension<Source>>,
+                         path: Path<Vec<(String, String)>>,
+                         headers: HeaderMap| { read(kind, api, source, path, headers) };
         let delete = move |call: Call| remove(kind, call);
-        let (mut collection, mut item) = (get(list), get(read).delete(delete));
-        if kind == Kind::Deployment {
-            collection = collection.post(super::apis::deploy);
-        } else {
-            collection = collection.post(move |call: Call| create(kind, call));
-            item = item
-                .put(move |call: Call| put(kind, call))
-                .patch(move |call: Call| patch(kind, call));
-        }
+        let (collection, item) = match kind {
+            Kind::Deployment => (get(list).post(super::apis::deploy), get(read)),
+            Kind::Token => (
+                get(super::principals::list).post(super::principals::create),
+                get(super::principals::read),
+            ),
+            _ => (
+                get(list).post(move |call: Call| create(kind, call)),
+                get(read)
+                    .put(move |call: Call| put(kind, call))
+                    .patch(move |call: Call| patch(kind, call)),
+            ),
+        };
+        let item = item.delete(delete);
         router = router
             .route(&collection_path(kind), collection)
             .route(&item_path(kind), item);
@@ -176,12 +184,14 @@ fn key(kind: Kind, path: &[(String, String)]) -> Key {
 }
 
 /// A resource as clients see it.
-fn shown(name: &str, document: &Document, whole: bool) -> Value {
+pub(super) fn shown(name: &str, document: &Document, whole: bool) -> Value {
     let mut body = document.body.clone();
     if let Some(object) = body.as_object_mut() {
         if !whole {
             object.remove("definition");
         }
+        // of a token, whose key nobody needs to know
+        object.remove("mac");
         object.insert("id".to_owned(), name.into());
         object.insert("etag".to_owned(), document.revision.to_string().into());
         object.insert("created-at".to_owned(), rfc3339(document.created_at).into());
@@ -201,6 +211,7 @@ fn etag(document: &Document) -> HeaderValue {
 async fn list(
     kind: Kind,
     State(api): State<Api>,
+    source: Option<Extension<Source>>,
     Path(path): Path<Vec<(String, String)>>,
     Query(page): Query<Page>,
 ) -> Result<Json<Value>, ApiError> {
@@ -217,9 +228,11 @@ async fn list(
         ));
     }
     let after = page.cursor.as_deref();
+    let authority = actor(source).authority;
     let mut rest = model
         .list(kind, parent)
         .filter(|(name, _)| after.is_none_or(|after| name.as_str() > after))
+        .filter(|(name, document)| authority.sees(&Key::of(kind, parent, name), &document.body))
         .peekable();
     let mut items = Vec::new();
     let mut last = None;
@@ -236,12 +249,16 @@ async fn list(
 async fn read(
     kind: Kind,
     State(api): State<Api>,
+    source: Option<Extension<Source>>,
     Path(path): Path<Vec<(String, String)>>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let key = key(kind, &path);
     let model = api.deployer.model();
     let document = found(&model, &key)?;
+    if !actor(source).authority.sees(&key, &document.body) {
+        return Err(crate::model::missing(&key).into());
+    }
     let tag = etag(document);
     let known = headers
         .get(header::IF_NONE_MATCH)
@@ -307,6 +324,10 @@ fn answer(call: &Call, status: StatusCode, key: &Key, edited: &Edited) -> Result
     }
     let model = call.api.deployer.model();
     let document = found(&model, key)?;
+    // a change that changes nothing is nobody's to refuse
+    if !call.actor.authority.sees(key, &document.body) {
+        return Err(crate::model::missing(key).into());
+    }
     let mut response = (
         status,
         [(header::ETAG, etag(document))],

@@ -2,6 +2,7 @@
 //! the change itself.
 
 use std::{
+    num::NonZeroUsize,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,18 +14,93 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
+use lru::LruCache;
 use parking_lot::Mutex;
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::{
     Api, ApiError,
+    auth::{Peer, short},
     model::{Source, actor},
 };
-use crate::model::Kind;
+use crate::{file, model::Kind};
 
 /// Entries about calls that came to nothing, at once and in a minute: nobody fills the disk with them.
 const REFUSED: u32 = 60;
 const REFILL: Duration = Duration::from_secs(60);
+
+/// Denied calls that are noted in [`WINDOW`]: of one place, and of all. How many more there were is said with the next one of that place.
+const DENIED: u32 = 5;
+const DENIED_ALL: u32 = 60;
+const WINDOW: Duration = Duration::from_secs(600);
+/// Places that are remembered.
+const PLACES: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
+
+/// Characters of a method and of a path that are noted.
+const ACTION_MAX: usize = 20;
+const TARGET_MAX: usize = 500;
+
+/// What a call has changed, on its response.
+#[derive(Clone, Debug)]
+struct Difference(Value);
+
+/// What a handler has to say for the audit log, on its response.
+#[derive(Clone, Debug)]
+pub(super) struct Noted(pub(super) Value);
+
+/// How many more denied calls are noted.
+#[derive(Clone)]
+pub(super) struct Denials(Arc<Mutex<Denied>>);
+
+struct Denied {
+    all: Window,
+    places: LruCache<String, (Window, u32)>,
+}
+
+#[derive(Clone, Copy)]
+struct Window {
+    since: Instant,
+    noted: u32,
+}
+
+impl Window {
+    fn at(now: Instant) -> Self {
+        Self { since: now, noted: 0 }
+    }
+
+    fn has_room(&mut self, most: u32, now: Instant) -> bool {
+        if now.saturating_duration_since(self.since) >= WINDOW {
+            *self = Self::at(now);
+        }
+        self.noted < most
+    }
+}
+
+impl Denials {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Denied {
+            all: Window::at(Instant::now()),
+            places: LruCache::new(PLACES),
+        })))
+    }
+
+    /// Whether one more of a place is noted; then how many were not before it.
+    fn take(&self, place: &str, now: Instant) -> Option<u32> {
+        let mut denied = self.0.lock();
+        let room = denied.all.has_room(DENIED_ALL, now);
+        let new = || (Window::at(now), 0);
+        let (window, silent) = denied.places.get_or_insert_mut(place.to_owned(), new);
+        if !(window.has_room(DENIED, now) && room) {
+            *silent = silent.saturating_add(1);
+            return None;
+        }
+        window.noted += 1;
+        let silent = std::mem::take(silent);
+        denied.all.noted += 1;
+        Some(silent)
+    }
+}
 
 /// How many more calls that came to nothing are noted.
 #[derive(Clone)]
@@ -51,40 +127,52 @@ fn is_model(path: &str) -> bool {
     let first = path.strip_prefix("/v1/").and_then(|rest| rest.split('/').next());
     first.is_some_and(|first| {
         first == "bundle"
-            || [Kind::Api, Kind::Domain]
+            || first == "imports"
+            || Kind::ALL
                 .iter()
-                .any(|kind| kind.collection() == first)
+                .any(|kind| kind.parent().is_none() && kind.collection() == first)
     })
 }
 
 /// Notes calls. A call that changes something runs to its end and is noted even if its client goes away.
-pub(super) async fn note(
-    State(api): State<Api>,
-    source: Option<Extension<Source>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
-        return noted(api, source, request, next).await;
+pub(super) async fn note(State(api): State<Api>, request: Request, next: Next) -> Response {
+    if is_read(request.method()) {
+        return noted(api, request, next).await;
     }
-    let task = tokio::spawn(noted(api, source, request, next));
+    let task = tokio::spawn(noted(api, request, next));
     task.await.unwrap_or_else(|_panicked| {
         ApiError::internal("a defect in the gateway, see its log").into_response()
     })
 }
 
-async fn noted(api: Api, source: Option<Extension<Source>>, request: Request, next: Next) -> Response {
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+async fn noted(api: Api, request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let response = next.run(request).await;
+    let peer = request.extensions().get::<Peer>();
+    let place = peer.map(|peer| peer.place.clone()).unwrap_or_default();
+    let mut response = next.run(request).await;
     let status = response.status();
-    let (denied, failed) = (status == StatusCode::UNAUTHORIZED, status.as_u16() >= 400);
-    let reads = matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
+    let denied = matches!(
+        status,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
+    );
+    let failed = status.as_u16() >= 400;
     // what was read, and what changed the model or only asked what would
-    if !denied && (reads || (is_model(&path) && !failed)) {
+    if !denied && (is_read(&method) || (is_model(&path) && !failed)) {
         return response;
     }
-    if failed && !api.refused.take() {
+    let mut detail = json!({"status": status.as_u16()});
+    if denied {
+        match api.denials.take(&place, Instant::now()) {
+            None => return response,
+            Some(0) => {}
+            Some(silent) => detail["more-before"] = silent.into(),
+        }
+    } else if failed && !api.refused.take() {
         return response;
     }
     let outcome = match (denied, failed) {
@@ -92,20 +180,22 @@ async fn noted(api: Api, source: Option<Extension<Source>>, request: Request, ne
         (_, true) => "refused",
         _ => "done",
     };
-    let mut who = actor(source);
-    if denied {
-        "nobody".clone_into(&mut who.principal);
+    if let (Some(Noted(Value::Object(more))), Some(detail)) =
+        (response.extensions_mut().remove(), detail.as_object_mut())
+    {
+        detail.extend(more);
     }
-    let mut detail = json!({"status": status.as_u16()});
-    if let Some(live) = live(&api, &path) {
-        detail["live"] = live;
-    }
-    let target = path.strip_prefix("/v1/").unwrap_or(&path);
+    let patch: Option<Difference> = response.extensions_mut().remove();
+    let who = actor(response.extensions().get::<Source>().cloned().map(Extension));
+    // whoever is denied may say what they like
+    let action = short(&method.as_str().to_lowercase(), ACTION_MAX);
+    let target = short(path.strip_prefix("/v1/").unwrap_or(&path), TARGET_MAX);
     let kept = api.deployer.note(
         &who,
-        &method.as_str().to_lowercase(),
-        target,
+        &action,
+        &target,
         outcome,
+        patch.as_ref().map(|Difference(patch)| patch),
         Some(detail),
     );
     match kept {
@@ -122,13 +212,52 @@ async fn noted(api: Api, source: Option<Extension<Source>>, request: Request, ne
     }
 }
 
-/// Which version of a plugin serves after a call.
-fn live(api: &Api, path: &str) -> Option<Value> {
-    let name = path.strip_prefix("/v1/plugins/")?.split('/').next()?;
+/// Finds out what a call beside the API model changes.
+pub(super) async fn compare(State(api): State<Api>, request: Request, next: Next) -> Response {
+    if is_read(request.method()) {
+        return next.run(request).await;
+    }
+    let path = request.uri().path().to_owned();
+    let before = state(&api, &path);
+    let mut response = next.run(request).await;
+    if response.status().is_success()
+        && let Some((before, after)) = before.zip(state(&api, &path))
+        && before != after
+        && let Ok(patch) = file::json(&json_patch::diff(&before, &after))
+    {
+        response.extensions_mut().insert(Difference(patch));
+    }
+    response
+}
+
+/// What a call beside the API model may change, as far as it can be told without secrets: which version of a plugin serves, which certificate is kept, what
+/// the configuration file is.
+fn state(api: &Api, path: &str) -> Option<Value> {
+    let mut parts = path.strip_prefix("/v1/")?.split('/');
+    let (what, name) = (parts.next()?, parts.next());
+    let decoded = |name: &str| percent_decode_str(name).decode_utf8_lossy().into_owned();
     let applied = api.deployer.applied();
-    let loaded = applied.plugins.get(name)?;
-    let version = applied.live.get(name).map_or(0, |row| row.version);
-    Some(json!({"version": version, "module": loaded.version.digest().to_string()}))
+    match (what, name.map(decoded)) {
+        ("plugins", Some(name)) => {
+            let loaded = applied.plugins.get(&name)?;
+            let version = applied.live.get(&name).map_or(0, |row| row.version);
+            Some(json!({"version": version, "module": loaded.version.digest().to_string()}))
+        }
+        ("certificates", Some(name)) => {
+            let kept = api.deployer.certificate(&name).ok();
+            let mut kept = kept
+                .map_or_else(|| Ok(json!({})), |kept| file::json(&kept))
+                .ok()?;
+            // which listeners show it follows from their configuration
+            kept.as_object_mut()?.remove("listeners");
+            Some(kept)
+        }
+        ("reload", None) => {
+            let digest = edgeward_runtime::digest(file::json(&*applied.file).ok()?.to_string().as_bytes());
+            Some(json!({"configuration": digest.to_string()}))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -142,11 +271,26 @@ mod tests {
     }
 
     #[test]
+    fn denied_calls_are_noted_up_to_a_number_by_place_and_the_rest_is_counted() {
+        let (denials, now) = (Denials::new(), Instant::now());
+        let noted = (0..100).filter(|_| denials.take("a", now).is_some()).count();
+        assert_eq!(noted, 5);
+        assert_eq!(denials.take("b", now), Some(0), "others are noted all the same");
+        assert_eq!(denials.take("a", now + WINDOW), Some(95));
+        // many places together do not fill the log either
+        let (denials, now) = (Denials::new(), Instant::now());
+        let many = (0..1000).filter(|place: &u32| denials.take(&place.to_string(), now).is_some());
+        assert_eq!(many.count(), 60);
+    }
+
+    #[test]
     fn the_model_notes_its_own_changes() {
         assert!(
             is_model("/v1/apis")
                 && is_model("/v1/apis/x/routes")
                 && is_model("/v1/domains/a")
+                && is_model("/v1/principals/a/tokens")
+                && is_model("/v1/imports")
                 && is_model("/v1/bundle")
         );
         assert!(!is_model("/v1/plugins/apis") && !is_model("/v1/reload") && !is_model("/healthz"));

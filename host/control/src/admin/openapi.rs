@@ -7,7 +7,7 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::{apis, certificates, model, modules, plugins, status};
+use super::{apis, certificates, model, modules, plugins, principals, status};
 use crate::model::Kind;
 
 #[derive(OpenApi)]
@@ -20,6 +20,7 @@ use crate::model::Kind;
         plugins::put_module, plugins::publish, plugins::rollback,
         apis::deploy, apis::rollback, apis::promote, apis::abort, apis::arms, apis::drifted, apis::shadow, apis::bundle, apis::apply, apis::audit, apis::verify,
         certificates::list, certificates::read, certificates::put, certificates::remove, certificates::renew,
+        principals::whoami, principals::create, principals::rotate,
     ),
     modifiers(&Token),
 )]
@@ -56,6 +57,10 @@ fn whole() -> Value {
         if let Some(object) = schema.as_object_mut() {
             object.remove("$schema");
         }
+        // what stands beside the document
+        for member in model::META {
+            schema["properties"][member] = json!({"type": "string", "readOnly": member != "id"});
+        }
         schemas.insert(name.clone(), schema);
         for (name, mut schema) in schemas {
             into_components(&mut schema);
@@ -65,7 +70,55 @@ fn whole() -> Value {
         merge(&mut document["paths"][model::collection_path(kind)], collection);
         merge(&mut document["paths"][model::item_path(kind)], item);
     }
+    complete(&mut document);
     document
+}
+
+/// What holds for every call that somebody makes: the refusals that are not its own, and that errors are problem documents.
+fn complete(document: &mut Value) {
+    let error = "#/components/schemas/ApiError";
+    let problem = |text: &str| json!({"description": text, "content": {"application/problem+json": {"schema": {"$ref": error}}}});
+    let paths = document["paths"].as_object_mut();
+    let operations = paths
+        .into_iter()
+        .flat_map(Map::values_mut)
+        .filter_map(Value::as_object_mut)
+        .flat_map(Map::values_mut);
+    for operation in operations.filter_map(Value::as_object_mut) {
+        let (closed, sends) = (
+            operation.contains_key("security"),
+            operation.contains_key("requestBody"),
+        );
+        let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else {
+            continue;
+        };
+        for response in responses.values_mut() {
+            let content = response.get_mut("content").and_then(Value::as_object_mut);
+            if let Some(content) = content
+                && content
+                    .get("application/json")
+                    .is_some_and(|json| json["schema"]["$ref"] == error)
+                && let Some(schema) = content.remove("application/json")
+            {
+                content.insert("application/problem+json".to_owned(), schema);
+            }
+        }
+        let mut add = |status: &str, text: &str| {
+            responses.entry(status).or_insert_with(|| problem(text));
+        };
+        add("400", "not possible: a parameter or the body cannot be read");
+        if closed {
+            add("401", "nobody is known by what was sent");
+            add("403", "not allowed");
+            add("404", "not there");
+            add("429", "too many failures from this address");
+        }
+        if sends {
+            add("413", "larger than is taken");
+            add("415", "of another media type than is taken");
+            add("422", "not valid: every reason");
+        }
+    }
 }
 
 fn merge(path: &mut Value, operations: Value) {
@@ -110,6 +163,8 @@ fn operations(kind: Kind, schema: &str) -> (Value, Value) {
     let error = |text: &str| json!({"description": text, "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ApiError"}}}});
     let content = json!({"application/json": {"schema": {"$ref": format!("#/components/schemas/{schema}")}}});
     let one = |text: &str| json!({"description": text, "content": content});
+    // of a dry run
+    let or_changes = |text: &str| json!({"description": text, "content": {"application/json": {"schema": {"anyOf": [{"$ref": format!("#/components/schemas/{schema}")}, {"type": "object", "required": ["changes"]}]}}}});
     let security = json!([{"token": []}]);
     let parent = kind.parent().map(|parent| {
         json!({"name": "parent", "in": "path", "required": true, "schema": {"type": "string"}, "description": format!("id of the {}", parent.noun())})
@@ -146,8 +201,8 @@ fn operations(kind: Kind, schema: &str) -> (Value, Value) {
             "responses": {"200": {"description": "what would change"}, "204": {"description": "gone"}, "404": error("not there"), "409": error("in use"), "412": error("not as expected"), "422": error("not possible")},
         },
     });
-    if kind != Kind::Deployment {
-        let changed = json!({"200": one("changed, or what would change"), "201": one("made"), "400": error("not JSON"), "404": error("no such parent"), "409": error("there already, or not possible now"), "412": error("not as expected"), "415": error("no patch"), "422": error("not valid: every reason")});
+    if !matches!(kind, Kind::Deployment | Kind::Token) {
+        let changed = json!({"200": or_changes("changed, or what would change"), "201": one("made"), "400": error("not JSON"), "404": error("no such parent"), "409": error("there already, or not possible now"), "412": error("not as expected"), "415": error("no patch"), "422": error("not valid: every reason")});
         collection["post"] = json!({
             "tags": ["model"], "summary": format!("Makes a {noun}; `id` in the body is its name."), "security": security,
             "parameters": with(&in_collection, &["dry-run"]), "requestBody": body, "responses": changed,
@@ -169,6 +224,27 @@ fn operations(kind: Kind, schema: &str) -> (Value, Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::rules;
+
+    #[test]
+    fn every_call_has_a_rule_for_who_may_make_it() {
+        let document = whole();
+        let mut calls = 0;
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            for method in methods.as_object().unwrap().keys() {
+                let method: http::Method = method.to_uppercase().parse().unwrap();
+                let open = ["/healthz", "/readyz", "/metrics", "/openapi.json"].contains(&path.as_str());
+                let rule = rules::rule(&method, path);
+                assert_eq!(
+                    rule.is_some(),
+                    !open,
+                    "{method} {path}: add a line to `access/rules.rs`"
+                );
+                calls += 1;
+            }
+        }
+        assert!(calls > 80, "{calls}");
+    }
 
     #[test]
     fn every_endpoint_is_described() {

@@ -1,17 +1,23 @@
 //! Plugins: what is live, new versions, publish, roll back.
 
 use axum::{
-    Json,
+    Extension, Json,
     body::{Body, Bytes},
     extract::{Path, Query, State},
     http::StatusCode,
 };
 use edgeward_core::ids::Digest;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::{Api, ApiError, modules};
+use super::{
+    Api, ApiError,
+    model::{Source, actor},
+    modules,
+    noted::Noted,
+};
 use crate::{
+    access::Role,
     deploy::{LivePlugin, PluginDetail, Published, Target},
     store::VersionRow,
 };
@@ -139,14 +145,15 @@ pub(super) async fn remove(
     post, path = "/v1/plugins/{name}/versions", tag = "plugins", security(("token" = [])),
     params(("name" = String, Path, description = "name of the binding"), Options),
     request_body = NewVersion,
-    responses((status = 201, body = Created), (status = 404, body = ApiError), (status = 422, body = ApiError, description = "does not work")),
+    responses((status = 201, body = Created), (status = 403, body = ApiError, description = "grants take the role `admin`"), (status = 404, body = ApiError), (status = 422, body = ApiError, description = "does not work")),
 )]
 pub(super) async fn create(
     State(api): State<Api>,
     Path(name): Path<String>,
     Query(options): Query<Options>,
+    source: Option<Extension<Source>>,
     Json(new): Json<NewVersion>,
-) -> Result<(StatusCode, Json<Created>), ApiError> {
+) -> Result<(StatusCode, Extension<Noted>, Json<Created>), ApiError> {
     if options.settings.is_some() {
         return Err(ApiError::new(
             StatusCode::BAD_REQUEST,
@@ -154,6 +161,7 @@ pub(super) async fn create(
         ));
     }
     let settings = Value::Object(new.settings);
+    may_grant(source, &settings)?;
     make(&api, &name, new.module, &settings, options.publish).await
 }
 
@@ -171,8 +179,9 @@ pub(super) async fn put_module(
     State(api): State<Api>,
     Path(name): Path<String>,
     Query(options): Query<Options>,
+    source: Option<Extension<Source>>,
     body: Body,
-) -> Result<(StatusCode, Json<Created>), ApiError> {
+) -> Result<(StatusCode, Extension<Noted>, Json<Created>), ApiError> {
     // before the upload: a wrong name shall not cost 64 MiB
     api.deployer.plugin(&name)?;
     let settings = match options.settings.as_deref().map(serde_json::from_str) {
@@ -185,8 +194,20 @@ pub(super) async fn put_module(
             ));
         }
     };
+    may_grant(source, &settings)?;
     let module = modules::store(&api, body).await?;
     make(&api, &name, module.digest, &settings, options.publish).await
+}
+
+/// Grants reach what the gateway can read, secrets in files included: who changes them could become anybody.
+fn may_grant(source: Option<Extension<Source>>, settings: &Value) -> Result<(), ApiError> {
+    if settings.get("grants").is_some() && !actor(source).authority.has(Role::Admin) {
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "other `grants` than those of the configuration file take the role `admin`",
+        ));
+    }
+    Ok(())
 }
 
 async fn make(
@@ -195,7 +216,7 @@ async fn make(
     module: Digest,
     settings: &Value,
     publish: bool,
-) -> Result<(StatusCode, Json<Created>), ApiError> {
+) -> Result<(StatusCode, Extension<Noted>, Json<Created>), ApiError> {
     let journal = &api.deployer.store().journal;
     api.deployer.plugin(name)?;
     if settings.get("module").is_some() {
@@ -220,12 +241,14 @@ async fn make(
         report: value(serde_json::to_value(loaded.report()))?,
         published,
     };
+    let noted = Noted(json!({"version": answer.version.version, "module": module.to_string()}));
     Ok((
         if created {
             StatusCode::CREATED
         } else {
             StatusCode::OK
         },
+        Extension(noted),
         Json(answer),
     ))
 }

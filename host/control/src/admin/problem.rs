@@ -26,7 +26,7 @@ pub struct ApiError {
     detail: String,
     /// Everything that is wrong, with path and hint.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<serde_json::Value>)]
+    #[schema(value_type = Vec<serde_json::Value>, required = false)]
     problems: Vec<Problem>,
 }
 
@@ -86,6 +86,7 @@ impl From<ControlError> for ApiError {
             ControlError::NotFound(_) => StatusCode::NOT_FOUND,
             ControlError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             ControlError::Precondition(_) => StatusCode::PRECONDITION_FAILED,
+            ControlError::Forbidden(_) => StatusCode::FORBIDDEN,
             ControlError::Conflict(_) => StatusCode::CONFLICT,
             ControlError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             ControlError::Start(_) | ControlError::Panicked => StatusCode::INTERNAL_SERVER_ERROR,

@@ -57,7 +57,7 @@ pub(super) async fn ready(State(api): State<Api>) -> Response {
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
     (
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-        api.deployer.metrics(),
+        api.deployer.metrics() + &api.access.metrics(),
     )
         .into_response()
 }

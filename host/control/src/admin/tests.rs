@@ -44,7 +44,9 @@ async fn server() -> Server {
         upload_limit: Bytes(1000),
         ..Admin::default()
     };
-    let admin = AdminServer::start(deployer.clone(), &settings, TOKEN)
+    let token = dir.path().join("token");
+    std::fs::write(&token, TOKEN).unwrap();
+    let admin = AdminServer::start(deployer.clone(), &settings, dir.path(), token)
         .await
         .unwrap();
     Server {

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::{Applied, Deployer, load, load::Loaded};
 use crate::{
+    access::Authority,
     clock::{now_ms, rfc3339},
     error::ControlError,
     file,
@@ -27,8 +28,31 @@ use crate::{
 pub struct Actor {
     /// Name of the principal.
     pub principal: String,
+    /// What it may do.
+    pub authority: Authority,
+    /// How it was known.
+    pub authentication: Option<String>,
     /// Address that the call came from.
     pub source: Option<String>,
+    /// What its client calls itself.
+    pub user_agent: Option<String>,
+    /// Id of the call.
+    pub request_id: Option<String>,
+}
+
+impl Actor {
+    /// Somebody of whom only the name is known.
+    #[must_use]
+    pub fn named(principal: &str, authority: Authority) -> Self {
+        Self {
+            principal: principal.to_owned(),
+            authority,
+            authentication: None,
+            source: None,
+            user_agent: None,
+            request_id: None,
+        }
+    }
 }
 
 /// What a change did.
@@ -109,6 +133,11 @@ impl Deployer {
             auto_deploy(&mut draft, &pin)?;
             value
         };
+        for (key, before, after) in draft.touched() {
+            if !actor.authority.may_change(key, before, after) {
+                return Err(actor.authority.refusal(key));
+            }
+        }
         draft.check()?;
         let changes = draft.differences();
         let edited = |snapshot| Edited {
@@ -119,8 +148,17 @@ impl Deployer {
         if draft.is_empty() {
             return Ok((value, edited(None)));
         }
+        let entries = entries(actor, action, &draft, &changes);
         let mut next = (*applied).clone();
         next.model = Arc::new(draft.model.clone());
+        if !draft.is_served() {
+            if !dry_run {
+                let journal = &store.journal;
+                journal.change_documents(&draft.changes(), &entries, &self.shared.audit_key)?;
+                self.shared.applied.store(Arc::new(next));
+            }
+            return Ok((value, edited(None)));
+        }
         next.deployed = Arc::new(self.deploy_stages(&next, &applied, &draft.apis()).await?);
         if draft.changes_any(Kind::Shadow) {
             next.shadows = Arc::new(self.shadows(&next).await?);
@@ -131,19 +169,6 @@ impl Deployer {
             return Ok((value, edited(None)));
         }
         let id = snapshot.id();
-        let entries: Vec<AuditEntry> = changes
-            .iter()
-            .map(|change| {
-                let what = if action == "edit" { change.action } else { action };
-                entry(
-                    actor,
-                    what,
-                    &change.path,
-                    "done",
-                    Some(without_secrets(&change.patch)),
-                )
-            })
-            .collect();
         store
             .journal
             .change_documents(&draft.changes(), &entries, &self.shared.audit_key)?;
@@ -188,7 +213,7 @@ impl Deployer {
         Ok(self.shared.store.forget(module)?)
     }
 
-    /// Notes what happened beside the API model, or did not.
+    /// Notes what happened beside the API model, or did not: what was there before turned into what is there now, and what else there is to say.
     ///
     /// # Errors
     /// The store refuses.
@@ -198,11 +223,12 @@ impl Deployer {
         action: &str,
         target: &str,
         outcome: &str,
+        patch: Option<&Value>,
         detail: Option<Value>,
     ) -> Result<(), ControlError> {
         let entry = AuditEntry {
             detail,
-            ..entry(actor, action, target, outcome, None)
+            ..entry(actor, action, target, outcome, patch.map(without_secrets))
         };
         let journal = &self.shared.store.journal;
         Ok(journal.change_documents(&[], &[entry], &self.shared.audit_key)?)
@@ -280,8 +306,9 @@ impl Deployer {
     }
 }
 
-/// Members whose values may be secrets: texts of mappings, stage variables, settings of plugins.
-const SECRETIVE: [&str; 5] = [
+/// Members whose values may be secrets: texts of mappings, stage variables, settings of plugins, what is kept of tokens.
+const SECRETIVE: [&str; 6] = [
+    "mac",
     "parameters",
     "request-parameters",
     "response-parameters",
@@ -317,6 +344,41 @@ fn hide(value: &mut Value, within: bool) {
     }
 }
 
+/// An entry for each change; those of deployments, and of stages that serve another one, say which modules are in it.
+fn entries(actor: &Actor, action: &str, draft: &Draft, changes: &[Difference]) -> Vec<AuditEntry> {
+    let modules_in = |body: &Value| {
+        let plugins = body.get("plugins").and_then(Value::as_object)?;
+        let modules = plugins
+            .iter()
+            .map(|(name, pin)| (name.clone(), pin["module"].clone()));
+        let modules: serde_json::Map<String, Value> = modules.collect();
+        (!modules.is_empty()).then(|| json!({"modules": modules}))
+    };
+    let modules_of = |key: &Key, before: Option<&Value>, after: Option<&Value>| match key.kind {
+        Kind::Deployment => modules_in(after.or(before)?),
+        Kind::Stage => {
+            let served = |body: Option<&Value>| Some(body?.get("deployment")?.as_str()?.to_owned());
+            let now = served(after).filter(|now| Some(now) != served(before).as_ref())?;
+            let deployment = Key::of(Kind::Deployment, &key.parent, &now);
+            modules_in(&draft.model.get(&deployment)?.body)
+        }
+        _ => None,
+    };
+    let modules: BTreeMap<String, Value> = draft
+        .touched()
+        .filter_map(|(key, before, after)| Some((key.path(), modules_of(key, before, after)?)))
+        .collect();
+    let entry_of = |change: &Difference| {
+        let what = if action == "edit" { change.action } else { action };
+        let patch = without_secrets(&change.patch);
+        AuditEntry {
+            detail: modules.get(&change.path).cloned(),
+            ..entry(actor, what, &change.path, "done", Some(patch))
+        }
+    };
+    changes.iter().map(entry_of).collect()
+}
+
 /// An entry of the audit log.
 pub(crate) fn entry(
     actor: &Actor,
@@ -328,7 +390,10 @@ pub(crate) fn entry(
     AuditEntry {
         at: rfc3339(now_ms()),
         principal: actor.principal.clone(),
+        authentication: actor.authentication.clone(),
         source: actor.source.clone(),
+        user_agent: actor.user_agent.clone(),
+        request_id: actor.request_id.clone(),
         action: action.to_owned(),
         target: target.to_owned(),
         outcome: outcome.to_owned(),

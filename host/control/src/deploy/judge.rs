@@ -8,7 +8,10 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{Deployer, apis::Actor};
-use crate::model::{Key, Kind};
+use crate::{
+    access::{Authority, GATEWAY},
+    model::{Key, Kind},
+};
 
 /// Time between looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -128,10 +131,7 @@ fn look(deployer: &Deployer, begun: &mut Begun) -> Vec<(Key, String, String)> {
 }
 
 async fn give_up(deployer: &Deployer, key: &Key, deployment: &str, reason: &str) {
-    let actor = Actor {
-        principal: "gateway".to_owned(),
-        source: None,
-    };
+    let actor = Actor::named(GATEWAY, Authority::all());
     let (api, stage, wanted) = (key.parent.clone(), key.name.clone(), deployment.to_owned());
     let make = move |draft: &mut crate::model::Draft, _pin: &dyn Fn(&str) -> Result<_, _>| {
         draft.edit_stage(&api, &stage, |document| {
@@ -159,8 +159,15 @@ async fn give_up(deployer: &Deployer, key: &Key, deployment: &str, reason: &str)
                 "a canary was given up"
             );
             let detail = json!({"deployment": deployment, "reason": reason});
-            if let Err(error) = deployer.note(&actor, "automatic-rollback", &key.path(), "done", Some(detail))
-            {
+            let noted = deployer.note(
+                &actor,
+                "automatic-rollback",
+                &key.path(),
+                "done",
+                None,
+                Some(detail),
+            );
+            if let Err(error) = noted {
                 tracing::error!(%error, "the reason could not be kept in the audit log");
             }
         }

@@ -13,6 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::Deployment;
+use crate::access::{GATEWAY, NOBODY, Principal, ROOT, Token};
 
 /// A kind of resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,11 +50,15 @@ pub enum Kind {
     UsagePlan,
     /// A firewall.
     WebAcl,
+    /// Somebody who uses the admin API.
+    Principal,
+    /// A token of a principal; its name is its id.
+    Token,
 }
 
 impl Kind {
     /// Every kind; parents before what belongs to them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Api,
         Self::Route,
         Self::Integration,
@@ -70,6 +75,8 @@ impl Kind {
         Self::ApiKey,
         Self::UsagePlan,
         Self::WebAcl,
+        Self::Principal,
+        Self::Token,
     ];
 
     /// Name of the collection, in paths and in the database.
@@ -92,6 +99,8 @@ impl Kind {
             Self::ApiKey => "api-keys",
             Self::UsagePlan => "usage-plans",
             Self::WebAcl => "waf",
+            Self::Principal => "principals",
+            Self::Token => "tokens",
         }
     }
 
@@ -115,6 +124,8 @@ impl Kind {
             Self::ApiKey => "API key",
             Self::UsagePlan => "usage plan",
             Self::WebAcl => "web ACL",
+            Self::Principal => "principal",
+            Self::Token => "token",
         }
     }
 
@@ -122,8 +133,15 @@ impl Kind {
     #[must_use]
     pub const fn parent(self) -> Option<Self> {
         match self {
-            Self::Api | Self::Domain | Self::Shadow | Self::ApiKey | Self::UsagePlan | Self::WebAcl => None,
+            Self::Api
+            | Self::Domain
+            | Self::Shadow
+            | Self::ApiKey
+            | Self::UsagePlan
+            | Self::WebAcl
+            | Self::Principal => None,
             Self::Mapping | Self::Rule => Some(Self::Domain),
+            Self::Token => Some(Self::Principal),
             Self::Route
             | Self::Integration
             | Self::Authorizer
@@ -133,6 +151,12 @@ impl Kind {
             | Self::Stage
             | Self::Deployment => Some(Self::Api),
         }
+    }
+
+    /// Whether it says who may use the admin API, and nothing of what is served.
+    #[must_use]
+    pub const fn is_access(self) -> bool {
+        matches!(self, Self::Principal | Self::Token)
     }
 
     /// The kind of a collection's name.
@@ -161,8 +185,20 @@ impl Kind {
             Self::ApiKey => schemars::schema_for!(api::ApiKey),
             Self::UsagePlan => schemars::schema_for!(api::UsagePlan),
             Self::WebAcl => schemars::schema_for!(api::WebAcl),
+            Self::Principal => schemars::schema_for!(Principal),
+            Self::Token => schemars::schema_for!(Token),
         };
-        schema.to_value()
+        let mut schema = schema.to_value();
+        if self == Self::Token {
+            // kept, and never shown
+            if let Some(members) = schema["properties"].as_object_mut() {
+                members.remove("mac");
+            }
+            if let Some(required) = schema["required"].as_array_mut() {
+                required.retain(|member| member != "mac");
+            }
+        }
+        schema
     }
 
     /// A document of this kind in the form that is kept, with every default that matters said.
@@ -190,6 +226,12 @@ impl Kind {
             Self::ApiKey => canonical::<api::ApiKey>(body),
             Self::UsagePlan => checked(body, api::check_usage_plan),
             Self::WebAcl => canonical::<api::WebAcl>(body),
+            Self::Principal => {
+                let principal: Principal = typed(body)?;
+                principal.check()?;
+                written(&principal)
+            }
+            Self::Token => canonical::<Token>(body),
         }
     }
 
@@ -229,11 +271,16 @@ impl Kind {
                 name == NO_BASE_PATH || (!name.is_empty() && is_base_path(name)),
                 "a base path such as `v1` or `v1/pets`, or `(none)`",
             ),
+            Self::Principal => (
+                is_name(name) && ![ROOT, NOBODY, GATEWAY].contains(&name),
+                "1 to 128 of a-z, A-Z, 0-9, `-`, `_`, `.`; `root`, `nobody` and `gateway` are taken",
+            ),
             Self::Integration
             | Self::Authorizer
             | Self::Model
             | Self::Validator
             | Self::Deployment
+            | Self::Token
             | Self::Rule
             | Self::Shadow
             | Self::ApiKey

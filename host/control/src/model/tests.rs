@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use edgeward_core::config::Problems;
+
 use super::*;
 
 fn draft_of_pets() -> Draft {

@@ -50,9 +50,18 @@ pub struct AuditEntry {
     pub at: String,
     /// Who.
     pub principal: String,
+    /// How they were known: `token abcdefgh` (its id), `token-file`, `certificate CN=alice`, `user 1000`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<String>,
     /// From which address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// What the client calls itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+    /// Id of the call; its answer has it as `x-request-id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
     /// `create`, `update`, `delete`, `deploy`, `publish`, `rollback`, `apply`, `reload`, ...
     pub action: String,
     /// Of what: the path of the resource.
@@ -66,6 +75,39 @@ pub struct AuditEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Value>,
 }
+
+/// Which entries of the log. What is not said is not looked at.
+#[derive(Clone, Debug, Default)]
+pub struct AuditQuery {
+    /// Those behind this number.
+    pub after: u64,
+    /// So many at most.
+    pub limit: u32,
+    /// Not before this instant, as entries write theirs.
+    pub since: Option<String>,
+    /// Before this instant.
+    pub until: Option<String>,
+    /// Of this principal.
+    pub principal: Option<String>,
+    /// Of this target; `apis/pets/*` for all that begin so.
+    pub target: Option<String>,
+    /// With this action.
+    pub action: Option<String>,
+    /// With this outcome.
+    pub outcome: Option<String>,
+}
+
+/// Entries that fit. One that was tampered with may be no JSON: it fits no condition.
+const QUERY: &str = "
+SELECT seq, entry, mac FROM audit WHERE seq > ?1 AND (
+    coalesce(?3, ?4, ?5, ?6, ?7, ?8, ?9) IS NULL
+    OR CASE WHEN json_valid(entry) THEN
+        (?3 IS NULL OR entry ->> 'at' >= ?3) AND (?4 IS NULL OR entry ->> 'at' < ?4)
+        AND (?5 IS NULL OR entry ->> 'principal' = ?5) AND (?6 IS NULL OR entry ->> 'action' = ?6)
+        AND (?7 IS NULL OR entry ->> 'outcome' = ?7) AND (?8 IS NULL OR entry ->> 'target' = ?8)
+        AND (?9 IS NULL OR substr(entry ->> 'target', 1, length(?9)) = ?9)
+    ELSE 0 END)
+ORDER BY seq LIMIT ?2";
 
 /// An entry in its place in the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -240,18 +282,34 @@ impl Journal {
         })
     }
 
-    /// Entries of the log behind number `after`, at most `limit`.
+    /// Entries of the log, the oldest first.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn audit(&self, after: u64, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
+    pub fn audit(&self, query: &AuditQuery) -> Result<Vec<AuditRow>, StoreError> {
         let connection = self.connection();
+        let (exact, start) = match query.target.as_deref().map(|text| (text, text.strip_suffix('*'))) {
+            Some((_, Some(start))) => (None, Some(start)),
+            Some((exact, None)) => (Some(exact), None),
+            None => (None, None),
+        };
         let read = || -> rusqlite::Result<Vec<(i64, String, String)>> {
             connection
-                .prepare("SELECT seq, entry, mac FROM audit WHERE seq > ?1 ORDER BY seq LIMIT ?2")?
-                .query_map(params![i64::try_from(after).unwrap_or(i64::MAX), limit], |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-                })?
+                .prepare(QUERY)?
+                .query_map(
+                    params![
+                        i64::try_from(query.after).unwrap_or(i64::MAX),
+                        query.limit,
+                        query.since,
+                        query.until,
+                        query.principal,
+                        query.action,
+                        query.outcome,
+                        exact,
+                        start,
+                    ],
+                    |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+                )?
                 .collect()
         };
         let rows = read().map_err(failed("read the audit log"))?;

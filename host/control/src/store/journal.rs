@@ -20,7 +20,7 @@ use super::StoreError;
 use crate::clock::{now_ms, rfc3339};
 
 /// `PRAGMA user_version` after all of [`MIGRATIONS`].
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 /// Publications that are kept for each binding.
 const HISTORY: i64 = 1000;
 
@@ -54,7 +54,7 @@ CREATE INDEX publications_by_name ON publications (name, id);
 ";
 
 /// What makes each format of the one before it.
-const MIGRATIONS: [&str; 2] = [SCHEMA, super::documents::SCHEMA];
+const MIGRATIONS: [&str; 3] = [SCHEMA, super::documents::SCHEMA, super::access::SCHEMA];
 
 /// The open database.
 #[derive(Debug)]

@@ -25,7 +25,19 @@ pub(super) fn key(path: &Path) -> Result<[u8; 32], StoreError> {
 /// # Errors
 /// The file cannot be read or written, or holds fewer than 16 characters.
 pub fn admin_token(path: &Path) -> Result<String, StoreError> {
-    let token = read_or_make(path)?.trim().to_owned();
+    token(path, &read_or_make(path)?)
+}
+
+/// Reads the admin token, which has to be there.
+///
+/// # Errors
+/// As [`admin_token`].
+pub fn existing_admin_token(path: &Path) -> Result<String, StoreError> {
+    token(path, &fs::read_to_string(path).map_err(io_error("read", path))?)
+}
+
+fn token(path: &Path, text: &str) -> Result<String, StoreError> {
+    let token = text.trim().to_owned();
     if token.len() < 16 || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         let wrong = io::Error::new(
             io::ErrorKind::InvalidData,

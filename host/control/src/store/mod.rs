@@ -5,6 +5,7 @@
 //! Crash safety: a module's file is durable before its row, a row's transaction is durable before anyone is told, and
 //! [`Store::open`] removes what an interrupted upload left behind. So a kill at any moment leaves the old or the new state.
 
+mod access;
 mod acme;
 pub mod backup;
 mod blobs;
@@ -27,7 +28,7 @@ pub use acme::Acme;
 pub(crate) use acme::StoredAccount;
 pub use blobs::{Blobs, Upload};
 pub use certificates::{Certificates, StoredCertificate};
-pub use documents::{AuditCheck, AuditEntry, AuditRow, DocumentChange};
+pub use documents::{AuditCheck, AuditEntry, AuditQuery, AuditRow, DocumentChange};
 pub use journal::{Action, Journal, ModuleRow, Publication, Receipt, VersionRow};
 
 /// File of the database.
@@ -201,6 +202,14 @@ impl Store {
     /// As [`Self::cache_key`].
     pub fn audit_key(&self) -> Result<[u8; 32], StoreError> {
         keys::key(&self.root.join("keys").join("audit.key"))
+    }
+
+    /// Key of the MACs by which tokens of principals are kept; made on first use.
+    ///
+    /// # Errors
+    /// As [`Self::cache_key`].
+    pub fn token_key(&self) -> Result<[u8; 32], StoreError> {
+        keys::key(&self.root.join("keys").join("tokens.key"))
     }
 
     /// Where the admin token is unless the configuration says otherwise.

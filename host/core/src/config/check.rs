@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    Acme, Certificate, Config, DecisionCache, HeaderCondition, Isolation, ListenerTls, OnError, Plugin,
-    Problem, Route, Upstream, UpstreamProtocol, acme::problem_of_name, acme_certificate_name,
+    Acme, Admin, Certificate, Config, DecisionCache, HeaderCondition, Isolation, ListenerTls, OnError,
+    Plugin, Problem, Route, Upstream, UpstreamProtocol, acme::problem_of_name, acme_certificate_name,
     canonical_names, is_certificate_name, is_server_name,
 };
 use crate::route::{HostPattern, PathPattern};
@@ -80,6 +80,7 @@ pub fn check(config: &Config) -> Vec<Problem> {
             check_domains(tls, &format!("listeners[{index}].tls.domains"), &mut problems);
         }
     }
+    check_admin(&config.admin, &mut problems);
     if config.workers == Some(0) {
         problems.push(Problem::new("workers", "is 0").hint("leave it out for one per core"));
     }
@@ -214,6 +215,40 @@ fn check_orders<'c>(
             Some(_) => {}
             None => drop(orders.insert(name, (certificate, path))),
         }
+    }
+}
+
+fn check_admin(admin: &Admin, problems: &mut Vec<Problem>) {
+    let mut one_of = |place: String, given: usize, names: &str| {
+        if given != 1 {
+            problems.push(Problem::new(place, format!("has {given} of {names}")).hint("name exactly one"));
+        }
+    };
+    if let Some(tls) = &admin.tls {
+        for (index, mapped) in tls.principals.iter().enumerate() {
+            let given = usize::from(mapped.subject.is_some()) + usize::from(mapped.san.is_some());
+            let place = format!("admin.tls.principals[{index}]");
+            one_of(place, given, "`subject` and `san`");
+        }
+    }
+    if let Some(socket) = &admin.socket {
+        for (index, mapped) in socket.principals.iter().enumerate() {
+            let given = usize::from(mapped.uid.is_some()) + usize::from(mapped.gid.is_some());
+            let place = format!("admin.socket.principals[{index}]");
+            one_of(place, given, "`uid` and `gid`");
+        }
+    }
+    if let Some(tls) = &admin.tls
+        && tls.client_auth.is_none()
+        && !tls.principals.is_empty()
+    {
+        problems.push(
+            Problem::new(
+                "admin.tls.principals",
+                "is of no use: clients are not asked for certificates",
+            )
+            .hint("add `client-auth: {ca: clients.pem, required: false}`"),
+        );
     }
 }
 
@@ -512,6 +547,7 @@ listeners:
 acme: {ca: {directory: 'http://ca.example/', contact: [me@ca.example], challenges: []}, cb: {directory: 'http://ca.example/'}}
 upstreams: {pets: {endpoints: ['http://10.0.0.1'], retry: {budget: 7}}, calls: {endpoints: ['10.0.0.2:80'], protocol: http2}}
 limits: {plugin-instances: 0}
+admin: {tls: {cert: a, key: b, principals: [{principal: x}]}, socket: {path: s, principals: [{uid: 1, gid: 1, principal: x}]}}
 plugins:
   auth: {module: a.wasm, limits: {memory: 1GiB, cpu-time: 0}, decision-cache: {}}
   key: {module: a.wasm, decision-cache: {headers: ['x key'], max-ttl: 2h}}
@@ -531,6 +567,9 @@ routes:
             .join("\n");
         for expected in [
             "listeners[0].tls.certificates: is empty",
+            "admin.tls.principals[0]: has 0 of `subject` and `san`",
+            "admin.tls.principals: is of no use",
+            "admin.socket.principals[0]: has 2 of `uid` and `gid`",
             "listeners[0].tls.domains[0].names: is empty",
             "listeners[0].tls.domains[1].names: `*` is not a server name",
             "listeners[0].tls.domains[1].names: `b:1` is not a server name",

@@ -13,6 +13,7 @@ use rustls::{
     },
 };
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime, pem::PemObject};
+use x509_parser::extensions::GeneralName;
 
 use crate::{
     material::{Content, Material},
@@ -140,6 +141,35 @@ impl ClientCertVerifier for AtDepth {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.verifier.supported_verify_schemes()
+    }
+}
+
+/// Whom a client certificate names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientNames {
+    /// Its subject, as text.
+    pub subject: String,
+    /// Its subject alternative names that are DNS names, e-mail addresses and URIs.
+    pub alternative: Vec<String>,
+}
+
+impl ClientNames {
+    /// Of a certificate in DER that was checked; `None` when it cannot be parsed.
+    #[must_use]
+    pub fn of(certificate: &[u8]) -> Option<Self> {
+        let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+        let names = parsed.subject_alternative_name().ok()?;
+        let names = names.map_or(&[][..], |names| &names.value.general_names);
+        let text = |name: &GeneralName<'_>| match name {
+            GeneralName::DNSName(name) | GeneralName::RFC822Name(name) | GeneralName::URI(name) => {
+                Some((*name).to_owned())
+            }
+            _ => None,
+        };
+        Some(Self {
+            subject: parsed.subject().to_string(),
+            alternative: names.iter().filter_map(text).collect(),
+        })
     }
 }
 

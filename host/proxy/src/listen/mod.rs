@@ -47,6 +47,7 @@ use self::{
     gathered::Gathered,
     proxy_header::ProxyHeaderError,
 };
+pub use self::{client_auth::ClientNames, tls::ServerTls};
 use crate::{
     Shared,
     http1::{self, Io, LINGER_TIME, Linger, Stream},

@@ -42,6 +42,33 @@ pub(crate) struct Tls {
     digests: Digests,
 }
 
+/// TLS of a server that is none of the listeners: of the admin API.
+#[derive(Clone, Debug)]
+pub struct ServerTls(Arc<Tls>);
+
+impl ServerTls {
+    /// Reads its files. What did not change since `previous` lives on.
+    ///
+    /// # Errors
+    /// A file cannot be used; the text names it.
+    pub fn build(config: &ListenerTls, material: &Material, previous: Option<&Self>) -> Result<Self, String> {
+        Tls::build(
+            config,
+            false,
+            false,
+            material,
+            previous.map(|previous| &previous.0),
+        )
+        .map(Self)
+    }
+
+    /// What connections are accepted with.
+    #[must_use]
+    pub fn config(&self) -> &Arc<ServerConfig> {
+        self.0.server(None)
+    }
+}
+
 /// Something by server name: exact, or for all names one label below another (`*.example.com`, RFC 6125 section 6.4.3).
 #[derive(Debug)]
 struct Names<T> {

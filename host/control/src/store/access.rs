@@ -1,0 +1,51 @@
+//! When tokens of principals were last used: no part of what they are, and written once an hour at most.
+
+use std::collections::BTreeMap;
+
+use rusqlite::params;
+
+use super::{Journal, StoreError, journal::failed};
+use crate::model::Kind;
+
+/// Tables of format 3.
+pub(super) const SCHEMA: &str = "
+CREATE TABLE token_uses (id TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+impl Journal {
+    /// Notes that a token was used, and forgets those that are gone.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub fn token_used(&self, id: &str, at: i64) -> Result<(), StoreError> {
+        self.change("note the use of a token", |connection| {
+            let write = || -> rusqlite::Result<()> {
+                connection.execute(
+                    "INSERT INTO token_uses (id, at) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET at = ?2",
+                    params![id, at],
+                )?;
+                connection.execute(
+                    "DELETE FROM token_uses WHERE id NOT IN (SELECT name FROM documents WHERE kind = ?1)",
+                    [Kind::Token.collection()],
+                )?;
+                Ok(())
+            };
+            write().map_err(failed("note the use of a token"))
+        })
+    }
+
+    /// When tokens were last used, by id, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn token_uses(&self) -> Result<BTreeMap<String, i64>, StoreError> {
+        let connection = self.connection();
+        let read = || -> rusqlite::Result<_> {
+            connection
+                .prepare("SELECT id, at FROM token_uses")?
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect()
+        };
+        read().map_err(failed("read the uses of tokens"))
+    }
+}
