@@ -1026,6 +1026,8 @@ async fn tampering_with_any_column_of_any_row_of_the_log_is_found() {
             .to_owned(),
         // cut off, with the head put right as far as that can be done without the key
         "DELETE FROM audit WHERE seq = 4; UPDATE audit_head SET seq = 3".to_owned(),
+        "DELETE FROM audit WHERE seq = 4; UPDATE audit_head SET seq = 3, mac = (SELECT mac FROM audit WHERE seq = 3)".to_owned(),
+        "DELETE FROM audit; DELETE FROM audit_head".to_owned(),
     ];
     for seq in 1..=entries {
         changes.push(format!("UPDATE audit SET seq = 1000 WHERE seq = {seq}"));

@@ -122,7 +122,7 @@ impl Site {
 }
 
 /// A folder with all that is in it; the gateway that it is of does not run.
-fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
+pub(crate) fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let into = to.join(entry.file_name());

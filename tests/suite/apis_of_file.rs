@@ -31,7 +31,10 @@ fn config(site: &Site, text: &str) -> Value {
 }
 
 async fn says(site: &Site, text: &str) {
-    eventually(text, async || site.get(API, "/prod/hello").await.text() == text).await;
+    eventually(text, async || {
+        (site.get(API, "/prod/hello").await.text() == text).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -51,20 +54,20 @@ async fn apis_of_the_configuration_file_are_served_and_changed_with_it() {
     wrong["domains"]["api.example.com"]["mappings"]["v2"] = json!({"api": "pets", "stage": "test"});
     process::write(site.folder.path(), &wrong);
     let told = cli(site.folder.path(), &["check", "gateway.yaml"]).await;
-    assert_eq!(told.code, 2, "{}", told.stderr);
-    assert!(told.stderr.contains("no stage `test`"), "{}", told.stderr);
+    assert_eq!(told.code, 2, "{}", told.err);
+    assert!(told.err.contains("no stage `test`"), "{}", told.err);
     wrong["domains"] = json!({});
     process::write(site.folder.path(), &wrong);
     let told = cli(site.folder.path(), &["check", "gateway.yaml"]).await;
     assert!(
-        told.stderr.contains("apis.pets.routes.GET /other.integration"),
+        told.err.contains("apis.pets.routes.GET /other.integration"),
         "{}",
-        told.stderr
+        told.err
     );
     assert_eq!(site.get(API, "/prod/hello").await.text(), "two");
     process::write(site.folder.path(), &config(&site, "four"));
     let told = cli(site.folder.path(), &["check", "gateway.yaml"]).await;
-    assert_eq!(told.code, 0, "{}", told.stderr);
+    assert_eq!(told.code, 0, "{}", told.err);
     says(&site, "four").await;
 
     // it is in the model as any other, and the file is where it is changed
@@ -119,7 +122,7 @@ async fn apis_of_the_configuration_file_are_served_and_changed_with_it() {
     site.apply(json!({})).await;
     process::write(site.folder.path(), &process::config(&site.origin));
     eventually("the API to go", async || {
-        site.get(API, "/prod/hello").await.status == 404
+        (site.get(API, "/prod/hello").await.status == 404).then_some(())
     })
     .await;
     let gone = site.admin("GET", "/v1/apis/pets", Value::Null).await;
@@ -154,12 +157,12 @@ async fn an_api_is_in_the_file_or_in_the_data_folder_not_in_both() {
     site.apply(json!({"apis": {"pets": {}}})).await;
     process::write(site.folder.path(), &config(&site, "one"));
     let told = cli(site.folder.path(), &["check", "gateway.yaml"]).await;
-    assert_eq!(told.code, 2, "{}", told.stderr);
+    assert_eq!(told.code, 2, "{}", told.err);
     assert!(
-        told.stderr
+        told.err
             .contains("apis.pets: API `pets` is in the data folder, too"),
         "{}",
-        told.stderr
+        told.err
     );
     let mut staged = config(&site, "one");
     staged["apis"]["pets"]["stages"]["prod"] = json!({"deployment": "0123456789abcdef"});
@@ -167,8 +170,8 @@ async fn an_api_is_in_the_file_or_in_the_data_folder_not_in_both() {
     process::write(site.folder.path(), &staged);
     let told = cli(site.folder.path(), &["check", "gateway.yaml"]).await;
     assert!(
-        told.stderr.contains("apis.cats.stages.prod.deployment"),
+        told.err.contains("apis.cats.stages.prod.deployment"),
         "{}",
-        told.stderr
+        told.err
     );
 }

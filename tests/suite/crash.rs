@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    path::Path,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::SeqCst},
@@ -245,6 +246,116 @@ async fn a_kill_in_the_middle_of_changes_of_apis_leaves_the_old_or_the_new_ones(
         process.signal(Signal::KILL);
         changes.await.unwrap();
     }
+}
+
+/// A program that runs the gateway with its data folder on a disk of 4 MiB, in a mount namespace of its own. None where the system does not let us.
+fn on_a_small_disk(folder: &Path) -> Option<PathBuf> {
+    let unshare = "unshare --user --map-root-user --mount sh -c";
+    let mount = "mount -t tmpfs -o size=4m none data";
+    let may = std::process::Command::new("sh")
+        .args(["-c", &format!("{unshare} '{mount}'")])
+        .current_dir(folder)
+        .status();
+    if !may.is_ok_and(|status| status.success()) {
+        return None;
+    }
+    let program = folder.join("edgeward-on-a-small-disk");
+    let binary = edgeward_tests::edgeward();
+    let script = format!(
+        "#!/bin/sh\nEDGEWARD='{}' exec {unshare} '{mount} && exec \"$EDGEWARD\" \"$@\"' sh \"$@\"\n",
+        binary.display()
+    );
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, PermissionsExt::from_mode(0o700)).unwrap();
+    Some(program)
+}
+
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "what is skipped is said")]
+async fn a_full_disk_refuses_changes_and_loses_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = json!({
+        "listeners": [{"address": "127.0.0.1:0"}],
+        "admin": {"address": "127.0.0.1:0", "token-file": "admin.token"},
+        "data-dir": "data",
+    });
+    write(folder.path(), &config);
+    let Some(program) = on_a_small_disk(folder.path()) else {
+        println!("skipped: this system gives no mount namespaces (unshare, tmpfs)");
+        return;
+    };
+    let log = fs::File::create(folder.path().join("edgeward.log")).unwrap();
+    let process = Process::launch(&program, folder.path(), log.into()).unwrap();
+    let api = |turn: u64| {
+        json!({"apis": {"pets": {
+            "description": turn.to_string() + &"x".repeat(20_000),
+            "integrations": {"turn": {
+                "type": "MOCK",
+                "request-templates": {"application/json": "{\"statusCode\": 200}"},
+                "responses": [{"status": 200, "templates": {"text/plain": turn.to_string()}}],
+            }},
+            "routes": {"GET /turn": {"integration": "turn"}},
+            "stages": {"prod": {"auto-deploy": true}},
+        }}})
+    };
+    let served = async || {
+        let request = http::Request::get("/prod/turn").header("host", "pets.execute-api.localhost");
+        let reply = edgeward_tests::ask(process.address(), request, edgeward_tests::empty()).await;
+        reply
+            .text()
+            .parse::<u64>()
+            .unwrap_or_else(|_| panic!("{reply:?}"))
+    };
+    // until the disk is full
+    let mut turn = 0;
+    let refused = loop {
+        assert!(turn < 1000, "the disk does not get full");
+        turn += 1;
+        let reply = process
+            .admin("PUT", "/v1/bundle", bytes(api(turn).to_string()))
+            .await;
+        if reply.status != 200 {
+            break reply;
+        }
+    };
+    assert_eq!(refused.status, 507, "{}", refused.text());
+    let kept = turn - 1;
+    assert_eq!(served().await, kept);
+    // what was refused has left nothing behind, also where it is tried again
+    for _ in 0..3 {
+        let reply = process
+            .admin("PUT", "/v1/bundle", bytes(api(turn).to_string()))
+            .await;
+        assert_eq!(reply.status, 507, "{}", reply.text());
+    }
+    let description = process.admin_get("/v1/apis/pets").await["description"].clone();
+    assert!(
+        description.as_str().unwrap().starts_with(&format!("{kept}x")),
+        "{turn}"
+    );
+    let drift = process.admin_get("/v1/apis/pets/drift").await;
+    assert_eq!(drift["prod"]["drifted"], false, "{drift}");
+    // a loss of power on the full disk, and a larger one
+    process.signal(Signal::STOP);
+    let seen = PathBuf::from(format!("/proc/{}/root", process.pid()));
+    let data = seen.join(folder.path().join("data").strip_prefix("/").unwrap());
+    let larger = folder.path().join("larger");
+    fs::create_dir(&larger).unwrap();
+    crate::apis::copy_folder(&data, &larger);
+    drop(process);
+    let mut config = config;
+    config["data-dir"] = json!("larger");
+    write(folder.path(), &config);
+    let process = Process::start(folder.path());
+    let request = http::Request::get("/prod/turn").header("host", "pets.execute-api.localhost");
+    let reply = edgeward_tests::ask(process.address(), request, edgeward_tests::empty()).await;
+    assert_eq!(reply.text(), kept.to_string());
+    let check = process.admin_get("/v1/audit/verify").await;
+    assert_eq!(check["problem"], json!(null), "{check}");
+    let reply = process
+        .admin("PUT", "/v1/bundle", bytes(api(turn).to_string()))
+        .await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
 }
 
 #[tokio::test]

@@ -151,7 +151,7 @@ impl Deployer {
         let published: Vec<String> = live.keys().cloned().collect();
         let hint = |error| suggest_rollback(error, &published, store.root());
         let certificates = Arc::new(store.certificates.read()?);
-        let model = Arc::new(Model::new(store.journal.documents()?));
+        let model = Arc::new(Model::new(store.model.documents()?));
         let audit_key = store.audit_key()?;
         let applied = plan(&runtime, &store, &recent, &file, live, certificates, model, None)
             .await

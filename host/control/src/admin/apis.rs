@@ -399,7 +399,7 @@ pub(super) async fn audit(
         action: which.action,
         outcome: which.outcome,
     };
-    Ok(Json(api.deployer.store().journal.audit(&query)?))
+    Ok(Json(api.deployer.store().model.audit(&query)?))
 }
 
 /// Whether the audit log is as it was written.

@@ -153,8 +153,8 @@ impl Deployer {
         next.model = Arc::new(draft.model.clone());
         if !draft.is_served() {
             if !dry_run {
-                let journal = &store.journal;
-                journal.change_documents(&draft.changes(), &entries, &self.shared.audit_key)?;
+                let kept = &store.model;
+                kept.change_documents(&draft.changes(), &entries, &self.shared.audit_key)?;
                 self.shared.applied.store(Arc::new(next));
             }
             return Ok((value, edited(None)));
@@ -170,12 +170,12 @@ impl Deployer {
         }
         let id = snapshot.id();
         store
-            .journal
+            .model
             .change_documents(&draft.changes(), &entries, &self.shared.audit_key)?;
         if let Err(error) = proxy.publish(snapshot) {
             let taken_back = [entry(actor, "take-back", "apis", "refused", None)];
             store
-                .journal
+                .model
                 .change_documents(&draft.inverse(), &taken_back, &self.shared.audit_key)?;
             return Err(error.into());
         }
@@ -230,8 +230,8 @@ impl Deployer {
             detail,
             ..entry(actor, action, target, outcome, patch.map(without_secrets))
         };
-        let journal = &self.shared.store.journal;
-        Ok(journal.change_documents(&[], &[entry], &self.shared.audit_key)?)
+        let kept = &self.shared.store.model;
+        Ok(kept.change_documents(&[], &[entry], &self.shared.audit_key)?)
     }
 
     /// Whether the audit log is as it was written.
@@ -239,7 +239,7 @@ impl Deployer {
     /// # Errors
     /// The store cannot be read.
     pub fn check_audit(&self) -> Result<crate::store::AuditCheck, ControlError> {
-        Ok(self.shared.store.journal.check_audit(&self.shared.audit_key)?)
+        Ok(self.shared.store.model.check_audit(&self.shared.audit_key)?)
     }
 
     /// What stages serve, after changes of `apis`; all others are as they were in `before`.

@@ -1,7 +1,7 @@
 //! The API model in the database: one row for each resource, and the audit log. A change of the model and what the log says of it are one transaction.
 //!
 //! The log is a chain: each entry has a MAC over itself and the MAC before it, with a key that only this gateway has. The number and MAC of the last entry
-//! stand apart, so that entries that were cut off at the end are missed, too.
+//! stand apart, sealed with the key, so that entries that were cut off at the end are missed, too.
 
 use std::path::Path;
 
@@ -32,6 +32,12 @@ CREATE TABLE audit (
 ) STRICT;
 CREATE TABLE audit_head (only_one INTEGER PRIMARY KEY CHECK (only_one = 1), seq INTEGER NOT NULL, mac TEXT NOT NULL) STRICT;
 ";
+
+/// Tables of format 4: the end of the log is sealed with the key, so that nobody else can set it back to an earlier entry.
+pub(super) const SEAL: &str = "ALTER TABLE audit_head ADD COLUMN seal TEXT NOT NULL DEFAULT '';";
+
+/// What is sealed in place of an entry: no JSON, so that it never is one.
+const END: &str = "the end";
 
 /// One change of the model.
 #[derive(Clone, Debug)]
@@ -132,7 +138,9 @@ pub struct AuditCheck {
     pub problem: Option<String>,
 }
 
-fn mac(key: &[u8; 32], seq: i64, before: &str, entry: &str) -> String {
+/// MAC of an entry of the audit log, in hexadecimal: over its number, the MAC before it (empty for the first) and its JSON.
+#[must_use]
+pub fn audit_mac(key: &[u8; 32], seq: i64, before: &str, entry: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, key);
     let mut context = hmac::Context::with_key(&key);
     context.update(&seq.to_be_bytes());
@@ -154,24 +162,38 @@ fn append(connection: &Connection, key: &[u8; 32], entries: &[AuditEntry]) -> ru
     if entries.is_empty() {
         return Ok(());
     }
-    let head = connection
-        .query_row("SELECT seq, mac FROM audit_head", [], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .optional()?;
-    let (mut seq, mut last): (i64, String) = head.unwrap_or_default();
+    let (mut seq, mut last, seal) = head(connection)?;
+    if seal != audit_mac(key, seq, &last, END) {
+        // whoever moved the end hides nothing by what is written after it: the chain is broken here for good
+        last.push_str("broken");
+    }
     for entry in entries {
         seq += 1;
         let text = serde_json::to_string(entry).unwrap_or_default();
-        last = mac(key, seq, &last, &text);
+        last = audit_mac(key, seq, &last, &text);
         connection.execute(
             "INSERT INTO audit (seq, entry, mac) VALUES (?1, ?2, ?3)",
             params![seq, text, last],
         )?;
     }
+    end(connection, key, seq, &last)
+}
+
+/// Number and MAC of the last entry, and the seal over them.
+fn head(connection: &Connection) -> rusqlite::Result<(i64, String, String)> {
+    let head = connection
+        .query_row("SELECT seq, mac, seal FROM audit_head", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .optional()?;
+    Ok(head.unwrap_or_default())
+}
+
+fn end(connection: &Connection, key: &[u8; 32], seq: i64, last: &str) -> rusqlite::Result<()> {
     connection.execute(
-        "INSERT INTO audit_head (only_one, seq, mac) VALUES (1, ?1, ?2) ON CONFLICT (only_one) DO UPDATE SET seq = ?1, mac = ?2",
-        params![seq, last],
+        "INSERT INTO audit_head (only_one, seq, mac, seal) VALUES (1, ?1, ?2, ?3)
+         ON CONFLICT (only_one) DO UPDATE SET seq = ?1, mac = ?2, seal = ?3",
+        params![seq, last, audit_mac(key, seq, last, END)],
     )?;
     Ok(())
 }
@@ -232,20 +254,60 @@ fn documents(connection: &Connection) -> Result<Vec<(Key, Document)>, StoreError
         .collect()
 }
 
-impl Journal {
+/// Where the API model and the audit log are kept: in the data folder's database ([`Journal`]), or elsewhere.
+///
+/// A change is made as a whole and durable before it is answered. The log is a chain by [`audit_mac`], whose end is kept apart from its entries. There is one
+/// writer at a time. Calls may block, on a disk or on another machine: they are made on threads of the control plane, never on those that serve requests.
+pub trait ModelStore: std::fmt::Debug + Send + Sync {
     /// Every document.
     ///
     /// # Errors
-    /// The database cannot be read, or has what this program does not know.
-    pub fn documents(&self) -> Result<Vec<(Key, Document)>, StoreError> {
-        documents(&self.connection())
-    }
+    /// The store cannot be read, or has what this program does not know.
+    fn documents(&self) -> Result<Vec<(Key, Document)>, StoreError>;
 
     /// Makes changes of the model and says so in the log, all of it or nothing.
     ///
     /// # Errors
-    /// The database refuses.
-    pub fn change_documents(
+    /// The store refuses.
+    fn change_documents(
+        &self,
+        changes: &[DocumentChange],
+        audit: &[AuditEntry],
+        audit_key: &[u8; 32],
+    ) -> Result<(), StoreError>;
+
+    /// Entries of the log that fit, the oldest first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn audit(&self, query: &AuditQuery) -> Result<Vec<AuditRow>, StoreError>;
+
+    /// Whether the log is as it was written.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn check_audit(&self, key: &[u8; 32]) -> Result<AuditCheck, StoreError>;
+}
+
+impl Journal {
+    /// Seals the end of a log that is new, or was written before there were seals.
+    pub(super) fn seal_audit(&self, key: &[u8; 32]) -> Result<(), StoreError> {
+        self.change("seal the audit log", |connection| {
+            let seal = || {
+                let (seq, last, _) = head(connection)?;
+                end(connection, key, seq, &last)
+            };
+            seal().map_err(failed("seal the audit log"))
+        })
+    }
+}
+
+impl ModelStore for Journal {
+    fn documents(&self) -> Result<Vec<(Key, Document)>, StoreError> {
+        documents(&self.connection())
+    }
+
+    fn change_documents(
         &self,
         changes: &[DocumentChange],
         audit: &[AuditEntry],
@@ -282,11 +344,7 @@ impl Journal {
         })
     }
 
-    /// Entries of the log, the oldest first.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub fn audit(&self, query: &AuditQuery) -> Result<Vec<AuditRow>, StoreError> {
+    fn audit(&self, query: &AuditQuery) -> Result<Vec<AuditRow>, StoreError> {
         let connection = self.connection();
         let (exact, start) = match query.target.as_deref().map(|text| (text, text.strip_suffix('*'))) {
             Some((_, Some(start))) => (None, Some(start)),
@@ -325,11 +383,7 @@ impl Journal {
             .collect())
     }
 
-    /// Whether the log is as it was written.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub fn check_audit(&self, key: &[u8; 32]) -> Result<AuditCheck, StoreError> {
+    fn check_audit(&self, key: &[u8; 32]) -> Result<AuditCheck, StoreError> {
         let connection = self.connection();
         let check = || -> rusqlite::Result<AuditCheck> {
             let mut statement = connection.prepare("SELECT seq, entry, mac FROM audit ORDER BY seq")?;
@@ -344,7 +398,7 @@ impl Journal {
                 if seq != entries + 1 {
                     return Ok(wrong(entries, format!("entry {} is missing", entries + 1)));
                 }
-                last = mac(key, seq, &last, &entry);
+                last = audit_mac(key, seq, &last, &entry);
                 if last != told {
                     return Ok(wrong(
                         entries,
@@ -353,12 +407,10 @@ impl Journal {
                 }
                 entries = seq;
             }
-            let head = connection
-                .query_row("SELECT seq, mac FROM audit_head", [], |row| {
-                    Ok((row.get(0)?, row.get(1)?))
-                })
-                .optional()?;
-            let (seq, told): (i64, String) = head.unwrap_or_default();
+            let (seq, told, seal) = head(&connection)?;
+            if seal != audit_mac(key, seq, &told, END) {
+                return Ok(wrong(entries, "the end of the log was changed".to_owned()));
+            }
             if (seq, &told) != (entries, &last) {
                 return Ok(wrong(
                     entries,

@@ -20,7 +20,7 @@ use super::StoreError;
 use crate::clock::{now_ms, rfc3339};
 
 /// `PRAGMA user_version` after all of [`MIGRATIONS`].
-const FORMAT: i64 = 3;
+const FORMAT: i64 = 4;
 /// Publications that are kept for each binding.
 const HISTORY: i64 = 1000;
 
@@ -54,12 +54,19 @@ CREATE INDEX publications_by_name ON publications (name, id);
 ";
 
 /// What makes each format of the one before it.
-const MIGRATIONS: [&str; 3] = [SCHEMA, super::documents::SCHEMA, super::access::SCHEMA];
+const MIGRATIONS: [&str; 4] = [
+    SCHEMA,
+    super::documents::SCHEMA,
+    super::access::SCHEMA,
+    super::documents::SEAL,
+];
 
 /// The open database.
 #[derive(Debug)]
 pub struct Journal {
     connection: Mutex<Connection>,
+    /// Format that it had before it was opened; 0 where there was none.
+    pub(super) was_format: i64,
 }
 
 /// An uploaded module.
@@ -212,6 +219,7 @@ impl Journal {
         }
         Ok(Self {
             connection: Mutex::new(connection),
+            was_format: format,
         })
     }
 
@@ -611,4 +619,81 @@ fn modules(connection: &Connection, only: Option<Digest>) -> rusqlite::Result<Ve
             })
         })?
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::ModelStore as _, *};
+
+    /// A database of that format with a version of a plugin that is live.
+    fn of_format(format: usize, path: &Path) {
+        let connection = Connection::open(path).unwrap();
+        for schema in &MIGRATIONS[..format] {
+            connection.execute_batch(schema).unwrap();
+        }
+        connection
+            .pragma_update(None, "user_version", i64::try_from(format).unwrap())
+            .unwrap();
+        let digest = Digest([7; 32]).to_string();
+        for (statement, values) in [
+            (
+                "INSERT INTO modules VALUES (?1, 3, '{}', 1)",
+                vec![digest.as_str()],
+            ),
+            (
+                "INSERT INTO versions VALUES ('auth', 2, ?1, '{\"config\": 1}', 1)",
+                vec![&digest],
+            ),
+            ("INSERT INTO numbers VALUES ('auth', 2)", vec![]),
+            (
+                "INSERT INTO publications (name, version, action, at) VALUES ('auth', 2, 'publish', 1)",
+                vec![],
+            ),
+        ] {
+            connection
+                .execute(statement, rusqlite::params_from_iter(values))
+                .unwrap();
+        }
+    }
+
+    #[test]
+    fn databases_of_every_earlier_format_are_upgraded_with_all_that_is_in_them() {
+        for format in 1..MIGRATIONS.len() {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("edgeward.db");
+            of_format(format, &path);
+            // twice: an upgraded one is opened as it is
+            for _ in 0..2 {
+                let journal = Journal::open(&path).unwrap();
+                let live = journal.live().unwrap();
+                assert_eq!(live["auth"].version, 2, "format {format}");
+                assert_eq!(live["auth"].settings, serde_json::json!({"config": 1}));
+                assert_eq!(journal.documents().unwrap(), []);
+                let now: i64 = journal
+                    .connection()
+                    .pragma_query_value(None, "user_version", |row| row.get(0))
+                    .unwrap();
+                assert_eq!(now, FORMAT);
+            }
+        }
+        assert_eq!(MIGRATIONS.len(), usize::try_from(FORMAT).unwrap());
+    }
+
+    #[test]
+    fn an_upgrade_that_is_cut_off_has_not_begun() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("edgeward.db");
+        of_format(1, &path);
+        // something is in the way of the second format's last table
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch("CREATE TABLE audit_head (x)").unwrap();
+        let error = Journal::open(&path).unwrap_err();
+        assert!(error.to_string().contains("audit_head"), "{error}");
+        let format: i64 = connection
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .unwrap();
+        assert_eq!(format, 1);
+        connection.execute_batch("DROP TABLE audit_head").unwrap();
+        assert_eq!(Journal::open(&path).unwrap().live().unwrap()["auth"].version, 2);
+    }
 }

@@ -19,6 +19,7 @@ use std::{
     io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use edgeward_core::ids::Digest;
@@ -28,11 +29,13 @@ pub use acme::Acme;
 pub(crate) use acme::StoredAccount;
 pub use blobs::{Blobs, Upload};
 pub use certificates::{Certificates, StoredCertificate};
-pub use documents::{AuditCheck, AuditEntry, AuditQuery, AuditRow, DocumentChange};
+pub use documents::{AuditCheck, AuditEntry, AuditQuery, AuditRow, DocumentChange, ModelStore, audit_mac};
 pub use journal::{Action, Journal, ModuleRow, Publication, Receipt, VersionRow};
 
 /// File of the database.
 const DATABASE: &str = "edgeward.db";
+/// Key of the MACs in the audit log.
+const AUDIT_KEY: &str = "keys/audit.key";
 /// Folder of certificates.
 const CERTIFICATES: &str = "certificates";
 /// Folder of accounts at certificate authorities, and of orders.
@@ -47,7 +50,9 @@ pub struct Store {
     /// Modules by digest.
     pub blobs: Blobs,
     /// Versions and publications.
-    pub journal: Journal,
+    pub journal: Arc<Journal>,
+    /// The API model and the audit log.
+    pub model: Arc<dyn ModelStore>,
     /// Certificates by name.
     pub certificates: Certificates,
     /// Accounts at certificate authorities, and orders.
@@ -154,13 +159,17 @@ impl Store {
         for name in ["modules", "keys", "compiled", CERTIFICATES, ACME] {
             make_dir(&root.join(name))?;
         }
-        let journal = Journal::open(&root.join(DATABASE))?;
+        let journal = Arc::new(Journal::open(&root.join(DATABASE))?);
+        if journal.was_format < 4 {
+            journal.seal_audit(&keys::key(&root.join(AUDIT_KEY))?)?;
+        }
         let blobs = Blobs::open(root.join("modules"), &journal.digests()?)?;
         let certificates = Certificates::open(root.join(CERTIFICATES))?;
         let acme = Acme::open(root.join(ACME))?;
         Ok(Self {
             root,
             blobs,
+            model: Arc::clone(&journal) as Arc<dyn ModelStore>,
             journal,
             certificates,
             acme,
@@ -201,7 +210,7 @@ impl Store {
     /// # Errors
     /// As [`Self::cache_key`].
     pub fn audit_key(&self) -> Result<[u8; 32], StoreError> {
-        keys::key(&self.root.join("keys").join("audit.key"))
+        keys::key(&self.root.join(AUDIT_KEY))
     }
 
     /// Key of the MACs by which tokens of principals are kept; made on first use.
@@ -348,5 +357,7 @@ fn lock(root: &Path) -> Result<File, StoreError> {
     Ok(file)
 }
 
+#[cfg(test)]
+mod contract;
 #[cfg(test)]
 mod tests;
