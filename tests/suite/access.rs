@@ -129,6 +129,7 @@ impl Site {
     async fn apis(&self) {
         let api = || {
             json!({
+                "protocol": "REST",
                 "integrations": {"ok": {"type": "MOCK", "request-templates": {"application/json": "{\"statusCode\": 200}"}, "responses": [{"status": 200}]}},
                 "routes": {"GET /": {"integration": "ok"}},
                 "stages": {"prod": {"auto-deploy": true}},
@@ -1098,4 +1099,75 @@ async fn tampering_with_any_column_of_any_row_of_the_log_is_found() {
     let check = site.done("GET", "/v1/audit/verify", Value::Null).await;
     assert_eq!(check, json!({"entries": entries, "problem": null}));
     drop(site);
+}
+
+#[tokio::test]
+async fn principals_and_tokens_are_kept_by_the_command_line() {
+    let site = Site::start();
+    let admin = format!("http://{}", site.process.admin);
+    let file = site.process.token_file.display().to_string();
+    let run = async |words: &[&str]| {
+        let server = ["--admin", &admin, "--token-file", &file];
+        cli(site.folder.path(), &[words, &server].concat()).await
+    };
+    let added = run(&[
+        "principal",
+        "add",
+        "ci",
+        "--role",
+        "publisher",
+        "--apis",
+        "pets,shop-*",
+    ])
+    .await;
+    assert_eq!(
+        (added.code, added.out.trim()),
+        (0, "principal `ci`: publisher for APIs pets, shop-*")
+    );
+    let made = run(&[
+        "--json",
+        "token",
+        "create",
+        "ci",
+        "--expires-in",
+        "2h",
+        "--description",
+        "build",
+    ])
+    .await;
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    let told = run(&["token", "rotate", "ci", &id, "--overlap", "1h"]).await;
+    assert!(
+        told.out.starts_with("edgw_") && told.out.contains(&format!("token `{id}` is good until")),
+        "{told:?}"
+    );
+    // the first line is the token, for programs
+    let token = told.out.lines().next().unwrap().to_owned();
+    let variable = [("EDGEWARD_TOKEN", token.as_ref())];
+    let deadline = std::time::Duration::from_secs(30);
+    let refused = cli_with(
+        site.folder.path(),
+        &["principal", "list", "--admin", &admin],
+        &variable,
+        deadline,
+    )
+    .await;
+    assert_eq!(refused.code, 1);
+    assert!(
+        refused.err.contains("403") && refused.err.contains("`admin`"),
+        "{refused:?}"
+    );
+    let listed = run(&["token", "list", "ci"]).await;
+    assert_eq!((listed.code, listed.out.lines().count()), (0, 2), "{listed:?}");
+    assert!(!listed.out.contains(&token), "{listed:?}");
+    assert_eq!(run(&["token", "revoke", "ci", &token[5..13]]).await.code, 0);
+    assert_eq!(site.status(&token, "GET", "/v1/status", Value::Null).await, 401);
+    let wrong = run(&["principal", "add", "x", "--role", "admin", "--apis", "pets"]).await;
+    assert!(
+        wrong.code == 1 && wrong.err.contains("confines an admin"),
+        "{wrong:?}"
+    );
+    assert_eq!(run(&["principal", "remove", "ci"]).await.code, 0);
+    let listed = run(&["--json", "principal", "list"]).await;
+    assert_eq!(listed.json(), json!({"items": []}));
 }

@@ -76,9 +76,9 @@ impl Tls {
     }
 
     /// What the files say now. Where they cannot be used, what they said before.
-    fn current(&self) -> Arc<ServerConfig> {
+    fn current(&self, now: Instant) -> Arc<ServerConfig> {
         let mut current = self.current.lock();
-        if current.1.elapsed() >= LOOK_AGAIN {
+        if now.saturating_duration_since(current.1) >= LOOK_AGAIN {
             let material = Material::new(&self.base_dir, Certificates::new());
             match ServerTls::build(&self.settings, &material, Some(&current.0)) {
                 Ok(now) => current.0 = now,
@@ -89,7 +89,7 @@ impl Tls {
                     );
                 }
             }
-            current.1 = Instant::now();
+            current.1 = now;
         }
         Arc::clone(current.0.config())
     }
@@ -239,7 +239,7 @@ impl Accepted {
             Self::Cleartext(stream, peer) => serve(stream, app, Peer::at(peer.ip(), None), stop).await,
             Self::Local(stream, peer) => serve(stream, app, peer, stop).await,
             Self::Tls(stream, peer, tls) => {
-                let handshake = TlsAcceptor::from(tls.current()).accept(stream);
+                let handshake = TlsAcceptor::from(tls.current(Instant::now())).accept(stream);
                 match tokio::time::timeout(HANDSHAKE_TIME, handshake).await {
                     Ok(Ok(stream)) => {
                         let certificates = stream.get_ref().1.peer_certificates();
@@ -314,4 +314,71 @@ where
 #[must_use]
 pub fn tls_problem(admin: &Admin, base_dir: &Path) -> Option<String> {
     Tls::new(admin.tls.as_ref()?, base_dir).err()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(folder: &Path) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(["a.example".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        fs::write(folder.join("a.crt"), certificate.pem()).unwrap();
+        fs::write(folder.join("a.key"), key.serialize_pem()).unwrap();
+    }
+
+    #[test]
+    fn files_of_tls_are_read_again_and_what_cannot_be_used_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path());
+        let settings = AdminTls {
+            cert: "a.crt".into(),
+            key: "a.key".into(),
+            client_auth: None,
+            principals: Vec::new(),
+        };
+        let tls = Tls::new(&settings, folder.path()).unwrap();
+        let start = Instant::now();
+        let first = tls.current(start);
+        assert!(
+            Arc::ptr_eq(&first, &tls.current(start + 2 * LOOK_AGAIN)),
+            "nothing has changed"
+        );
+        write(folder.path());
+        assert!(
+            Arc::ptr_eq(&first, &tls.current(start + 2 * LOOK_AGAIN)),
+            "not yet"
+        );
+        let second = tls.current(start + 3 * LOOK_AGAIN);
+        assert!(!Arc::ptr_eq(&first, &second));
+        fs::write(folder.path().join("a.key"), "no key").unwrap();
+        assert!(Arc::ptr_eq(&second, &tls.current(start + 4 * LOOK_AGAIN)));
+        let problem = Tls::new(&settings, folder.path()).err().unwrap();
+        assert!(problem.contains("a.key"), "{problem}");
+    }
+
+    #[tokio::test]
+    async fn a_socket_takes_the_place_of_an_old_one_and_of_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = AdminSocket {
+            path: "s".into(),
+            mode: SocketMode::Group,
+            principals: Vec::new(),
+        };
+        let bind = || Local::bind(&socket, folder.path());
+        let first = bind().unwrap();
+        let mode = fs::metadata(first.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o660);
+        assert_eq!(bind().err().unwrap().kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        let path = folder.path().join("s");
+        assert!(!path.exists());
+        // as a process leaves it that was killed
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        drop(bind().unwrap());
+        fs::write(&path, "not a socket").unwrap();
+        assert_eq!(bind().err().unwrap().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 }

@@ -49,3 +49,44 @@ impl Journal {
         read().map_err(failed("read the uses of tokens"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::{
+        model::{Document, Key, Kind},
+        store::{DocumentChange, Store},
+    };
+
+    #[test]
+    fn uses_of_tokens_are_kept_until_the_token_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let journal = &store.journal;
+        let change = |id: &str, there: bool| {
+            let document = Document {
+                body: json!({}),
+                revision: 1,
+                created_at: 0,
+                updated_at: 0,
+            };
+            let change = DocumentChange {
+                key: Key::of(Kind::Token, "ci", id),
+                document: there.then_some(document),
+            };
+            journal.change_documents(&[change], &[], &[0; 32]).unwrap();
+        };
+        change("one", true);
+        change("two", true);
+        journal.token_used("one", 1).unwrap();
+        journal.token_used("two", 2).unwrap();
+        journal.token_used("one", 3).unwrap();
+        let uses: Vec<_> = journal.token_uses().unwrap().into_iter().collect();
+        assert_eq!(uses, [("one".to_owned(), 3), ("two".to_owned(), 2)]);
+        change("one", false);
+        journal.token_used("two", 4).unwrap();
+        let uses: Vec<_> = journal.token_uses().unwrap().into_iter().collect();
+        assert_eq!(uses, [("two".to_owned(), 4)]);
+    }
+}
