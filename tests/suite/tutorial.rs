@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Stdio, time::Duration};
 
-use edgeward_tests::{Process, edgeward, target_dir, workspace};
+use edgeward_tests::{Process, edgeward, real::is_there, target_dir, workspace};
 use tokio::process::Command;
 
 /// Commands, and what they print where the page says so.
@@ -71,10 +71,8 @@ fn adapted(text: &str) -> String {
 }
 
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "what is skipped is said")]
 async fn the_tutorial_does_what_it_says() {
-    if !edgeward_tests::real::is_there("curl") {
-        println!("skipped: curl is not installed");
+    if !is_there("curl", Command::new("curl").arg("--version")).await {
         return;
     }
     let page = fs::read_to_string(workspace().join("docs/tutorial.md")).unwrap();

@@ -52,6 +52,7 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
+    use crate::store::ModelStore as _;
     use serde_json::json;
 
     use crate::{
