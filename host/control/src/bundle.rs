@@ -167,7 +167,7 @@ fn put_one(draft: &mut Draft, kind: Kind, name: &str, mut body: Value, problems:
 }
 
 /// Notes the problems of one part; true when there are none.
-fn collect<T>(outcome: Result<T, ControlError>, place: &str, problems: &mut Vec<Problem>) -> bool {
+pub(crate) fn collect<T>(outcome: Result<T, ControlError>, place: &str, problems: &mut Vec<Problem>) -> bool {
     match outcome {
         Ok(_) => true,
         Err(error) => {

@@ -4,6 +4,7 @@
 mod apis;
 mod auth;
 mod certificates;
+mod documents;
 mod model;
 mod modules;
 mod noted;
@@ -22,7 +23,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{get, post, put},
 };
-use edgeward_core::config::Admin;
+use edgeward_core::{config::Admin, openapi::DOCUMENT_MAX};
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -99,6 +100,16 @@ pub fn router(deployer: Deployer, upload_limit: u64, token: Token) -> Router {
         .route("/v1/apis/{parent}/stages/{name}/promote", post(apis::promote))
         .route("/v1/apis/{parent}/stages/{name}/abort", post(apis::abort))
         .route("/v1/bundle", get(apis::bundle).put(apis::apply))
+        .route(
+            "/v1/imports",
+            post(documents::create).layer(DefaultBodyLimit::max(DOCUMENT_MAX)),
+        )
+        .route(
+            "/v1/apis/{parent}/openapi",
+            get(documents::write)
+                .put(documents::change)
+                .layer(DefaultBodyLimit::max(DOCUMENT_MAX)),
+        )
         .route("/v1/audit", get(apis::audit))
         .route("/v1/audit/verify", get(apis::verify))
         .merge(model::routes())
