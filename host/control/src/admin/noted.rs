@@ -51,6 +51,7 @@ fn is_model(path: &str) -> bool {
     let first = path.strip_prefix("/v1/").and_then(|rest| rest.split('/').next());
     first.is_some_and(|first| {
         first == "bundle"
+            || first == "imports"
             || [Kind::Api, Kind::Domain]
                 .iter()
                 .any(|kind| kind.collection() == first)

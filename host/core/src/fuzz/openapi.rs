@@ -22,7 +22,13 @@ pub fn openapi(data: &[u8]) {
                     let written = export("some-id", &imported.definition, version, Extensions::ALL, None);
                     let again = import(&written.document, &Options::default()).map(|again| again.definition);
                     assert_eq!(again.as_ref(), Ok(&imported.definition), "{version:?}");
-                    drop(export("some-id", &imported.definition, version, Extensions::NONE, None));
+                    drop(export(
+                        "some-id",
+                        &imported.definition,
+                        version,
+                        Extensions::NONE,
+                        None,
+                    ));
                 }
             }
         }

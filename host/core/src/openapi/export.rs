@@ -1,6 +1,6 @@
 //! A definition as a document. What is written is read back: what is not as it was then stands beside the rest, whole, so that nothing is lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -148,6 +148,10 @@ impl Exporter<'_> {
                 let mut components = Map::new();
                 put(&mut components, "schemas", Value::Object(schemas));
                 put(&mut components, "securitySchemes", Value::Object(schemes));
+                if self.extensions.integrations {
+                    let spare = Value::Object(self.spare());
+                    put(&mut components, &format!("{AMAZON}integrations"), spare);
+                }
                 put(&mut root, "components", Value::Object(components));
             }
         }
@@ -167,6 +171,21 @@ impl Exporter<'_> {
             info["description"] = description.as_str().into();
         }
         info
+    }
+
+    /// Integrations that no route has.
+    fn spare(&self) -> Map<String, Value> {
+        let used: BTreeSet<&String> = self
+            .definition
+            .routes
+            .values()
+            .filter_map(|route| route.integration.as_ref())
+            .collect();
+        let integrations = self.definition.integrations.iter();
+        integrations
+            .filter(|(name, _)| !used.contains(name))
+            .map(|(name, integration)| (name.clone(), written_integration(name, integration)))
+            .collect()
     }
 
     /// Extensions of the API as a whole.

@@ -127,7 +127,9 @@ impl Importer<'_> {
             Ok(value) => Some(value),
             Err(problems) => {
                 for mut problem in problems.0 {
-                    problem.message = format!("`{}` {}", problem.path, problem.message);
+                    if !problem.path.is_empty() {
+                        problem.message = format!("{}: {}", problem.path, problem.message);
+                    }
                     place.clone_into(&mut problem.path);
                     self.report.problems.push(problem);
                 }
@@ -186,6 +188,7 @@ impl Importer<'_> {
             warnings,
             notes,
             became,
+            ..
         } = self.report;
         if !problems.is_empty() {
             return Err(Problems(problems));

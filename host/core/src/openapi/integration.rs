@@ -237,6 +237,9 @@ impl<'d> Importer<'d> {
             }
         }
         let text = Value::Object(fields.clone()).to_string();
+        if !self.report.spend(2 * text.len()) {
+            return None;
+        }
         if let Some(name) = self.integration_names.get(&text) {
             return Some(name.clone());
         }

@@ -10,6 +10,9 @@ use crate::api::{Route, RouteKey};
 /// Parameters by place and name, each with where it stands.
 type Parameters<'d> = BTreeMap<(&'d str, &'d str), (&'d Map<String, Value>, String)>;
 
+/// Bytes that a member of a list counts for.
+pub(super) const EACH: usize = 64;
+
 /// An operation, and where it stands.
 struct Operation<'d> {
     /// Without the base path.
@@ -91,6 +94,10 @@ impl<'d> Importer<'d> {
             };
             format!("{method} {}{path}", self.base_path)
         };
+        // what is the same for many operations is counted with each
+        if !self.report.spend(EACH * (1 + shared.len()) + 2 * key.len()) {
+            return;
+        }
         if let Err(message) = RouteKey::parse(&key) {
             self.report.problem(&place, message);
             return;
@@ -124,6 +131,9 @@ impl<'d> Importer<'d> {
         self.body(&operation, &parameters, &mut route);
         self.members(&operation, &mut route);
         self.own(object, &[], &mut route);
+        if !self.report.spend(Value::Object(route.clone()).to_string().len()) {
+            return;
+        }
         if let Some(route) = self.typed::<Route>(route, &operation.place) {
             self.put_route(operation, route);
         }
@@ -146,12 +156,11 @@ impl<'d> Importer<'d> {
     /// Adds parameters to those that are known; they replace those of the same place and name.
     fn parameters(&mut self, object: &'d Map<String, Value>, place: &str, known: &mut Parameters<'d>) {
         let place = at(place, "parameters");
-        for (index, parameter) in self
-            .report
-            .list(object.get("parameters"), &place)
-            .iter()
-            .enumerate()
-        {
+        let list = self.report.list(object.get("parameters"), &place);
+        if !self.report.spend(EACH * list.len()) {
+            return;
+        }
+        for (index, parameter) in list.iter().enumerate() {
             let place = format!("{place}/{index}");
             let Some((parameter, found)) = self.report.resolved(self.document, parameter, &place) else {
                 continue;
@@ -261,12 +270,11 @@ impl<'d> Importer<'d> {
                 return;
             };
             let place = at(&place, "content");
-            for (kind, media) in self
-                .report
-                .object(body.get("content"), &place)
-                .into_iter()
-                .flatten()
-            {
+            let content = self.report.object(body.get("content"), &place);
+            if !self.report.spend(EACH * content.map_or(0, Map::len)) {
+                return;
+            }
+            for (kind, media) in content.into_iter().flatten() {
                 let place = at(&at(&place, kind), "schema");
                 let (Some(schema), Some(kind)) = (media.get("schema"), self.media_type(kind, &place)) else {
                     continue;
@@ -290,7 +298,9 @@ impl<'d> Importer<'d> {
         if list.is_empty() {
             return vec!["application/json".to_owned()];
         }
-        list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+        let list: Vec<String> = list.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        let size = list.iter().map(|kind| EACH + kind.len()).sum::<usize>();
+        if self.report.spend(size) { list } else { Vec::new() }
     }
 
     /// The media type as models know it, if bodies of it can be validated.

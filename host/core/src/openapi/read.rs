@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn what_is_broken_too_large_or_said_twice_is_refused_with_its_place() {
         for (bad, part) in [
-            ("{\"a\": }", "line 1 column 7"),
+            ("{\"a\": ]", "line 1 column 7"),
             ("a: [", "not valid YAML"),
             ("{\"a\": 1, \"a\": 2}", "`a` is there twice"),
             ("a: 1\na: 2\n", "twice"),

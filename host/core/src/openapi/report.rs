@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 
 use crate::config::Problem;
 
+/// Most bytes that are made of a document.
+const SIZE_MAX: usize = 64 << 20;
 /// Longest chain of references.
 const HOPS_MAX: usize = 16;
 /// Longest name that is made of another one, in bytes.
@@ -22,33 +24,71 @@ pub struct Became {
     pub became: String,
 }
 
-/// What was found so far.
-#[derive(Debug, Default)]
+/// What was found so far, and how much more of it there may be.
+#[derive(Debug)]
 pub(super) struct Report {
+    left: usize,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
     pub(super) notes: Vec<Problem>,
     pub(super) became: Vec<Became>,
 }
 
+impl Default for Report {
+    fn default() -> Self {
+        Self {
+            left: SIZE_MAX,
+            problems: Vec::new(),
+            warnings: Vec::new(),
+            notes: Vec::new(),
+            became: Vec::new(),
+        }
+    }
+}
+
 impl Report {
+    /// Counts what is made of a document: by references a small one can say something large many times. False when it is too much.
+    pub(super) fn spend(&mut self, bytes: usize) -> bool {
+        if self.left == 0 {
+            return false;
+        }
+        self.left = self.left.saturating_sub(bytes);
+        if self.left == 0 {
+            let message = format!("says the same too often: more than {SIZE_MAX} bytes would be made of it");
+            self.problems.push(Problem::new("", message));
+            return false;
+        }
+        true
+    }
+
+    fn told(&mut self, place: &str, message: impl Into<String>) -> Option<Problem> {
+        let message = message.into();
+        self.spend(place.len() + message.len())
+            .then(|| Problem::new(place, message))
+    }
+
     pub(super) fn problem(&mut self, place: &str, message: impl Into<String>) {
-        self.problems.push(Problem::new(place, message));
+        let problem = self.told(place, message);
+        self.problems.extend(problem);
     }
 
     pub(super) fn warn(&mut self, place: &str, message: impl Into<String>) {
-        self.warnings.push(Problem::new(place, message));
+        let problem = self.told(place, message);
+        self.warnings.extend(problem);
     }
 
     pub(super) fn note(&mut self, place: &str, message: impl Into<String>) {
-        self.notes.push(Problem::new(place, message));
+        let problem = self.told(place, message);
+        self.notes.extend(problem);
     }
 
     pub(super) fn became(&mut self, place: &str, what: impl Into<String>) {
-        self.became.push(Became {
-            place: place.to_owned(),
-            became: what.into(),
-        });
+        if let Some(told) = self.told(place, what) {
+            self.became.push(Became {
+                place: told.path,
+                became: told.message,
+            });
+        }
     }
 
     /// An object that has to be one. Nothing at all is none.

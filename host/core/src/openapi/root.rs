@@ -80,7 +80,7 @@ impl<'d> Importer<'d> {
             let place = at("/info", key);
             let value = match info.get(key) {
                 // `version: 1.0` in YAML
-                Some(Value::Number(number)) => Some(number.to_string()),
+                Some(Value::Number(number)) if key == "version" => Some(number.to_string()),
                 other => self.report.text(other, &place).map(str::to_owned),
             };
             match value {

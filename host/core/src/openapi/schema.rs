@@ -19,8 +19,6 @@ const DRAFT_4: &str = "http://json-schema.org/draft-04/schema#";
 const DRAFT_2020: &str = "https://json-schema.org/draft/2020-12/schema";
 /// The dialect of OpenAPI 3.1, which adds nothing that is validated.
 const DIALECT_31: &str = "https://spec.openapis.org/oas/3.1/dialect/base";
-/// Most values of all models together: references can name the same part many times.
-const VALUES_MAX: usize = 2_000_000;
 
 /// The models that a document becomes.
 pub(super) struct Models<'d> {
@@ -31,7 +29,6 @@ pub(super) struct Models<'d> {
     given: Names,
     /// What is not made yet: pointer, name.
     wanted: Vec<(String, String)>,
-    left: usize,
     pub(super) made: BTreeMap<String, Model>,
 }
 
@@ -51,7 +48,6 @@ impl<'d> Models<'d> {
             names: BTreeMap::new(),
             given: Names::default(),
             wanted: Vec::new(),
-            left: VALUES_MAX,
             made: BTreeMap::new(),
         };
         let place = version.schemas().trim_end_matches('/');
@@ -114,6 +110,9 @@ impl<'d> Models<'d> {
                 report.problem(&place, "is not there");
                 continue;
             };
+            if !report.spend(schema.to_string().len()) {
+                return;
+            }
             let of = Of {
                 name: &name,
                 pointer: &place,
@@ -121,13 +120,6 @@ impl<'d> Models<'d> {
             if let Some(model) = self.model(schema, of, report) {
                 report.became(&place, format!("model `{name}`"));
                 self.made.insert(name, model);
-            }
-            if self.left == 0 {
-                report.problem(
-                    &place,
-                    format!("models have more than {VALUES_MAX} values together"),
-                );
-                return;
             }
         }
     }
@@ -162,7 +154,7 @@ impl<'d> Models<'d> {
             Ok(model) => Some(model),
             Err(problems) => {
                 for problem in problems.0 {
-                    report.problem(of.pointer, format!("`{OWN}{}` {}", problem.path, problem.message));
+                    report.problem(of.pointer, format!("{OWN}{}: {}", problem.path, problem.message));
                 }
                 None
             }
@@ -197,8 +189,7 @@ impl<'d> Models<'d> {
     }
 
     fn convert(&mut self, value: &Value, place: &str, of: Of<'_>, report: &mut Report) -> Value {
-        self.left = self.left.saturating_sub(1);
-        let Some(object) = value.as_object().filter(|_| self.left > 0) else {
+        let Some(object) = value.as_object() else {
             return value.clone();
         };
         let mut out = Map::new();
@@ -481,7 +472,7 @@ mod tests {
                 }},
                 "Person«x»": {"properties": {"age": {"type": "integer", "nullable": false}}},
             },
-            "parameters": {"odd": {"schema": {"enum": [{"$ref": "data"}]}}},
+            "parameters": {"odd": {"schema": {"enum": [{"nullable": true, "type": "x"}]}}},
         }});
         let (models, report) = imported(&document, Version::V3);
         let properties = &models["Pet"].schema["properties"];
@@ -501,7 +492,10 @@ mod tests {
             models["Person-x"].schema["properties"]["age"],
             json!({"type": "integer"})
         );
-        assert_eq!(models["schema"].schema, json!({"enum": [{"$ref": "data"}]}));
+        assert_eq!(
+            models["schema"].schema,
+            json!({"enum": [{"nullable": true, "type": "x"}]})
+        );
         assert_eq!(
             (report.problems.len(), report.warnings.len()),
             (0, 1),

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{
     OWN, Version,
     import::Importer,
+    operation::EACH,
     report::{Names, at},
 };
 use crate::{api::Authorizer, config::typed};
@@ -73,8 +74,8 @@ impl<'d> Importer<'d> {
         schemes.join("-and-")
     }
 
-    /// What is known of the plugin behind schemes: the authorizer, if there is one.
-    fn bound(&mut self, schemes: &[&str]) -> Option<Value> {
+    /// What is said of the plugin behind schemes, now or before: the authorizer, if there is one.
+    fn bound(&self, schemes: &[&str]) -> Option<Value> {
         let all = Self::together(schemes);
         let said = match schemes {
             [one] => self
@@ -90,16 +91,23 @@ impl<'d> Importer<'d> {
             return Some(Value::Object(fields));
         }
         said.or_else(|| {
-            let name = Names::default().give(&all, "authorizer");
-            let known = self.options.known.as_ref()?.authorizers.get(&name)?;
-            serde_json::to_value(known).ok()
+            let (name, known) = self.known(schemes)?;
+            // what an import made of the name of a scheme does not say anything
+            (known.plugin != name).then(|| serde_json::to_value(known).ok())?
         })
+    }
+
+    fn known(&self, schemes: &[&str]) -> Option<(String, &'d Authorizer)> {
+        let name = Names::default().give(&Self::together(schemes), "authorizer");
+        let known = self.options.known.as_ref()?.authorizers.get(&name)?;
+        Some((name, known))
     }
 
     /// The authorizer of schemes; it is made the first time.
     fn authorizer(&mut self, schemes: &[&str]) -> Option<String> {
         let all = Self::together(schemes);
-        if let Some(name) = self.authorizer_names.get(&all) {
+        let key = schemes.join("\n");
+        if let Some(name) = self.authorizer_names.get(&key) {
             return Some(name.clone());
         }
         let place = schemes
@@ -110,7 +118,8 @@ impl<'d> Importer<'d> {
         let bound = self.bound(schemes);
         let is_bound = bound.is_some();
         let name = self.authorizers_given.give(&all, "authorizer");
-        let fields = bound.unwrap_or_else(|| json!({"plugin": name}));
+        let known = || serde_json::to_value(self.known(schemes)?.1).ok();
+        let fields = bound.or_else(known).unwrap_or_else(|| json!({"plugin": name}));
         let authorizer: Authorizer = match typed(fields) {
             Ok(authorizer) => authorizer,
             Err(problems) => {
@@ -144,7 +153,7 @@ impl<'d> Importer<'d> {
                 )),
             );
         }
-        self.authorizer_names.insert(all, name.clone());
+        self.authorizer_names.insert(key, name.clone());
         self.definition.authorizers.insert(name.clone(), authorizer);
         Some(name)
     }
@@ -176,6 +185,9 @@ impl<'d> Importer<'d> {
             None => (self.document.get("security"), "/security".to_owned()),
         };
         let list = self.report.list(requirements, &place);
+        if !self.report.spend(EACH * list.len()) {
+            return;
+        }
         let mut ways = Vec::new();
         for (index, requirement) in list.iter().enumerate() {
             let place = format!("{place}/{index}");
@@ -262,8 +274,12 @@ impl<'d> Importer<'d> {
                 return None;
             }
             let scopes = self.report.list(Some(scopes), &place);
-            way.scopes
-                .extend(scopes.iter().filter_map(Value::as_str).map(str::to_owned));
+            let scopes = scopes.iter().filter_map(Value::as_str);
+            let size = scopes.clone().map(|scope| EACH + scope.len()).sum::<usize>();
+            if !self.report.spend(size) {
+                return None;
+            }
+            way.scopes.extend(scopes.map(str::to_owned));
             if self.is_api_key(name) {
                 way.api_key = true;
             } else {
