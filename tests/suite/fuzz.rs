@@ -50,6 +50,11 @@ fn http3_streams_pass() {
 }
 
 #[test]
+fn openapi_documents_pass() {
+    replay("openapi");
+}
+
+#[test]
 fn paths_pass() {
     replay("path");
 }

@@ -33,6 +33,7 @@ mod hot_swap;
 mod limits;
 mod listeners;
 mod modules;
+mod openapi;
 mod process;
 mod proxy_protocol;
 mod routing;

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, response};
 use http_body_util::{BodyExt as _, Full, Limited, combinators::UnsyncBoxBody};
 use hyper::body::{Body, Frame, SizeHint};
 use indicatif::ProgressBar;
@@ -154,6 +154,26 @@ impl Client {
         self.send(Method::PUT, path, "application/json", body).await
     }
 
+    /// POST of a document.
+    pub(crate) async fn post_text(&self, path: &str, text: String) -> anyhow::Result<Value> {
+        let body = Full::new(Bytes::from(text)).boxed_unsync();
+        self.send(Method::POST, path, "application/yaml", body).await
+    }
+
+    /// PUT of a document.
+    pub(crate) async fn put_text(&self, path: &str, text: String) -> anyhow::Result<Value> {
+        let body = Full::new(Bytes::from(text)).boxed_unsync();
+        self.send(Method::PUT, path, "application/yaml", body).await
+    }
+
+    /// GET of a document, and the head of the answer.
+    pub(crate) async fn get_text(&self, path: &str) -> anyhow::Result<(HeaderMap, String)> {
+        let body = Full::new(Bytes::new()).boxed_unsync();
+        let (parts, body) = self.exchange(Method::GET, path, "application/json", body).await?;
+        let text = String::from_utf8(body.to_vec()).context("the answer is no text")?;
+        Ok((parts.headers, text))
+    }
+
     /// DELETE.
     pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<()> {
         let body = Full::new(Bytes::new()).boxed_unsync();
@@ -184,6 +204,18 @@ impl Client {
         kind: &str,
         body: UnsyncBoxBody<Bytes, Infallible>,
     ) -> anyhow::Result<Value> {
+        let (_parts, body) = self.exchange(method, path, kind, body).await?;
+        Ok(serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    /// Sends a request; an answer that says that it was refused is an error.
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: UnsyncBoxBody<Bytes, Infallible>,
+    ) -> anyhow::Result<(response::Parts, Bytes)> {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -206,19 +238,16 @@ impl Client {
                 .collect()
                 .await
                 .map_err(|error| anyhow::anyhow!(error))?;
-            Ok::<_, anyhow::Error>((parts.status, body.to_bytes()))
+            Ok::<_, anyhow::Error>((parts, body.to_bytes()))
         };
-        let (status, body) = tokio::time::timeout(ANSWER_TIME, exchange)
+        let (parts, body) = tokio::time::timeout(ANSWER_TIME, exchange)
             .await
             .with_context(|| format!("no answer from {} in time", self.door))??;
-        let value: Value = if body.is_empty() {
-            Value::Null
-        } else {
-            serde_json::from_slice(&body).unwrap_or(Value::Null)
-        };
+        let status = parts.status;
         if status.is_success() {
-            return Ok(value);
+            return Ok((parts, body));
         }
+        let value: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let detail = value.get("detail").and_then(Value::as_str).map(str::to_owned);
         let problems = value
             .get("problems")
@@ -238,6 +267,11 @@ impl Client {
 /// Path of a plugin in the API.
 pub(crate) fn plugin_path(name: &str, rest: &str) -> String {
     format!("/v1/plugins/{}{rest}", utf8_percent_encode(name, SEGMENT))
+}
+
+/// Path of an API of the model in the admin API.
+pub(crate) fn api_path(name: &str, rest: &str) -> String {
+    format!("/v1/apis/{}{rest}", utf8_percent_encode(name, SEGMENT))
 }
 
 /// Path of a certificate in the API.

@@ -8,6 +8,7 @@ mod certificate;
 mod check;
 mod client;
 mod door;
+mod openapi;
 mod output;
 mod plugin;
 mod principal;
@@ -56,6 +57,10 @@ enum Command {
     Apply(apply::Args),
     /// Tell what `apply` would change.
     Diff(apply::Args),
+    /// Make or change an API by an OpenAPI document.
+    Import(openapi::ImportArgs),
+    /// Write an API as an OpenAPI document.
+    Export(openapi::ExportArgs),
     /// Check or print the log of every change.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -88,6 +93,8 @@ fn main() -> ExitCode {
         Command::Certificate(command) => certificate::run(command, output),
         Command::Apply(args) => apply::apply(&args, output),
         Command::Diff(args) => apply::diff(&args, output),
+        Command::Import(args) => openapi::import(&args, output),
+        Command::Export(args) => openapi::export(&args, output),
         Command::Audit(command) => audit::run(command, output),
         Command::Backup(args) => backup::backup(&args, output),
         Command::Restore(args) => backup::restore(&args, output),
@@ -134,6 +141,9 @@ mod tests {
             "certificate delete site",
             "apply -f apis.yaml",
             "diff -f apis.yaml",
+            "import api.yaml",
+            "import api.yaml --id pets --mode merge --authorizer a=b --authorizer c=d --upstream u",
+            "export pets --stage prod --version 3.1",
             "audit verify",
             "audit export --since 2026-01-01T00:00:00Z --target apis/*",
             "backup -o a.tar",

@@ -84,6 +84,11 @@ impl Output {
         print(&value.to_string());
     }
 
+    /// Prints a document as it is.
+    pub(crate) fn text(self, text: &str) {
+        print(text.trim_end());
+    }
+
     /// Prints a line for people; programs get only the outcome.
     pub(crate) fn line(self, text: &str) {
         if !self.json {

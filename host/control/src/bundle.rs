@@ -275,7 +275,7 @@ fn served_by_itself(place: &str, body: &mut Value) -> Option<Problem> {
 }
 
 /// Notes the problems of one part; true when there are none.
-fn collect<T>(outcome: Result<T, ControlError>, place: &str, problems: &mut Vec<Problem>) -> bool {
+pub(crate) fn collect<T>(outcome: Result<T, ControlError>, place: &str, problems: &mut Vec<Problem>) -> bool {
     match outcome {
         Ok(_) => true,
         Err(error) => {

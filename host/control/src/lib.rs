@@ -11,6 +11,7 @@ pub mod clock;
 pub mod deploy;
 pub mod error;
 pub mod file;
+pub mod import;
 pub mod model;
 pub mod store;
 pub mod watch;

@@ -12,6 +12,7 @@ pub mod fuzz;
 pub mod grpc;
 pub mod ids;
 pub mod normalize;
+pub mod openapi;
 pub mod phase;
 pub mod reject;
 pub mod retry;

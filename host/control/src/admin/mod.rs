@@ -4,6 +4,7 @@
 mod apis;
 mod auth;
 mod certificates;
+mod documents;
 mod listen;
 mod model;
 mod modules;
@@ -30,7 +31,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{get, post, put},
 };
-use edgeward_core::config::Admin;
+use edgeward_core::{config::Admin, openapi::DOCUMENT_MAX};
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -114,6 +115,16 @@ fn router(deployer: Deployer, upload_limit: u64, access: Access) -> Router {
         .route("/v1/apis/{parent}/stages/{name}/promote", post(apis::promote))
         .route("/v1/apis/{parent}/stages/{name}/abort", post(apis::abort))
         .route("/v1/bundle", get(apis::bundle).put(apis::apply))
+        .route(
+            "/v1/imports",
+            post(documents::create).layer(DefaultBodyLimit::max(DOCUMENT_MAX)),
+        )
+        .route(
+            "/v1/apis/{parent}/openapi",
+            get(documents::write)
+                .put(documents::change)
+                .layer(DefaultBodyLimit::max(DOCUMENT_MAX)),
+        )
         .route("/v1/audit", get(apis::audit))
         .route("/v1/audit/verify", get(apis::verify))
         .merge(model::routes())

@@ -106,8 +106,10 @@ fn rewrite(value: &mut Value, model: &str, wanted: &mut Vec<String>) -> Result<(
                 } else if let Some(rest) = reference.strip_prefix(REFERENCE)
                     && let Some((_, name)) = rest.split_once("/models/")
                 {
+                    // a part of it may be meant: `{name}#/properties/a`
+                    let (name, part) = name.split_once('#').unwrap_or((name, ""));
                     wanted.push(name.to_owned());
-                    *reference = format!("#/definitions/{name}");
+                    *reference = format!("#/definitions/{name}{part}");
                 } else {
                     return Err(format!(
                         "refers to `{reference}`, which is neither in the model nor another model"

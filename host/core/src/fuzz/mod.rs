@@ -1,7 +1,8 @@
 //! What has to hold for any bytes: a fuzz target each of `fuzz/`, and of the suite, which replays the corpora. They panic where it does not hold.
 
 mod config;
+mod openapi;
 mod path;
 mod router;
 
-pub use self::{config::config, path::path, router::router};
+pub use self::{config::config, openapi::openapi, path::path, router::router};
