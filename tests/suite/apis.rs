@@ -9,17 +9,24 @@ use tempfile::TempDir;
 use crate::process::write;
 
 /// A gateway with an origin behind it and an admin API.
-struct Site {
-    origin: Origin,
-    folder: TempDir,
-    process: Process,
+pub(crate) struct Site {
+    pub(crate) origin: Origin,
+    pub(crate) folder: TempDir,
+    pub(crate) process: Process,
 }
 
 impl Site {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
+        Self::with_config(|_config| {})
+    }
+
+    /// A gateway whose configuration has more.
+    pub(crate) fn with_config(more: impl FnOnce(&mut Value)) -> Self {
         let origin = Origin::start();
         let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), &crate::process::config(&origin));
+        let mut config = crate::process::config(&origin);
+        more(&mut config);
+        write(folder.path(), &config);
         let process = Process::start(folder.path());
         Self {
             origin,
@@ -29,7 +36,7 @@ impl Site {
     }
 
     /// Stops the gateway as a loss of power would, and starts it again.
-    fn again(self) -> Self {
+    pub(crate) fn again(self) -> Self {
         let Self {
             origin,
             folder,
@@ -44,7 +51,7 @@ impl Site {
         }
     }
 
-    async fn admin(&self, method: &str, path: &str, body: Value) -> Reply {
+    pub(crate) async fn admin(&self, method: &str, path: &str, body: Value) -> Reply {
         let body = if body.is_null() {
             empty()
         } else {
@@ -54,7 +61,7 @@ impl Site {
     }
 
     /// A call that has to work.
-    async fn done(&self, method: &str, path: &str, body: Value) -> Value {
+    pub(crate) async fn done(&self, method: &str, path: &str, body: Value) -> Value {
         let reply = self.admin(method, path, body).await;
         assert!(
             reply.status < 300,
@@ -70,7 +77,7 @@ impl Site {
     }
 
     /// A call with header fields of its own.
-    async fn with(&self, method: &str, path: &str, fields: &[(&str, &str)], body: Value) -> Reply {
+    pub(crate) async fn with(&self, method: &str, path: &str, fields: &[(&str, &str)], body: Value) -> Reply {
         let token = format!("Bearer {}", self.process.token());
         let builder = Request::builder()
             .method(method)
@@ -87,7 +94,14 @@ impl Site {
         ask(self.process.admin, builder, body).await
     }
 
-    async fn call(&self, host: &str, method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> Reply {
+    pub(crate) async fn call(
+        &self,
+        host: &str,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: &str,
+    ) -> Reply {
         let builder = Request::builder().method(method).uri(path).header("host", host);
         let builder = fields
             .iter()
@@ -100,16 +114,16 @@ impl Site {
         ask(self.process.address(), builder, body).await
     }
 
-    async fn get(&self, host: &str, path: &str) -> Reply {
+    pub(crate) async fn get(&self, host: &str, path: &str) -> Reply {
         self.call(host, "GET", path, &[], "").await
     }
 
     /// States the whole model.
-    async fn apply(&self, bundle: Value) -> Value {
+    pub(crate) async fn apply(&self, bundle: Value) -> Value {
         self.done("PUT", "/v1/bundle", bundle).await
     }
 
-    fn web(&self, path: &str) -> String {
+    pub(crate) fn web(&self, path: &str) -> String {
         format!("http://{}{path}", self.origin.endpoint())
     }
 }
@@ -152,7 +166,7 @@ fn mock(text: &str) -> Value {
     })
 }
 
-const PETS: &str = "pets.execute-api.localhost";
+pub(crate) const PETS: &str = "pets.execute-api.localhost";
 
 #[tokio::test]
 async fn an_api_is_made_deployed_called_changed_and_rolled_back() {

@@ -9,6 +9,8 @@
 mod acme;
 mod admin;
 mod apis;
+mod apis_bodies;
+mod apis_templates;
 mod authorize;
 mod bodies;
 mod budgets;

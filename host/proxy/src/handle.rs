@@ -91,9 +91,12 @@ pub(crate) async fn handle(
     if finish.call.is_some() || finish.voice != Voice::Native {
         voice::decorate(&finish, response.headers_mut());
     }
-    if finish.call.is_some() {
+    if let Some(call) = &finish.call {
         // what canaries are judged by
         finish.answered = Some(finish.started.elapsed());
+        if let Some(compressing) = call.arm.compressing {
+            compressing.apply(&finish.method, call.coding, &mut response);
+        }
     }
     tell_of_http3(&finish.conn, &mut response);
     upgrade::begin(&mut finish, &mut response);
@@ -451,7 +454,7 @@ async fn target(
         Target::Integration(integration) => {
             Box::pin(api::integrate(finish, route, integration, head, body)).await
         }
-        Target::Mock(mock) => Box::pin(api::mock(finish, mock, head, body)).await,
+        Target::Mock(mock) => Box::pin(api::mock(finish, route, mock, head, body)).await,
     }
 }
 

@@ -144,6 +144,14 @@ impl SharedChain {
         said
     }
 
+    /// All that plugins said of the exchange, and who the caller is.
+    pub(crate) async fn said(&self) -> (BTreeMap<(Arc<str>, String), ContextValue>, Option<String>) {
+        match self.lock().await.exchange() {
+            Ok(exchange) => (exchange.context.clone(), exchange.principal.clone()),
+            Err(_lost) => Default::default(),
+        }
+    }
+
     /// What the route's plugins may know of the API (namespace `gateway`).
     pub(crate) async fn tell(&self, namespace: &Arc<str>, facts: [(&str, ContextValue); 2]) {
         if let Ok(exchange) = self.lock().await.exchange() {
@@ -650,7 +658,7 @@ fn lost() -> Reject {
         .because("a plugin call lost the exchange")
 }
 
-fn closed(phase: Phase, failure: &PluginFailure) -> Reject {
+pub(crate) fn closed(phase: Phase, failure: &PluginFailure) -> Reject {
     let code = match (phase, failure.kind) {
         (_, FailureKind::Capacity) => RejectCode::Overloaded,
         (_, FailureKind::WallTime) => RejectCode::PluginTimeout,
@@ -661,7 +669,7 @@ fn closed(phase: Phase, failure: &PluginFailure) -> Reject {
     Reject::new(code, "a plugin of this route failed").because(failure)
 }
 
-fn log(failure: &PluginFailure, exchange: &ExchangeSlot) {
+pub(crate) fn log(failure: &PluginFailure, exchange: &ExchangeSlot) {
     let exchange = exchange.as_deref();
     tracing::warn!(
         target: "plugin",
@@ -722,7 +730,7 @@ fn judge(
     }
 }
 
-fn copy(head: &RequestHead) -> RequestHead {
+pub(crate) fn copy(head: &RequestHead) -> RequestHead {
     RequestHead {
         method: head.method.clone(),
         https: head.https,

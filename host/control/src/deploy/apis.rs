@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use edgeward_core::{
-    api::{Stage, missing_variables},
+    api::{Definition, Stage, missing_variables},
     config::{ModuleRef, Plugin, Problem, Problems},
     ids::Digest,
 };
@@ -405,7 +405,11 @@ async fn stage_input(
             std::iter::once(&old.control).chain(old.canary.as_ref().map(|canary| &canary.arm))
         });
         arms.filter(|arm| *arm.deployment == *id)
-            .map(|arm| (Arc::clone(&arm.definition), arm.plugins.clone()))
+            .map(|arm| Ready {
+                definition: Arc::clone(&arm.definition),
+                plugins: arm.plugins.clone(),
+                engine: arm.engine.clone(),
+            })
             .next()
     };
     let mut variables = stage.variables.clone();
@@ -451,10 +455,12 @@ async fn stage_input(
     }))
 }
 
-type Ready = (
-    Arc<edgeward_core::api::Definition>,
-    BTreeMap<String, Arc<PluginVersion>>,
-);
+/// A deployment with its plugins loaded.
+struct Ready {
+    definition: Arc<Definition>,
+    plugins: BTreeMap<String, Arc<PluginVersion>>,
+    engine: Option<Arc<PluginVersion>>,
+}
 
 #[expect(
     clippy::too_many_arguments,
@@ -470,19 +476,14 @@ async fn arm_input(
     loader: &load::Loader<'_>,
     plugins: &mut BTreeMap<Digest, Loaded>,
 ) -> Result<ArmInput, ControlError> {
-    let (definition, versions) = match known {
+    let ready = match known {
         Some(ready) => ready,
         None => {
             let kept: Deployment = model.read(&Key::of(Kind::Deployment, api, deployment))?;
-            let mut versions = BTreeMap::new();
-            for (name, pin) in &kept.plugins {
-                let loaded = load_pinned(name, pin, loader, plugins).await?;
-                versions.insert(name.clone(), loaded);
-            }
-            (Arc::new(kept.definition), versions)
+            ready(kept, loader, plugins).await?
         }
     };
-    let problems: Vec<Problem> = missing_variables(&definition, variables)
+    let problems: Vec<Problem> = missing_variables(&ready.definition, variables)
         .into_iter()
         .map(|mut problem| {
             problem.path = format!("apis/{api}/stages/{stage}: {}", problem.path);
@@ -494,21 +495,51 @@ async fn arm_input(
     }
     Ok(ArmInput {
         deployment: deployment.into(),
-        definition,
+        definition: ready.definition,
         variables: Arc::new(variables.clone()),
-        plugins: versions,
+        plugins: ready.plugins,
+        engine: ready.engine,
     })
 }
 
+async fn ready(
+    kept: Deployment,
+    loader: &load::Loader<'_>,
+    plugins: &mut BTreeMap<Digest, Loaded>,
+) -> Result<Ready, ControlError> {
+    let definition = &kept.definition;
+    let scripts = definition.scripts();
+    let (mut versions, mut engine) = (BTreeMap::new(), None);
+    for (name, pin) in &kept.plugins {
+        let is_engine = definition.api.template_engine.as_ref() == Some(name);
+        if is_engine && !scripts.is_empty() {
+            engine = Some(load_pinned(name, pin, Some(&scripts), loader, plugins).await?);
+        }
+        if !is_engine || definition.passes(name) {
+            versions.insert(name.clone(), load_pinned(name, pin, None, loader, plugins).await?);
+        }
+    }
+    Ok(Ready {
+        definition: Arc::new(kept.definition),
+        plugins: versions,
+        engine,
+    })
+}
+
+/// `scripts`: the templates of the API that the plugin renders.
 async fn load_pinned(
     name: &str,
     pin: &Pin,
+    scripts: Option<&BTreeMap<String, String>>,
     loader: &load::Loader<'_>,
     plugins: &mut BTreeMap<Digest, Loaded>,
 ) -> Result<Arc<PluginVersion>, ControlError> {
-    let id = edgeward_runtime::digest(json!([name, pin]).to_string().as_bytes());
-    let plugin: Plugin = serde_json::from_value(pin.settings.clone())
+    let id = edgeward_runtime::digest(json!([name, pin, scripts]).to_string().as_bytes());
+    let mut plugin: Plugin = serde_json::from_value(pin.settings.clone())
         .map_err(|error| ControlError::invalid(format!("plugins.{name}"), error.to_string()))?;
+    if let Some(scripts) = scripts {
+        with_scripts(&mut plugin, scripts);
+    }
     let loaded = loader
         .load(name, pin.version, &plugin, plugins.get(&id))
         .await
@@ -516,6 +547,18 @@ async fn load_pinned(
     let version = Arc::clone(&loaded.version);
     plugins.insert(id, loaded);
     Ok(version)
+}
+
+/// Puts the templates of an API into the configuration of the plugin that renders them, which takes bodies as large as its limits are.
+fn with_scripts(plugin: &mut Plugin, scripts: &BTreeMap<String, String>) {
+    if plugin.config.is_null() {
+        plugin.config = json!({});
+    }
+    if let Some(config) = plugin.config.as_object_mut() {
+        let limit = plugin.limits.body.0.min(plugin.limits.host_buffers.0);
+        config.entry("limit").or_insert_with(|| json!(limit));
+        config.insert("templates".to_owned(), json!(scripts));
+    }
 }
 
 impl Deployed {
@@ -547,7 +590,9 @@ impl Deployed {
         let arms = self.stages.values().flat_map(|stage| {
             std::iter::once(&stage.control).chain(stage.canary.as_ref().map(|canary| &canary.arm))
         });
-        let used: Vec<&Arc<PluginVersion>> = arms.flat_map(|arm| arm.plugins.values()).collect();
+        let used: Vec<&Arc<PluginVersion>> = arms
+            .flat_map(|arm| arm.plugins.values().chain(&arm.engine))
+            .collect();
         self.plugins
             .retain(|_, loaded| used.iter().any(|version| Arc::ptr_eq(version, &loaded.version)));
     }

@@ -24,7 +24,9 @@ use http::{HeaderMap, Method};
 
 use super::{
     ArmInput, CanaryInput, Integration, Mock, StageInput, Voice,
+    compress::Compressing,
     cors::Cors,
+    engine::can_render,
     find::{Apis, Canary, Stage, voice},
     validate::Validation,
     voice::Responses,
@@ -66,7 +68,11 @@ pub(crate) struct Arm {
     default: Option<usize>,
     pub(crate) cors: Option<Cors>,
     pub(crate) responses: Responses,
+    /// There where responses are compressed.
+    pub(crate) compressing: Option<Compressing>,
     pub(crate) stats: Arc<ArmStats>,
+    /// Renders templates.
+    pub(crate) engine: Option<Arc<PluginVersion>>,
     definition: Arc<Definition>,
     plugins: BTreeMap<String, Arc<PluginVersion>>,
     groups: BTreeMap<String, Arc<UpstreamGroup>>,
@@ -78,6 +84,8 @@ pub(crate) struct Arm {
 pub(crate) struct RouteApi {
     pub(crate) operation: Option<String>,
     pub(crate) validation: Option<Validation>,
+    /// Whether the gateway looks into bodies of requests.
+    pub(crate) reads_body: bool,
     /// The binding that authorizes.
     pub(crate) authorizer: Option<String>,
 }
@@ -292,6 +300,7 @@ impl Builder<'_> {
             && old.is_canary == is_canary
             && old.limit == self.limits.body.0
             && old.variables == input.variables
+            && old.engine.as_ref().map(Arc::as_ptr) == input.engine.as_ref().map(Arc::as_ptr)
             && (Arc::ptr_eq(&old.definition, &input.definition) || old.definition == input.definition)
             && plugins()
             && upstreams()
@@ -378,10 +387,15 @@ impl Builder<'_> {
             default,
             cors: definition.api.cors.as_ref().map(Cors::new),
             responses: Responses::new(&definition.gateway_responses),
+            compressing: definition
+                .api
+                .minimum_compression_size
+                .map(|least| Compressing::new(least.0, voice)),
             // a canary is judged by what it has served itself
             stats: old
                 .filter(|old| old.deployment == input.deployment && old.is_canary == is_canary)
                 .map_or_else(Arc::default, |old| Arc::clone(&old.stats)),
+            engine: input.engine.clone(),
             definition: Arc::clone(&input.definition),
             plugins: input.plugins.clone(),
             groups,
@@ -410,14 +424,25 @@ impl Builder<'_> {
             .ok_or_else(|| (at("integration"), format!("no integration is called `{name}`")))?;
         let of = |(place, message): (&str, String)| (format!("integrations.{name}.{place}"), message);
         let target = match model.kind {
-            IntegrationType::Mock => Target::Mock(Mock::new(model).map_err(of)?),
+            IntegrationType::Mock => Target::Mock(Mock::new(definition, name, model).map_err(of)?),
             IntegrationType::HttpProxy | IntegrationType::Http => Target::Integration(Box::new(
-                self.integration(stage, input, model, groups).map_err(of)?,
+                self.integration(stage, input, name, model, groups).map_err(of)?,
             )),
             IntegrationType::Aws | IntegrationType::AwsProxy => {
                 return Err(of(("type", "functions cannot be called yet".to_owned())));
             }
         };
+        let has_scripts = match &target {
+            Target::Integration(integration) => integration.has_scripts,
+            Target::Mock(mock) => mock.has_scripts,
+            Target::Fixed(_) | Target::Upstream(_) => false,
+        };
+        if has_scripts && !input.engine.as_deref().is_some_and(can_render) {
+            return Err((
+                "api.template-engine".to_owned(),
+                "is not a plugin that renders templates: its module has to be `vtl-transform`".to_owned(),
+            ));
+        }
         let mut names: Vec<&String> = Vec::new();
         let authorizer = match &route.authorizer {
             None => None,
@@ -459,6 +484,12 @@ impl Builder<'_> {
         }
         let validation =
             Validation::new(definition, route).map_err(|(place, message)| (at(place), message))?;
+        let reads_body = validation.as_ref().is_some_and(Validation::reads_body)
+            || match &target {
+                Target::Integration(integration) => integration.reads_body(),
+                Target::Mock(_) => true,
+                Target::Fixed(_) | Target::Upstream(_) => false,
+            };
         let usual = match Voice::of(definition) {
             Voice::Native => self.limits.body.0,
             Voice::Rest | Voice::Http => AWS_BODY,
@@ -493,6 +524,7 @@ impl Builder<'_> {
             stats,
             api: Some(Box::new(RouteApi {
                 operation: route.operation_name.clone(),
+                reads_body,
                 validation,
                 authorizer,
             })),
@@ -503,6 +535,7 @@ impl Builder<'_> {
         &mut self,
         stage: &StageInput,
         input: &ArmInput,
+        name: &str,
         model: &IntegrationModel,
         groups: &mut BTreeMap<String, Arc<UpstreamGroup>>,
     ) -> Result<Integration, (&'static str, String)> {
@@ -518,7 +551,7 @@ impl Builder<'_> {
                 Some(uri::Address::parse(&filled).map_err(|message| ("uri", message))?)
             }
         };
-        let (name, group) = match (&model.upstream, &address) {
+        let (server, group) = match (&model.upstream, &address) {
             (Some(name), _) => {
                 let group = self
                     .upstreams
@@ -529,8 +562,8 @@ impl Builder<'_> {
             (None, Some(address)) => self.server(address).map_err(|message| ("uri", message))?,
             (None, None) => return Err(("uri", "is missing".to_owned())),
         };
-        groups.insert(name, Arc::clone(&group));
-        Integration::new(&stage.api, Voice::of(&input.definition), model, address, group)
+        groups.insert(server, Arc::clone(&group));
+        Integration::new(&stage.api, &input.definition, name, model, address, group)
     }
 
     /// The server at an address, one for all APIs that name it.

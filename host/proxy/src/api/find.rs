@@ -409,6 +409,9 @@ impl Stage {
             origin: origin.cloned(),
             preflight: false,
             headers: arm.responses.read_request().then(|| head.headers.clone()),
+            coding: arm
+                .compressing
+                .and_then(|compressing| compressing.choose(&head.headers)),
         }
     }
 }
