@@ -10,6 +10,7 @@ mod acme;
 mod admin;
 mod apis;
 mod apis_bodies;
+mod apis_stages;
 mod apis_templates;
 mod authorize;
 mod bodies;

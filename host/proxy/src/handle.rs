@@ -152,6 +152,7 @@ fn begin(worker: Arc<Worker>, conn: Arc<ConnInfo>, method: &Method, version: Ver
         endpoint: None,
         attempts: 0,
         upstream: None,
+        upstream_status: None,
         request_bytes: None,
         response_bytes: 0,
         chain: None,
@@ -488,6 +489,7 @@ pub(crate) async fn send(
             finish.switched = sent.switched;
             count_retries(&worker, sent.attempts);
             let mut response = sent.response;
+            finish.upstream_status = Some(response.status().as_u16());
             let version = response.version();
             forwarded::hop_by_hop::strip(response.headers_mut());
             forwarded::append_via(response.headers_mut(), version);

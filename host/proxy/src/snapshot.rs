@@ -213,6 +213,7 @@ impl Snapshot {
             upstreams: &upstreams,
             previous: input.previous.map(|previous| &previous.apis),
             groups: BTreeMap::new(),
+            logs: BTreeMap::new(),
         };
         let apis = Apis::build(input.apis, &mut builder, &mut problems);
         let servers = builder.groups;

@@ -4,11 +4,11 @@
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use edgeward_core::{
-    api::{Definition, Stage, missing_variables},
+    api::{AccessLog, Definition, LogFormat, Stage, missing_variables},
     config::{ModuleRef, Plugin, Problem, Problems},
     ids::Digest,
 };
-use edgeward_proxy::{ApisInput, ArmCounts, ArmInput, CanaryInput, DomainInput, StageInput};
+use edgeward_proxy::{ApisInput, ArmCounts, ArmInput, CanaryInput, DomainInput, LogDestination, StageInput};
 use edgeward_runtime::{PluginVersion, Runtime};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -452,7 +452,22 @@ async fn stage_input(
         stage: name.into(),
         control,
         canary,
+        settings: stage.settings.clone(),
+        access_log: stage
+            .access_log
+            .as_ref()
+            .map(|log| log_of(log, loader))
+            .transpose()?,
     }))
+}
+
+fn log_of(log: &AccessLog, loader: &load::Loader<'_>) -> Result<(LogFormat, LogDestination), ControlError> {
+    let format = LogFormat::parse(&log.format)
+        .map_err(|message| ControlError::invalid("access-log.format", message))?;
+    let destination = log.file().map_or(LogDestination::Stdout, |name| {
+        LogDestination::File(loader.data_dir().join("access-logs").join(name))
+    });
+    Ok((format, destination))
 }
 
 /// A deployment with its plugins loaded.
@@ -543,7 +558,12 @@ async fn load_pinned(
     let loaded = loader
         .load(name, pin.version, &plugin, plugins.get(&id))
         .await
-        .map_err(|problem| ControlError::Invalid(Problems(vec![problem])))?;
+        .map_err(|mut problem| {
+            if scripts.is_some() {
+                problem.message = format!("does not take the API's templates: {}", problem.message);
+            }
+            ControlError::Invalid(Problems(vec![problem]))
+        })?;
     let version = Arc::clone(&loaded.version);
     plugins.insert(id, loaded);
     Ok(version)

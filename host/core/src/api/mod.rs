@@ -4,6 +4,7 @@
 //! Names and meanings are those of Amazon API Gateway, written as in the configuration file. [`mapping`] has the language of parameter mappings,
 //! [`uri`] the addresses of integrations with what is filled into them, [`coding`] what is compressed for whom.
 
+mod access_log;
 mod binary;
 mod check;
 pub mod coding;
@@ -17,6 +18,7 @@ mod stage;
 pub mod uri;
 mod validation;
 
+pub use access_log::{AccessLog, LogFormat};
 pub use binary::{BinaryTypes, Conversion};
 pub use check::{RouteKey, is_base_path, is_name, is_stage_name, missing_variables, selection};
 pub use cors::Cors;

@@ -11,8 +11,8 @@ use std::{
 
 use edgeward_core::{
     api::{
-        Definition, Integration as IntegrationModel, IntegrationType, Protocol, Route as RouteModel,
-        RouteKey, uri,
+        Definition, Integration as IntegrationModel, IntegrationType, Logging, Protocol, Route as RouteModel,
+        RouteKey, RouteSettings, uri,
     },
     config::{Limits, Problem, Upstream, UpstreamTls},
     phase::Phases,
@@ -24,6 +24,7 @@ use http::{HeaderMap, Method};
 
 use super::{
     ArmInput, CanaryInput, Integration, Mock, StageInput, Voice,
+    access_log::StageLog,
     compress::Compressing,
     cors::Cors,
     engine::can_render,
@@ -32,6 +33,7 @@ use super::{
     voice::Responses,
 };
 use crate::{
+    metrics::RouteStats,
     snapshot::{Route, Table, Target},
     upstream::UpstreamGroup,
 };
@@ -71,6 +73,11 @@ pub(crate) struct Arm {
     /// There where responses are compressed.
     pub(crate) compressing: Option<Compressing>,
     pub(crate) stats: Arc<ArmStats>,
+    /// There where requests have a line in a log of their own.
+    pub(crate) access_log: Option<StageLog>,
+    settings: BTreeMap<String, RouteSettings>,
+    /// Counts routes that are not counted by themselves.
+    pub(crate) rest: Option<Arc<RouteStats>>,
     /// Renders templates.
     pub(crate) engine: Option<Arc<PluginVersion>>,
     definition: Arc<Definition>,
@@ -83,6 +90,8 @@ pub(crate) struct Arm {
 #[derive(Debug)]
 pub(crate) struct RouteApi {
     pub(crate) operation: Option<String>,
+    /// Which requests are in the gateway's log.
+    pub(crate) logging: Logging,
     pub(crate) validation: Option<Validation>,
     /// Whether the gateway looks into bodies of requests.
     pub(crate) reads_body: bool,
@@ -176,6 +185,18 @@ impl ArmCounts {
 }
 
 impl Arm {
+    /// Whether the request's fields are asked for at the end.
+    pub(super) fn keeps_fields(&self) -> bool {
+        self.responses.read_request() || self.access_log.as_ref().is_some_and(|log| log.reads_fields)
+    }
+
+    /// Whether a route is counted with others.
+    pub(crate) fn is_rest(&self, route: &Route) -> bool {
+        self.rest
+            .as_ref()
+            .is_some_and(|rest| Arc::ptr_eq(rest, &route.stats))
+    }
+
     /// The route of a request, by the precedence of the API's kind.
     ///
     /// # Errors
@@ -225,6 +246,25 @@ pub(crate) struct Builder<'a> {
     pub(crate) previous: Option<&'a Apis>,
     /// Servers that integrations name, by address.
     pub(crate) groups: BTreeMap<String, Arc<UpstreamGroup>>,
+    /// Logs of stages, for both arms.
+    pub(crate) logs: BTreeMap<(Arc<str>, Arc<str>), StageLog>,
+}
+
+/// The counters of a route: its own, those of before where it had some, or those of all that have none.
+fn counted(
+    stage: &StageInput,
+    key: &str,
+    old: Option<&Arc<Arm>>,
+    rest: Option<&Arc<RouteStats>>,
+) -> Arc<RouteStats> {
+    if let Some(rest) = rest.filter(|_| RouteSettings::of(&stage.settings, key).metrics == Some(false)) {
+        return Arc::clone(rest);
+    }
+    let own = old.and_then(|old| {
+        let mut routes = old.table.routes.iter();
+        routes.find(|route| route.info.name == key && !old.is_rest(route))
+    });
+    own.map_or_else(Arc::default, |route| Arc::clone(&route.stats))
 }
 
 impl Builder<'_> {
@@ -262,7 +302,7 @@ impl Builder<'_> {
         old: Option<&Arc<Arm>>,
         problems: &mut Vec<Problem>,
     ) -> Option<Arc<Arm>> {
-        if let Some(old) = old.filter(|old| self.is_same(old, input, is_canary)) {
+        if let Some(old) = old.filter(|old| self.is_same(old, stage, input, is_canary)) {
             for (name, group) in old.groups.iter().filter(|(name, _)| is_address(name)) {
                 self.groups.insert(name.clone(), Arc::clone(group));
             }
@@ -277,7 +317,7 @@ impl Builder<'_> {
             .map(Arc::new)
     }
 
-    fn is_same(&self, old: &Arm, input: &ArmInput, is_canary: Option<bool>) -> bool {
+    fn is_same(&self, old: &Arm, stage: &StageInput, input: &ArmInput, is_canary: Option<bool>) -> bool {
         // one of the configuration that has gone is a change, too
         let upstreams = || {
             let mut named = old.groups.iter().filter(|(name, _)| !is_address(name));
@@ -299,6 +339,12 @@ impl Builder<'_> {
         old.deployment == input.deployment
             && old.is_canary == is_canary
             && old.limit == self.limits.body.0
+            && old.settings == stage.settings
+            && match (&old.access_log, &stage.access_log) {
+                (None, None) => true,
+                (Some(old), Some((format, destination))) => old.is(format, destination),
+                _ => false,
+            }
             && old.variables == input.variables
             && old.engine.as_ref().map(Arc::as_ptr) == input.engine.as_ref().map(Arc::as_ptr)
             && (Arc::ptr_eq(&old.definition, &input.definition) || old.definition == input.definition)
@@ -342,6 +388,11 @@ impl Builder<'_> {
             }
         }
         let mut groups = BTreeMap::new();
+        let shares = definition
+            .routes
+            .keys()
+            .any(|key| RouteSettings::of(&stage.settings, key).metrics == Some(false));
+        let rest = shares.then(|| old.and_then(|old| old.rest.clone()).unwrap_or_default());
         let mut routes = Vec::new();
         let all = specs
             .iter()
@@ -349,8 +400,11 @@ impl Builder<'_> {
             .map(|(_, key, route)| (*key, *route))
             .chain(default);
         for (key, route) in all {
-            match self.route(stage, input, key, route, old, &mut groups) {
-                Ok(route) => routes.push(route),
+            match self.route(stage, input, key, route, &mut groups) {
+                Ok(mut route) => {
+                    route.stats = counted(stage, key, old, rest.as_ref());
+                    routes.push(route);
+                }
                 Err((at, message)) => problems.push(Problem::new(format!("{place}.{at}"), message)),
             }
         }
@@ -395,6 +449,16 @@ impl Builder<'_> {
             stats: old
                 .filter(|old| old.deployment == input.deployment && old.is_canary == is_canary)
                 .map_or_else(Arc::default, |old| Arc::clone(&old.stats)),
+            access_log: stage.access_log.as_ref().map(|(format, destination)| {
+                let known = self
+                    .logs
+                    .entry((Arc::clone(&stage.api), Arc::clone(&stage.stage)));
+                let old = old.and_then(|old| old.access_log.as_ref());
+                let log = known.or_insert_with(|| StageLog::new(format.clone(), destination, old));
+                log.clone()
+            }),
+            settings: stage.settings.clone(),
+            rest,
             engine: input.engine.clone(),
             definition: Arc::clone(&input.definition),
             plugins: input.plugins.clone(),
@@ -409,7 +473,6 @@ impl Builder<'_> {
         input: &ArmInput,
         key: &str,
         route: &RouteModel,
-        old: Option<&Arc<Arm>>,
         groups: &mut BTreeMap<String, Arc<UpstreamGroup>>,
     ) -> Result<Route, (String, String)> {
         let definition = &*input.definition;
@@ -494,13 +557,12 @@ impl Builder<'_> {
             Voice::Native => self.limits.body.0,
             Voice::Rest | Voice::Http => AWS_BODY,
         };
-        let limit = route
+        let settings = RouteSettings::of(&stage.settings, key);
+        let limit = settings
             .body_limit
+            .or(route.body_limit)
             .or(definition.api.body_limit)
             .map_or(usual, |limit| limit.0);
-        let stats = old
-            .and_then(|old| old.table.routes.iter().find(|route| route.info.name == key))
-            .map_or_else(Arc::default, |route| Arc::clone(&route.stats));
         Ok(Route {
             info: Arc::new(RouteInfo {
                 name: key.to_owned(),
@@ -510,7 +572,7 @@ impl Builder<'_> {
             chain,
             phases,
             body_limit: if limit == 0 { u64::MAX } else { limit },
-            timeout: Some(model.timeout.map_or_else(
+            timeout: Some(settings.timeout.or(model.timeout).map_or_else(
                 || {
                     Duration::from_secs(if definition.api.protocol == Protocol::Rest {
                         29
@@ -521,9 +583,10 @@ impl Builder<'_> {
                 |time| time.0,
             )),
             websocket: false,
-            stats,
+            stats: Arc::default(),
             api: Some(Box::new(RouteApi {
                 operation: route.operation_name.clone(),
+                logging: settings.logging.unwrap_or_default(),
                 reads_body,
                 validation,
                 authorizer,

@@ -26,7 +26,7 @@ enum Undone {
     Deflate,
 }
 
-/// The body as it was before it was compressed, of at most `limit` bytes; its fields say so. `over` is the refusal of codings that are not known.
+/// The body as it was before it was compressed, of at most `limit` bytes; its fields say so. `unknown` is the refusal of codings that are not known.
 ///
 /// # Errors
 /// The coding is neither `gzip` nor `deflate`, or there are several.
@@ -40,6 +40,9 @@ pub(super) fn decoded(
     let (Some(value), rest) = (values.next(), values.next()) else {
         return Ok(body);
     };
+    if body.is_empty() {
+        return Ok(body);
+    }
     let name = value.to_str().unwrap_or_default().trim();
     let coding = match name.to_ascii_lowercase().as_str() {
         _ if rest.is_some() => None,
@@ -61,9 +64,6 @@ pub(super) fn decoded(
         return Err(reject);
     };
     headers.remove(header::CONTENT_ENCODING);
-    if body.is_empty() {
-        return Ok(body);
-    }
     coding::recoded(headers);
     Ok(Body::boxed(Stream {
         body,

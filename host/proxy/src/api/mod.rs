@@ -1,6 +1,7 @@
 //! APIs in the data plane: which one a request belongs to (`find.rs`), its deployment made ready (`arm.rs`), what answers (`integration.rs`, `mock.rs`),
 //! and how the gateway speaks for it (`voice.rs`, `cors.rs`). The spine calls these in its order.
 
+mod access_log;
 mod arm;
 mod compress;
 mod convert;
@@ -22,13 +23,14 @@ use std::{
 };
 
 use edgeward_core::{
-    api::{Definition, Domain, Mapping, RoutingRule, Sticky, coding::Coding},
+    api::{Definition, Domain, LogFormat, Mapping, RouteSettings, RoutingRule, Sticky, coding::Coding},
     reject::{Reject, RejectCode},
     route::Params,
 };
 use edgeward_runtime::{ContextValue, PluginVersion, RequestHead};
 use http::{HeaderMap, HeaderValue, Response, header};
 
+pub use access_log::LogDestination;
 pub use arm::ArmCounts;
 pub(crate) use arm::{Arm, Builder, RouteApi};
 pub(crate) use find::{Apis, Lookup};
@@ -71,6 +73,10 @@ pub struct StageInput {
     pub control: ArmInput,
     /// Another deployment for a part of its requests.
     pub canary: Option<CanaryInput>,
+    /// What holds for its routes beside what is deployed.
+    pub settings: BTreeMap<String, RouteSettings>,
+    /// Form of a line for each request, and where it goes.
+    pub access_log: Option<(LogFormat, LogDestination)>,
 }
 
 /// A deployment under the variables of a stage.
