@@ -17,9 +17,16 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn start() -> Self {
+        Self::with_config(|_config| {})
+    }
+
+    /// A gateway whose configuration has more.
+    pub(crate) fn with_config(more: impl FnOnce(&mut Value)) -> Self {
         let origin = Origin::start();
         let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), &crate::process::config(&origin));
+        let mut config = crate::process::config(&origin);
+        more(&mut config);
+        write(folder.path(), &config);
         let process = Process::start(folder.path());
         Self {
             origin,
@@ -159,7 +166,7 @@ fn mock(text: &str) -> Value {
     })
 }
 
-const PETS: &str = "pets.execute-api.localhost";
+pub(crate) const PETS: &str = "pets.execute-api.localhost";
 
 #[tokio::test]
 async fn an_api_is_made_deployed_called_changed_and_rolled_back() {

@@ -57,7 +57,7 @@ pub struct Deployment {
     /// SHA-256 of definition and plugins.
     #[schemars(with = "String")]
     pub digest: Digest,
-    /// Versions of the plugins that routes pass, by name of the binding.
+    /// Versions of the plugins that routes pass and of the one that renders templates, by name of the binding.
     #[serde(default)]
     pub plugins: BTreeMap<String, Pin>,
     /// The API.

@@ -34,6 +34,9 @@ pub(crate) enum BodyError {
     /// The client's framing is wrong (chunk sizes, for example).
     #[error("request body: {0}")]
     Malformed(&'static str),
+    /// Its content coding cannot be undone.
+    #[error("the body is not what its Content-Encoding says: {0}")]
+    Coding(&'static str),
     /// More bytes than allowed.
     #[error("body exceeds the limit of {limit} bytes")]
     TooLarge {
@@ -255,6 +258,19 @@ impl Body {
             Kind::Empty => Some(Self::empty()),
             Kind::Full(data) => Some(Self::full(data.clone())),
             Kind::Http1(_)
+            | Kind::Client(_)
+            | Kind::Upstream(_)
+            | Kind::Http1Response(_)
+            | Kind::Boxed(_) => None,
+        }
+    }
+
+    /// Its bytes, if they are in memory.
+    pub(crate) fn in_memory(&self) -> Option<&Bytes> {
+        match &self.kind {
+            Kind::Full(data) => Some(data),
+            Kind::Empty
+            | Kind::Http1(_)
             | Kind::Client(_)
             | Kind::Upstream(_)
             | Kind::Http1Response(_)

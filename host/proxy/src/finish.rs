@@ -11,7 +11,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use edgeward_core::reject::{Reject, RejectCode};
+use edgeward_core::{
+    api::Logging,
+    reject::{Reject, RejectCode},
+};
 use edgeward_runtime::Outcome;
 use http::{HeaderMap, Method, Version};
 use http_body::{Body as _, Frame, SizeHint};
@@ -23,7 +26,7 @@ use crate::{
     grpc,
     listen::ConnInfo,
     pipeline::SharedChain,
-    snapshot::{Snapshot, Table},
+    snapshot::{Route, Snapshot, Table},
     tunnel::{Ended, Tunnel},
     upstream::Switched,
     worker::Worker,
@@ -65,6 +68,8 @@ pub(crate) struct Finish {
     pub(crate) grpc: Option<grpc::Call>,
     /// Set by the tunnel, if the exchange became one.
     pub(crate) tunnel: Option<Ended>,
+    /// Status of the upstream's response.
+    pub(crate) upstream_status: Option<u16>,
     /// Time to the response head, of APIs.
     pub(crate) answered: Option<Duration>,
 }
@@ -103,7 +108,12 @@ impl Drop for Finish {
                 .stats
                 .record(self.status, failed, self.answered.unwrap_or(answered));
         }
-        if self.snapshot.log_access {
+        if let Some(call) = &self.call
+            && let Some(log) = &call.arm.access_log
+        {
+            log.leave(self, call, duration, request_bytes);
+        }
+        if self.snapshot.log_access && self.is_logged(route) {
             self.log(
                 route.map_or("", |route| &route.info.name),
                 duration,
@@ -137,6 +147,14 @@ impl Finish {
         self.call
             .as_ref()
             .map_or(&self.snapshot.table, |call| &call.arm.table)
+    }
+
+    fn is_logged(&self, route: Option<&Route>) -> bool {
+        match route.and_then(|route| route.api.as_ref()).map(|api| api.logging) {
+            Some(Logging::Off) => false,
+            Some(Logging::Error) => self.status >= 400 || !self.complete,
+            Some(Logging::Info) | None => true,
+        }
     }
 
     fn log(&self, route: &str, duration: Duration, request_bytes: u64) {

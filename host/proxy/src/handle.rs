@@ -91,9 +91,12 @@ pub(crate) async fn handle(
     if finish.call.is_some() || finish.voice != Voice::Native {
         voice::decorate(&finish, response.headers_mut());
     }
-    if finish.call.is_some() {
+    if let Some(call) = &finish.call {
         // what canaries are judged by
         finish.answered = Some(finish.started.elapsed());
+        if let Some(compressing) = call.arm.compressing {
+            compressing.apply(&finish.method, call.coding, &mut response);
+        }
     }
     tell_of_http3(&finish.conn, &mut response);
     upgrade::begin(&mut finish, &mut response);
@@ -149,6 +152,7 @@ fn begin(worker: Arc<Worker>, conn: Arc<ConnInfo>, method: &Method, version: Ver
         endpoint: None,
         attempts: 0,
         upstream: None,
+        upstream_status: None,
         request_bytes: None,
         response_bytes: 0,
         chain: None,
@@ -451,7 +455,7 @@ async fn target(
         Target::Integration(integration) => {
             Box::pin(api::integrate(finish, route, integration, head, body)).await
         }
-        Target::Mock(mock) => Box::pin(api::mock(finish, mock, head, body)).await,
+        Target::Mock(mock) => Box::pin(api::mock(finish, route, mock, head, body)).await,
     }
 }
 
@@ -485,6 +489,7 @@ pub(crate) async fn send(
             finish.switched = sent.switched;
             count_retries(&worker, sent.attempts);
             let mut response = sent.response;
+            finish.upstream_status = Some(response.status().as_u16());
             let version = response.version();
             forwarded::hop_by_hop::strip(response.headers_mut());
             forwarded::append_via(response.headers_mut(), version);

@@ -49,7 +49,7 @@ use crate::{
     metrics::{Metrics, RouteStats},
     worker::{Command, WorkerHandle},
 };
-pub use api::{ApisInput, ArmCounts, ArmInput, CanaryInput, DomainInput, StageInput};
+pub use api::{ApisInput, ArmCounts, ArmInput, CanaryInput, DomainInput, LogDestination, StageInput};
 pub use certificate::{CertificateError, CertificateInfo, CertificatePem};
 pub use challenges::{Challenge, Challenges, Offer};
 pub use listen::{ClientNames, ServerTls, quic::quic_secret};
@@ -372,6 +372,24 @@ impl Proxy {
             route.stats.write(&[("route", &*route.info.name)], out);
         }
         for arm in live.apis.arms() {
+            // both arms write to the same log
+            if let Some(log) = arm.access_log.as_ref().filter(|_log| arm.is_canary != Some(true)) {
+                let of = [("api", &*arm.api), ("stage", &*arm.stage)];
+                let (written, dropped) = log.counts();
+                let mut family = |name, help, count| {
+                    out.family(name, Kind::Counter, help).add(&of, count);
+                };
+                family(
+                    "edgeward_access_log_lines_total",
+                    "Lines of a stage's access log.",
+                    written,
+                );
+                family(
+                    "edgeward_access_log_dropped_total",
+                    "Lines of a stage's access log that had no room in the queue or could not be written.",
+                    dropped,
+                );
+            }
             let of = [
                 ("api", &*arm.api),
                 ("stage", &*arm.stage),
@@ -384,7 +402,11 @@ impl Proxy {
                     },
                 ),
             ];
-            for route in &arm.table.routes {
+            if let Some(rest) = &arm.rest {
+                let [api, stage, role] = of;
+                rest.write(&[api, stage, role, ("route", "*")], out);
+            }
+            for route in arm.table.routes.iter().filter(|route| !arm.is_rest(route)) {
                 let [api, stage, role] = of;
                 route
                     .stats
@@ -492,6 +514,14 @@ impl Proxy {
         });
         if joined.await.is_err() {
             tracing::error!("workers could not be joined");
+        }
+        let live = self.shared.live.load_full();
+        let flushed = tokio::task::spawn_blocking(move || {
+            let logs = live.apis.arms().filter_map(|arm| arm.access_log.as_ref());
+            logs.for_each(|log| log.flush());
+        });
+        if flushed.await.is_err() {
+            tracing::error!("access logs could not be written to their end");
         }
     }
 }

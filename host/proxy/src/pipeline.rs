@@ -134,28 +134,26 @@ impl SharedChain {
     /// Who the caller is and what authorizers said of it: `principalId`, and each text, number and truth value of `plugin`'s context, of the first
     /// plugin's where none is named.
     pub(crate) async fn authorizer(&self, plugin: Option<&str>) -> BTreeMap<String, String> {
-        let mut chain = self.lock().await;
-        let Ok(exchange) = chain.exchange() else {
-            return BTreeMap::new();
-        };
-        let mut said = BTreeMap::new();
-        for ((of, key), value) in &exchange.context {
-            if plugin.is_some_and(|plugin| **of != *plugin) {
-                continue;
-            }
-            let text = match value {
-                ContextValue::Text(text) | ContextValue::Json(text) => text.clone(),
-                ContextValue::Integer(number) => number.to_string(),
-                ContextValue::Number(number) => number.to_string(),
-                ContextValue::Boolean(truth) => truth.to_string(),
-                ContextValue::Bytes(_) => continue,
-            };
-            said.entry(key.clone()).or_insert(text);
+        match self.lock().await.exchange() {
+            Ok(exchange) => said_of(exchange, plugin),
+            Err(_lost) => BTreeMap::new(),
         }
-        if let Some(principal) = &exchange.principal {
-            said.insert("principalId".to_owned(), principal.clone());
+    }
+
+    /// The same at the end of an exchange, when nobody works on it any more.
+    pub(crate) fn authorizer_now(&self, plugin: Option<&str>) -> BTreeMap<String, String> {
+        match self.chain.try_lock().as_deref_mut().map(Chain::exchange) {
+            Ok(Ok(exchange)) => said_of(exchange, plugin),
+            Ok(Err(_)) | Err(_) => BTreeMap::new(),
         }
-        said
+    }
+
+    /// All that plugins said of the exchange, and who the caller is.
+    pub(crate) async fn said(&self) -> (BTreeMap<(Arc<str>, String), ContextValue>, Option<String>) {
+        match self.lock().await.exchange() {
+            Ok(exchange) => (exchange.context.clone(), exchange.principal.clone()),
+            Err(_lost) => Default::default(),
+        }
     }
 
     /// What the route's plugins may know of the API (namespace `gateway`).
@@ -692,6 +690,28 @@ fn active(links: &mut [Link], phase: Phase) -> impl DoubleEndedIterator<Item = &
     links.iter_mut().filter(move |link| link.takes(phase))
 }
 
+/// Who the caller is, and what plugins said, as texts.
+fn said_of(exchange: &Exchange, plugin: Option<&str>) -> BTreeMap<String, String> {
+    let mut said = BTreeMap::new();
+    for ((of, key), value) in &exchange.context {
+        if plugin.is_some_and(|plugin| **of != *plugin) {
+            continue;
+        }
+        let text = match value {
+            ContextValue::Text(text) | ContextValue::Json(text) => text.clone(),
+            ContextValue::Integer(number) => number.to_string(),
+            ContextValue::Number(number) => number.to_string(),
+            ContextValue::Boolean(truth) => truth.to_string(),
+            ContextValue::Bytes(_) => continue,
+        };
+        said.entry(key.clone()).or_insert(text);
+    }
+    if let Some(principal) = &exchange.principal {
+        said.insert("principalId".to_owned(), principal.clone());
+    }
+    said
+}
+
 /// Indices in pipeline order for requests, reversed for responses.
 fn order(count: usize, way: Way) -> impl Iterator<Item = usize> {
     (0..count).map(move |index| {
@@ -712,7 +732,7 @@ fn lost() -> Reject {
         .because("a plugin call lost the exchange")
 }
 
-fn closed(phase: Phase, failure: &PluginFailure) -> Reject {
+pub(crate) fn closed(phase: Phase, failure: &PluginFailure) -> Reject {
     let code = match (phase, failure.kind) {
         (_, FailureKind::Capacity) => RejectCode::Overloaded,
         (_, FailureKind::WallTime) => RejectCode::PluginTimeout,
@@ -723,7 +743,7 @@ fn closed(phase: Phase, failure: &PluginFailure) -> Reject {
     Reject::new(code, "a plugin of this route failed").because(failure)
 }
 
-fn log(failure: &PluginFailure, exchange: &ExchangeSlot) {
+pub(crate) fn log(failure: &PluginFailure, exchange: &ExchangeSlot) {
     let exchange = exchange.as_deref();
     tracing::warn!(
         target: "plugin",

@@ -218,6 +218,7 @@ impl Snapshot {
             shadows: input.shadows,
             previous: input.previous.map(|previous| &previous.apis),
             groups: BTreeMap::new(),
+            logs: BTreeMap::new(),
         };
         let apis = Apis::build(input.apis, &mut builder, &mut problems);
         let servers = builder.groups;

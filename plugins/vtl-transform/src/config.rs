@@ -10,6 +10,8 @@ pub struct Config {
     pub routes: BTreeMap<String, Route>,
     /// Routes that are not named.
     pub any: Option<Route>,
+    /// Templates by name: of an API, which the gateway puts here and names with each message.
+    pub templates: BTreeMap<String, String>,
     /// Largest body, and largest output of a template, in bytes.
     pub limit: u64,
     /// Name of the authorizer binding whose claims are `$context.authorizer.claims`. Default: the first binding that left claims.
@@ -21,6 +23,7 @@ impl Default for Config {
         Self {
             routes: BTreeMap::new(),
             any: None,
+            templates: BTreeMap::new(),
             limit: 10 << 20,
             claims_from: None,
         }

@@ -4,6 +4,7 @@
 pub mod apply;
 pub mod ast;
 pub mod config;
+mod engine;
 pub mod environment;
 pub mod eval;
 pub mod fault;
@@ -70,12 +71,15 @@ impl Plugin for VtlTransform {
             limit: config.limit,
             over: OverLimit::Reject,
         };
-        // responses are looked at for the overrides of request templates too, requests for what response templates see of them
-        let mut interest = Interest::none().request_head().response_head();
-        if plan.has_requests() {
+        let mut interest = Interest::none();
+        if plan.has_routes() {
+            // responses are looked at for the overrides of request templates too, requests for what response templates see of them
+            interest = interest.request_head().response_head();
+        }
+        if plan.has_requests() || plan.is_engine() {
             interest = interest.request_body(buffer());
         }
-        if plan.has_responses() {
+        if plan.has_responses() || plan.is_engine() {
             interest = interest.response_body(buffer());
         }
         let plugin = Self {
@@ -109,6 +113,9 @@ impl Transform for VtlTransform {
         chunk: Vec<u8>,
         state: BodyState,
     ) -> BodyAction {
+        if let Some(name) = self.wanted(exchange) {
+            return made(self.rendered(&name, request, exchange, &chunk));
+        }
         if !self.continues(exchange) {
             return BodyAction::Proceed;
         }
@@ -139,12 +146,15 @@ impl Transform for VtlTransform {
 
     fn on_response_body(
         &mut self,
-        _request: &RequestHead,
+        request: &RequestHead,
         response: &ResponseHead,
         exchange: &Exchange,
         chunk: Vec<u8>,
         state: BodyState,
     ) -> BodyAction {
+        if let Some(name) = self.wanted(exchange) {
+            return made(self.rendered(&name, request, exchange, &chunk));
+        }
         if !self.continues(exchange) {
             return BodyAction::Proceed;
         }
@@ -156,6 +166,13 @@ impl Transform for VtlTransform {
             Ok(Some(body)) => BodyAction::Replace(body.into()),
             Err(answer) => answer.into(),
         }
+    }
+}
+
+fn made(rendered: Result<String, Answer>) -> BodyAction {
+    match rendered {
+        Ok(body) => BodyAction::Replace(body.into()),
+        Err(answer) => answer.into(),
     }
 }
 

@@ -34,6 +34,16 @@ impl Overrides {
         }))
     }
 
+    /// Overrides of the response as JSON. A status that AWS would ignore is left out.
+    #[must_use]
+    pub fn response_json(&self) -> Value {
+        let mut told = json!({"header": object(&self.response_header)});
+        if let Some(status) = self.status() {
+            told["status"] = status.into();
+        }
+        told
+    }
+
     /// The status that the response is to get: AWS takes whole numbers from 100 to 599 and ignores everything else.
     #[must_use]
     pub fn status(&self) -> Option<u16> {

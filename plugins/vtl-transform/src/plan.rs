@@ -19,6 +19,7 @@ const JSON: &str = "application/json";
 pub struct Plan {
     routes: BTreeMap<String, RoutePlan>,
     any: Option<RoutePlan>,
+    named: BTreeMap<String, Block>,
     /// What a script may use.
     pub limits: Limits,
 }
@@ -81,9 +82,6 @@ impl Plan {
     /// All problems, separated by `; `, each with the path of the key.
     pub fn new(config: &Config) -> Result<Self, String> {
         let mut problems = Vec::new();
-        if config.routes.is_empty() && config.any.is_none() {
-            problems.push("config: neither `routes` nor `any` has templates".to_owned());
-        }
         if config.limit == 0 {
             problems.push("config.limit: 0 leaves no body to change; it is at least 1 byte".to_owned());
         }
@@ -94,8 +92,20 @@ impl Plan {
             .map(|(name, route)| (name.clone(), compile(&format!("config.routes[{name:?}]"), route)))
             .collect();
         let any = config.any.as_ref().map(|route| compile("config.any", route));
+        let mut named = BTreeMap::new();
+        for (name, text) in &config.templates {
+            match parsed(text) {
+                Ok(block) => drop(named.insert(name.clone(), block)),
+                Err(reason) => problems.push(format!("config.templates[{name:?}]: {reason}")),
+            }
+        }
         if problems.is_empty() {
-            Ok(Self { routes, any, limits })
+            Ok(Self {
+                routes,
+                any,
+                named,
+                limits,
+            })
         } else {
             Err(problems.join("; "))
         }
@@ -107,8 +117,26 @@ impl Plan {
         self.routes.get(name).or(self.any.as_ref())
     }
 
+    /// The template of that name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<&Block> {
+        self.named.get(name)
+    }
+
+    /// True when the gateway says which template is rendered.
+    #[must_use]
+    pub fn is_engine(&self) -> bool {
+        !self.named.is_empty()
+    }
+
     fn all(&self) -> impl Iterator<Item = &RoutePlan> {
         self.routes.values().chain(&self.any)
+    }
+
+    /// True when there are routes with templates of their own.
+    #[must_use]
+    pub fn has_routes(&self) -> bool {
+        self.all().next().is_some()
     }
 
     /// True when requests are looked at on any route.
@@ -244,20 +272,23 @@ fn compile(path: &str, texts: &BTreeMap<String, String>, problems: &mut Vec<Stri
             ));
             continue;
         }
-        if text.len() > MAX_TEMPLATE {
-            wrong(format!("{} bytes; the limit is {MAX_TEMPLATE}", text.len()));
-            continue;
-        }
-        match parse::parse(text) {
+        match parsed(text) {
             Ok(block) => {
                 if templates.insert(key.to_ascii_lowercase(), block).is_some() {
                     wrong("the key is there twice, in upper and lower case".to_owned());
                 }
             }
-            Err(error) => wrong(error.to_string()),
+            Err(reason) => wrong(reason),
         }
     }
     templates
+}
+
+fn parsed(text: &str) -> Result<Block, String> {
+    if text.len() > MAX_TEMPLATE {
+        return Err(format!("{} bytes; the limit is {MAX_TEMPLATE}", text.len()));
+    }
+    parse::parse(text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -338,7 +369,7 @@ mod tests {
     #[test]
     fn all_problems_are_told_with_their_place() {
         let error = plan(
-            r##"{"limit": 0, "routes": {
+            r##"{"limit": 0, "templates": {"web/request": "\n#if($x)"}, "routes": {
                 "GET /pets": {"request": {"templates": {"application/json": "a\nb\n#if($x)", "json": "", "A/b": "", "a/b": ""}}},
                 "GET /x": {"responses": [{"selection": "("}, {}, {"templates": {"a/b": "#set(x)"}}]},
                 "GET /y": {}
@@ -359,6 +390,7 @@ mod tests {
                 r#"config.routes["GET /x"].responses[0].selection: regular expression `(`: `(` without `)`"#,
                 r##"config.routes["GET /x"].responses[2].templates["a/b"]: line 1: `#set` without a reference that is to get a value"##,
                 r#"config.routes["GET /y"]: neither `request` nor `responses`"#,
+                r##"config.templates["web/request"]: line 2: `#if` is not closed by `#end`"##,
             ]
         );
         let long = format!(

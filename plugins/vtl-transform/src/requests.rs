@@ -21,7 +21,7 @@ pub(crate) struct First {
 }
 
 /// Key of the context under which overrides of the request are found.
-const OVERRIDE: &str = "request-override";
+pub(crate) const OVERRIDE: &str = "request-override";
 
 impl VtlTransform {
     /// True when the head is to be held.

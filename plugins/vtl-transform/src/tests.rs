@@ -431,6 +431,53 @@ fn the_interest_names_only_the_bodies_that_are_needed() {
 }
 
 #[test]
+fn the_gateway_names_the_template_and_is_told_of_the_overrides() {
+    let (mut plugin, interest) = init(&json!({"templates": {
+        "web/request": "#set($context.requestOverride.path.id = $input.params('id'))#set($context.responseOverride.header.x-a = 'a')$input.json('$.name')",
+        "web/response": "#set($context.responseOverride.status = 404)$input.body $stageVariables.env $input.params('x')",
+        "fails": "$util.parseJson('{')",
+    }}));
+    let expected = Interest::none()
+        .request_body(interest.request_body)
+        .response_body(interest.response_body);
+    assert_eq!(interest, expected);
+    let at = |template: &str| {
+        exchange()
+            .with_namespace("vtl")
+            .with_entry("gateway", "template", template)
+            .with_entry("gateway", "stage-variables", json!({"env": "blue"}))
+    };
+    let request = post("application/json");
+    let told = |exchange: &Exchange, key: &str| exchange.get("vtl", key).unwrap().to_json().unwrap();
+    let first = at("web/request");
+    let body = plugin.on_request_body(&request, &first, br#"{"name": "Bo"}"#.to_vec(), BodyState::Last);
+    assert_eq!(replaced(body), r#""Bo""#);
+    assert_eq!(told(&first, "request-override")["path"], json!({"id": "7"}));
+    assert_eq!(
+        request.header_str("content-type").as_deref(),
+        Some("application/json")
+    );
+    let second = at("web/response");
+    let response = testing::response(200);
+    let body = plugin.on_response_body(&request, &response, &second, b"pets".to_vec(), BodyState::Last);
+    assert_eq!(replaced(body), "pets blue 1");
+    assert_eq!(
+        told(&second, "response-override"),
+        json!({"header": {"x-a": "a"}, "status": 404})
+    );
+    assert_eq!(response.status(), 200);
+    for name in ["fails", "unknown"] {
+        match plugin.on_request_body(&request, &at(name), Vec::new(), BodyState::Last) {
+            BodyAction::Respond(answer) => {
+                let reason = String::from_utf8(answer.body).unwrap();
+                assert!(answer.status == 500 && reason.contains(name), "{reason}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn the_schema_and_the_plugin_agree() {
     let schema: Value = serde_json::from_str(include_str!("../config.schema.json")).unwrap();
     let schema = jsonschema::validator_for(&schema).unwrap();
@@ -453,8 +500,13 @@ fn the_schema_and_the_plugin_agree() {
             json!({"any": null, "routes": {"x": {"request": null, "responses": [{}]}}}),
             true,
         ),
-        (json!({}), false),
-        (json!({"routes": {}}), false),
+        // what an API's template engine begins with
+        (json!({}), true),
+        (
+            json!({"routes": {}, "templates": {"web/request/application/json": "$input.body"}}),
+            true,
+        ),
+        (json!({"templates": {"a": 5}}), false),
         (json!({"any": {}}), false),
         (json!({"any": {"request": {}}, "limit": 0}), false),
         (json!({"any": {"request": {"passthrough": "sometimes"}}}), false),

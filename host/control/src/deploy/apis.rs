@@ -4,11 +4,11 @@
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use edgeward_core::{
-    api::{Stage, missing_variables},
+    api::{AccessLog, Definition, LogFormat, Stage, missing_variables},
     config::{ModuleRef, Plugin, Problem, Problems},
     ids::Digest,
 };
-use edgeward_proxy::{ApisInput, ArmCounts, ArmInput, CanaryInput, DomainInput, StageInput};
+use edgeward_proxy::{ApisInput, ArmCounts, ArmInput, CanaryInput, DomainInput, LogDestination, StageInput};
 use edgeward_runtime::{PluginVersion, Runtime};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -473,7 +473,11 @@ async fn stage_input(
             std::iter::once(&old.control).chain(old.canary.as_ref().map(|canary| &canary.arm))
         });
         arms.filter(|arm| *arm.deployment == *id)
-            .map(|arm| (Arc::clone(&arm.definition), arm.plugins.clone()))
+            .map(|arm| Ready {
+                definition: Arc::clone(&arm.definition),
+                plugins: arm.plugins.clone(),
+                engine: arm.engine.clone(),
+            })
             .next()
     };
     let mut variables = stage.variables.clone();
@@ -516,13 +520,30 @@ async fn stage_input(
         stage: name.into(),
         control,
         canary,
+        settings: stage.settings.clone(),
+        access_log: stage
+            .access_log
+            .as_ref()
+            .map(|log| log_of(log, loader))
+            .transpose()?,
     }))
 }
 
-type Ready = (
-    Arc<edgeward_core::api::Definition>,
-    BTreeMap<String, Arc<PluginVersion>>,
-);
+fn log_of(log: &AccessLog, loader: &load::Loader<'_>) -> Result<(LogFormat, LogDestination), ControlError> {
+    let format = LogFormat::parse(&log.format)
+        .map_err(|message| ControlError::invalid("access-log.format", message))?;
+    let destination = log.file().map_or(LogDestination::Stdout, |name| {
+        LogDestination::File(loader.data_dir().join("access-logs").join(name))
+    });
+    Ok((format, destination))
+}
+
+/// A deployment with its plugins loaded.
+pub(super) struct Ready {
+    pub(super) definition: Arc<Definition>,
+    pub(super) plugins: BTreeMap<String, Arc<PluginVersion>>,
+    pub(super) engine: Option<Arc<PluginVersion>>,
+}
 
 #[expect(
     clippy::too_many_arguments,
@@ -538,19 +559,14 @@ async fn arm_input(
     loader: &load::Loader<'_>,
     plugins: &mut BTreeMap<Digest, Loaded>,
 ) -> Result<ArmInput, ControlError> {
-    let (definition, versions) = match known {
+    let ready = match known {
         Some(ready) => ready,
         None => {
             let kept: Deployment = model.read(&Key::of(Kind::Deployment, api, deployment))?;
-            let mut versions = BTreeMap::new();
-            for (name, pin) in &kept.plugins {
-                let loaded = load_pinned(name, pin, loader, plugins).await?;
-                versions.insert(name.clone(), loaded);
-            }
-            (Arc::new(kept.definition), versions)
+            ready(kept, loader, plugins).await?
         }
     };
-    checked_arm(api, stage, deployment, definition, variables, versions)
+    checked_arm(api, stage, deployment, ready, variables)
 }
 
 /// An arm whose definition has the stage variables that it needs.
@@ -558,11 +574,10 @@ pub(super) fn checked_arm(
     api: &str,
     stage: &str,
     deployment: &str,
-    definition: Arc<edgeward_core::api::Definition>,
+    ready: Ready,
     variables: &BTreeMap<String, String>,
-    plugins: BTreeMap<String, Arc<PluginVersion>>,
 ) -> Result<ArmInput, ControlError> {
-    let problems: Vec<Problem> = missing_variables(&definition, variables)
+    let problems: Vec<Problem> = missing_variables(&ready.definition, variables)
         .into_iter()
         .map(|mut problem| {
             problem.path = format!("apis/{api}/stages/{stage}: {}", problem.path);
@@ -574,33 +589,80 @@ pub(super) fn checked_arm(
     }
     Ok(ArmInput {
         deployment: deployment.into(),
-        definition,
+        definition: ready.definition,
         variables: Arc::new(variables.clone()),
-        plugins,
+        plugins: ready.plugins,
+        engine: ready.engine,
+    })
+}
+
+async fn ready(
+    kept: Deployment,
+    loader: &load::Loader<'_>,
+    plugins: &mut BTreeMap<Digest, Loaded>,
+) -> Result<Ready, ControlError> {
+    let definition = &kept.definition;
+    let scripts = definition.scripts();
+    let (mut versions, mut engine) = (BTreeMap::new(), None);
+    for (name, pin) in &kept.plugins {
+        let is_engine = definition.api.template_engine.as_ref() == Some(name);
+        if is_engine && !scripts.is_empty() {
+            engine = Some(load_pinned(name, pin, Some(&scripts), loader, plugins).await?);
+        }
+        if !is_engine || definition.passes(name) {
+            versions.insert(name.clone(), load_pinned(name, pin, None, loader, plugins).await?);
+        }
+    }
+    Ok(Ready {
+        definition: Arc::new(kept.definition),
+        plugins: versions,
+        engine,
     })
 }
 
 /// What a plugin is known by that was loaded as it is pinned.
-pub(super) fn pin_id(name: &str, pin: &Pin) -> Digest {
-    edgeward_runtime::digest(json!([name, pin]).to_string().as_bytes())
+pub(super) fn pin_id(name: &str, pin: &Pin, scripts: Option<&BTreeMap<String, String>>) -> Digest {
+    edgeward_runtime::digest(json!([name, pin, scripts]).to_string().as_bytes())
 }
 
+/// `scripts`: the templates of the API that the plugin renders.
 async fn load_pinned(
     name: &str,
     pin: &Pin,
+    scripts: Option<&BTreeMap<String, String>>,
     loader: &load::Loader<'_>,
     plugins: &mut BTreeMap<Digest, Loaded>,
 ) -> Result<Arc<PluginVersion>, ControlError> {
-    let id = pin_id(name, pin);
-    let plugin: Plugin = serde_json::from_value(pin.settings.clone())
+    let id = pin_id(name, pin, scripts);
+    let mut plugin: Plugin = serde_json::from_value(pin.settings.clone())
         .map_err(|error| ControlError::invalid(format!("plugins.{name}"), error.to_string()))?;
+    if let Some(scripts) = scripts {
+        with_scripts(&mut plugin, scripts);
+    }
     let loaded = loader
         .load(name, pin.version, &plugin, plugins.get(&id))
         .await
-        .map_err(|problem| ControlError::Invalid(Problems(vec![problem])))?;
+        .map_err(|mut problem| {
+            if scripts.is_some() {
+                problem.message = format!("does not take the API's templates: {}", problem.message);
+            }
+            ControlError::Invalid(Problems(vec![problem]))
+        })?;
     let version = Arc::clone(&loaded.version);
     plugins.insert(id, loaded);
     Ok(version)
+}
+
+/// Puts the templates of an API into the configuration of the plugin that renders them, which takes bodies as large as its limits are.
+fn with_scripts(plugin: &mut Plugin, scripts: &BTreeMap<String, String>) {
+    if plugin.config.is_null() {
+        plugin.config = json!({});
+    }
+    if let Some(config) = plugin.config.as_object_mut() {
+        let limit = plugin.limits.body.0.min(plugin.limits.host_buffers.0);
+        config.entry("limit").or_insert_with(|| json!(limit));
+        config.insert("templates".to_owned(), json!(scripts));
+    }
 }
 
 impl Deployed {
@@ -645,7 +707,9 @@ impl Deployed {
         let arms = self.stages.values().flat_map(|stage| {
             std::iter::once(&stage.control).chain(stage.canary.as_ref().map(|canary| &canary.arm))
         });
-        let used: Vec<&Arc<PluginVersion>> = arms.flat_map(|arm| arm.plugins.values()).collect();
+        let used: Vec<&Arc<PluginVersion>> = arms
+            .flat_map(|arm| arm.plugins.values().chain(&arm.engine))
+            .collect();
         self.plugins
             .retain(|_, loaded| used.iter().any(|version| Arc::ptr_eq(version, &loaded.version)));
     }

@@ -79,6 +79,11 @@ impl<'a> Loader<'a> {
         }
     }
 
+    /// The data folder.
+    pub(super) fn data_dir(&self) -> &Path {
+        self.store.root()
+    }
+
     /// Loads a plugin or finds it loaded.
     ///
     /// # Errors

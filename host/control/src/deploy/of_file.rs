@@ -9,7 +9,7 @@ use edgeward_runtime::PluginVersion;
 
 use super::{
     Applied,
-    apis::{Deployed, auto_deploy, checked_arm, pin_id},
+    apis::{Deployed, Ready, auto_deploy, checked_arm, pin_id},
 };
 use crate::{
     bundle::Bundle,
@@ -31,7 +31,7 @@ pub(super) fn add(applied: &mut Applied) -> Result<(), ControlError> {
     let loaded = applied
         .plugins
         .iter()
-        .map(|(name, loaded)| Ok((pin_id(name, &live(applied, name)?), loaded.clone())));
+        .map(|(name, loaded)| Ok((pin_id(name, &live(applied, name)?, None), loaded.clone())));
     let loaded: Vec<_> = loaded.collect::<Result<_, ControlError>>()?;
     let mut deployed = Deployed::clone(&applied.deployed);
     deployed.know(loaded);
@@ -94,19 +94,19 @@ pub fn trial(
                 continue;
             };
             let definition = Arc::new(model.definition(api)?);
-            let arm = checked_arm(
-                api,
-                &name,
-                &deployment,
+            let engine = definition.api.template_engine.as_ref();
+            let ready = Ready {
+                engine: engine.and_then(|name| plugins.get(name)).cloned(),
+                plugins: plugins.clone(),
                 definition,
-                &stage.variables,
-                plugins.clone(),
-            )?;
+            };
             let input = StageInput {
                 api: api.as_str().into(),
                 stage: name.as_str().into(),
-                control: arm,
+                control: checked_arm(api, &name, &deployment, ready, &stage.variables)?,
                 canary: None,
+                settings: stage.settings.clone(),
+                access_log: None,
             };
             stages.insert((api.clone(), name), input);
         }

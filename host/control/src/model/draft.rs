@@ -180,7 +180,9 @@ impl Draft {
                 .iter()
                 .map(move |plugin| (format!("routes.{key}.pipeline"), plugin))
         });
-        for (place, name) in authorizers.chain(pipelines) {
+        let engine = definition.api.template_engine.iter();
+        let engine = engine.map(|plugin| ("api.template-engine".to_owned(), plugin));
+        for (place, name) in authorizers.chain(pipelines).chain(engine) {
             if plugins.contains_key(name) {
                 continue;
             }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use regex_automata::meta::Regex;
 
 use super::{
-    Definition, GatewayResponse, Integration, IntegrationType, Profile, Protocol, Route,
+    Api, Definition, GatewayResponse, Integration, IntegrationType, Profile, Protocol, Route, is_script,
     mapping::{Mapping as ParameterMapping, Place},
     uri::{Address, variables_in, with_variables},
 };
@@ -15,6 +15,8 @@ use crate::{config::Problem, route::PathPattern};
 const NAME_MAX: usize = 128;
 /// Longest base path of a mapping, in bytes (as AWS).
 const BASE_PATH_MAX: usize = 300;
+/// Largest `minimum-compression-size`, in bytes (as AWS).
+const COMPRESSION_MAX: u64 = 10 << 20;
 /// Largest template, in bytes (as AWS).
 const TEMPLATE_MAX: usize = 300 << 10;
 
@@ -110,7 +112,7 @@ impl Definition {
             check_integration(
                 &format!("integrations.{name}"),
                 integration,
-                self.api.protocol,
+                &self.api,
                 &mut problems,
             );
         }
@@ -160,10 +162,13 @@ impl Definition {
                 ));
             }
         }
-        if api.minimum_compression_size.is_some() {
+        if let Some(size) = api
+            .minimum_compression_size
+            .filter(|size| size.0 > COMPRESSION_MAX)
+        {
             problems.push(Problem::new(
                 "api.minimum-compression-size",
-                "responses cannot be compressed yet",
+                format!("{size} exceeds 10MiB"),
             ));
         }
         if !self.gateway_responses.is_empty()
@@ -276,30 +281,35 @@ fn refer<T>(known: &BTreeMap<String, T>, what: &str, name: &str, path: String, p
     });
 }
 
-/// Whether a text is a template of Velocity and not just text.
-#[must_use]
-pub(crate) fn is_vtl(text: &str) -> bool {
-    text.contains(['$', '#'])
-}
-
-fn check_templates(path: &str, templates: &BTreeMap<String, String>, problems: &mut Vec<Problem>) {
+fn check_templates(
+    path: &str,
+    templates: &BTreeMap<String, String>,
+    integration: &Integration,
+    has_engine: bool,
+    problems: &mut Vec<Problem>,
+) {
     for (kind, template) in templates {
         let path = format!("{path}.{kind}");
-        if template.len() > TEMPLATE_MAX {
-            problems.push(Problem::new(
+        let problem = if template.len() > TEMPLATE_MAX {
+            Problem::new(path, format!("{} bytes exceed {TEMPLATE_MAX}", template.len()))
+        } else if is_script(template) && !integration.has_templates() {
+            Problem::new(
                 path,
-                format!("{} bytes exceed {TEMPLATE_MAX}", template.len()),
-            ));
-        } else if is_vtl(template) {
-            problems.push(
-                Problem::new(path, "is a Velocity template, which an integration cannot run by itself")
-                    .hint("put it into the configuration of the plugin `vtl-transform`, and that into the route's pipeline"),
-            );
-        }
+                "is never rendered: an HTTP_PROXY integration passes bodies as they are",
+            )
+            .hint("leave it out, or use `type: HTTP`")
+        } else if is_script(template) && !has_engine {
+            Problem::new(path, "is a Velocity template, and the API names no plugin that renders it")
+                .hint("`template-engine` of the API: a plugin of the configuration file with the module `vtl-transform`")
+        } else {
+            continue;
+        };
+        problems.push(problem);
     }
 }
 
-fn check_integration(path: &str, integration: &Integration, protocol: Protocol, problems: &mut Vec<Problem>) {
+fn check_integration(path: &str, integration: &Integration, api: &Api, problems: &mut Vec<Problem>) {
+    let protocol = api.protocol;
     let mut wrong =
         |key: &str, message: String| problems.push(Problem::new(format!("{path}.{key}"), message));
     let is_mock = integration.kind == IntegrationType::Mock;
@@ -425,12 +435,16 @@ fn check_integration(path: &str, integration: &Integration, protocol: Protocol, 
     check_templates(
         &format!("{path}.request-templates"),
         &integration.request_templates,
+        integration,
+        api.template_engine.is_some(),
         problems,
     );
     for (index, response) in integration.responses.iter().enumerate() {
         check_templates(
             &format!("{path}.responses[{index}].templates"),
             &response.templates,
+            integration,
+            api.template_engine.is_some(),
             problems,
         );
     }
@@ -553,14 +567,14 @@ mod tests {
     #[test]
     fn every_problem_of_a_definition_is_found_at_once() {
         let problems = definition(json!({
-            "api": {"protocol": "REST", "cors": {"allow-origins": []}, "binary-media-types": ["png"]},
+            "api": {"protocol": "REST", "cors": {"allow-origins": []}, "binary-media-types": ["png"], "minimum-compression-size": "11MiB"},
             "routes": {
                 "GET /a": {"integration": "none"},
                 "get /b": {},
                 "GET /c": {"integration": "web", "authorizer": "x", "validator": "y", "request-models": {"$default": "z"}, "request-parameters": {"query.x": true}, "api-key-required": true, "authorization-scopes": ["s"]},
             },
             "integrations": {
-                "web": {"type": "HTTP_PROXY", "uri": "http://{host}/", "timeout": "1ms", "method": "g t", "request-parameters": {"integration.request.header.te": "'x'", "overwrite:path": "$response.body"}, "responses": [{"status": 200}]},
+                "web": {"type": "HTTP_PROXY", "uri": "http://{host}/", "timeout": "1ms", "method": "g t", "request-templates": {"a/b": "$x"}, "request-parameters": {"integration.request.header.te": "'x'", "overwrite:path": "$response.body"}, "responses": [{"status": 200}]},
                 "fun": {"type": "AWS_PROXY"},
                 "mock": {"type": "MOCK"},
                 "http": {"type": "HTTP", "responses": [{"status": 99, "selection": "("}, {"status": 200}, {"status": 200, "templates": {"application/json": "$input.body"}}]},
@@ -573,6 +587,7 @@ mod tests {
         for expected in [
             "api.cors.allow-origins: ",
             "api.binary-media-types[0]: ",
+            "api.minimum-compression-size: 11MiB exceeds 10MiB",
             "routes.GET /a.integration: no integration is called `none` (there are: fun, http, mock, web)",
             "routes.get /b: `get` is not a method",
             "routes.get /b.integration: is missing",
@@ -594,7 +609,8 @@ mod tests {
             "integrations.http.responses[0].selection: ",
             "integrations.http.responses[0].status: ",
             "integrations.http.responses: 2 have no `selection`",
-            "integrations.http.responses[2].templates.application/json: is a Velocity template",
+            "integrations.http.responses[2].templates.application/json: is a Velocity template, and the API names no plugin",
+            "integrations.web.request-templates.a/b: is never rendered",
             "models.m.schema: ",
             "gateway-responses.DEFAULT_4XX.status: ",
             "gateway-responses.DEFAULT_4XX.parameters.gatewayresponse.header.via: ",

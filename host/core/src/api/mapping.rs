@@ -257,7 +257,11 @@ impl Mapping {
     }
 }
 
-fn header(name: &str) -> Result<Place, String> {
+/// A field that mappings and templates may write: none of the connection or the gateway.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn writable_field(name: &str) -> Result<HeaderName, String> {
     let parsed = HeaderName::from_bytes(name.as_bytes())
         .map_err(|_ignored| format!("`{name}` is not a field name"))?;
     if is_reserved(&parsed) {
@@ -265,7 +269,11 @@ fn header(name: &str) -> Result<Place, String> {
             "`{name}` belongs to the connection or the gateway and cannot be mapped to"
         ));
     }
-    Ok(Place::Header(parsed))
+    Ok(parsed)
+}
+
+fn header(name: &str) -> Result<Place, String> {
+    writable_field(name).map(Place::Header)
 }
 
 impl Value {

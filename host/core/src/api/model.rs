@@ -31,12 +31,15 @@ pub struct Api {
     /// Browsers of which origins may call it. Without it the gateway says nothing about origins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
-    /// Media types whose bodies are bytes, not text, where bodies are converted; `*/*` for all.
+    /// Media types whose bodies are bytes, not text, where bodies are converted (`REST` in the `apigw` profile); `image/*`, `*/*` for all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub binary_media_types: Vec<String>,
-    /// Responses of at least this size are compressed when the client accepts it. Default: none are.
+    /// Responses of at least this size are compressed when the client asks for it, up to 10 MiB. Default: none are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minimum_compression_size: Option<Bytes>,
+    /// The plugin binding that renders templates of integrations: one with the module `vtl-transform`. Needed where a template is more than plain text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template_engine: Option<String>,
     /// Where API keys come from. Default `HEADER`.
     pub api_key_source: ApiKeySource,
     /// Largest request body, overriding `limits.body`. Default in the `apigw` profile: 10 MiB, as AWS.
@@ -157,7 +160,7 @@ pub struct Integration {
     /// Of HTTP APIs: what clients are told, by status and place (`append:header.x`, `overwrite:statuscode`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub response_parameters: BTreeMap<String, BTreeMap<String, String>>,
-    /// What is asked of the body: kept for round trips of documents. Bytes are bytes here.
+    /// What becomes of request bodies, of `REST` APIs in the `apigw` profile. Elsewhere bytes are bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_handling: Option<ContentHandling>,
 }
@@ -220,7 +223,7 @@ pub struct IntegrationResponse {
     /// Templates of response bodies, by media type.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub templates: BTreeMap<String, String>,
-    /// As of the integration.
+    /// What becomes of response bodies, where the integration's says something of requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_handling: Option<ContentHandling>,
 }

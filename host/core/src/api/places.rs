@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Mapping, RoutingRule, Stage, Sticky, is_base_path};
+use super::{AccessLog, Mapping, RouteKey, RouteSettings, RoutingRule, Stage, Sticky, is_base_path};
 use crate::{config::Problem, route::HostPattern};
 
 /// Most variables of a stage, longest name and value (as AWS).
@@ -15,6 +15,12 @@ const VARIABLE_VALUE_MAX: usize = 512;
 pub fn check_stage(stage: &Stage) -> Vec<Problem> {
     let mut problems = Vec::new();
     check_variables("variables", &stage.variables, &mut problems);
+    for (key, settings) in &stage.settings {
+        check_settings(key, settings, &mut problems);
+    }
+    for (key, message) in stage.access_log.iter().flat_map(AccessLog::problems) {
+        problems.push(Problem::new(format!("access-log.{key}"), message));
+    }
     let Some(canary) = &stage.canary else {
         return problems;
     };
@@ -78,6 +84,30 @@ pub fn check_stage(stage: &Stage) -> Vec<Problem> {
         }
     }
     problems
+}
+
+fn check_settings(key: &str, settings: &RouteSettings, problems: &mut Vec<Problem>) {
+    let mut wrong = |place: &str, message: String| {
+        problems.push(Problem::new(format!("settings.{key}{place}"), message));
+    };
+    if key != "*"
+        && let Err(message) = RouteKey::parse(key)
+    {
+        wrong("", format!("{message}, nor is it `*`"));
+    }
+    // what is not enforced must not look as if it were
+    if settings.throttle.is_some() {
+        wrong(".throttle", "throttles cannot be enforced yet".to_owned());
+    }
+    if settings.cache.is_some() {
+        wrong(".cache", "responses cannot be kept yet".to_owned());
+    }
+    if settings.data_trace == Some(true) {
+        wrong(".data-trace", "bodies are never logged".to_owned());
+    }
+    if let Some(time) = settings.timeout.filter(|time| time.0.as_millis() < 50) {
+        wrong(".timeout", format!("{time} is less than 50ms"));
+    }
 }
 
 fn check_variables(path: &str, variables: &BTreeMap<String, String>, problems: &mut Vec<Problem>) {
@@ -181,6 +211,34 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn settings_of_a_route_come_before_those_of_all_and_what_is_not_enforced_is_refused() {
+        let stage = |settings: serde_json::Value| -> Stage {
+            serde_json::from_value(serde_json::json!({"settings": settings})).unwrap()
+        };
+        let good = stage(serde_json::json!({
+            "*": {"logging": "error", "timeout": "2s", "data-trace": false},
+            "GET /pets/{id}": {"logging": "off", "body-limit": "1KiB", "metrics": false},
+        }));
+        assert_eq!(check_stage(&good), []);
+        let own = RouteSettings::of(&good.settings, "GET /pets/{id}");
+        assert_eq!(
+            (own.logging, own.metrics, own.timeout.map(|time| time.0.as_secs())),
+            (Some(crate::api::Logging::Off), Some(false), Some(2))
+        );
+        let other = RouteSettings::of(&good.settings, "GET /");
+        assert_eq!(
+            (other.logging, other.body_limit),
+            (Some(crate::api::Logging::Error), None)
+        );
+        let bad = stage(serde_json::json!({
+            "pets": {},
+            "*": {"throttle": {"rate": 1.5, "burst": 3}, "cache": {"ttl": "5m"}, "data-trace": true, "timeout": "1ms"},
+        }));
+        let problems: Vec<_> = check_stage(&bad).iter().map(ToString::to_string).collect();
+        assert_eq!(problems.len(), 5, "{problems:#?}");
+    }
 
     #[test]
     fn stages_and_domains_are_checked() {

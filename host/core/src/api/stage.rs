@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::AccessLog;
+use crate::config::{Bytes, Time};
+
 /// A named reference to a deployment, and settings that take effect without another one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -23,9 +26,101 @@ pub struct Stage {
     /// Another deployment for a part of the requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary: Option<Canary>,
+    /// What holds for requests of a route, by its key (`GET /pets/{id}`); `*` for all. Takes effect at once, without a deployment.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, RouteSettings>,
+    /// A line for each request, in a form of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_log: Option<AccessLog>,
     /// Words to find it by.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
+}
+
+/// What holds for requests of a route in a stage. What is left out is as `*` says, else as it is deployed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct RouteSettings {
+    /// Which requests are in the gateway's own log. Default `info`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logging: Option<Logging>,
+    /// Whether metrics tell of the route by itself. Default `true`; else it is counted as route `*`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<bool>,
+    /// Whether bodies are logged: they never are, and `true` is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_trace: Option<bool>,
+    /// Largest request body, instead of the route's and the API's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body_limit: Option<Bytes>,
+    /// Time to the response head, instead of the integration's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Time>,
+    /// Requests per second. Not enforced yet, and so refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub throttle: Option<Throttle>,
+    /// Keeping of responses. Not there yet, and so refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheSettings>,
+}
+
+/// Which requests are in the gateway's own log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Logging {
+    /// None.
+    Off,
+    /// Those that were answered with 4xx or 5xx, or broke off.
+    Error,
+    /// All.
+    #[default]
+    Info,
+}
+
+/// How many requests a route takes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Throttle {
+    /// Requests per second.
+    pub rate: f64,
+    /// Requests at once.
+    pub burst: u64,
+}
+
+/// How responses of a route are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CacheSettings {
+    /// For how long.
+    pub ttl: Time,
+}
+
+/// The first that is set.
+fn first<T: Clone>(
+    each: [Option<&RouteSettings>; 2],
+    get: impl Fn(&RouteSettings) -> &Option<T>,
+) -> Option<T> {
+    each.into_iter()
+        .flatten()
+        .find_map(|settings| get(settings).clone())
+}
+
+impl RouteSettings {
+    /// Those of a route, from all of a stage.
+    #[must_use]
+    pub fn of(all: &BTreeMap<String, Self>, key: &str) -> Self {
+        let (own, common) = (all.get(key), all.get("*"));
+        let each = [own, common];
+        Self {
+            logging: first(each, |of| &of.logging),
+            metrics: first(each, |of| &of.metrics),
+            data_trace: first(each, |of| &of.data_trace),
+            body_limit: first(each, |of| &of.body_limit),
+            timeout: first(each, |of| &of.timeout),
+            throttle: first(each, |of| &of.throttle),
+            cache: first(each, |of| &of.cache),
+        }
+    }
 }
 
 /// A deployment that a part of a stage's requests is served by.

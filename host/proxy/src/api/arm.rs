@@ -11,8 +11,8 @@ use std::{
 
 use edgeward_core::{
     api::{
-        Definition, Integration as IntegrationModel, IntegrationType, Protocol, Route as RouteModel,
-        RouteKey, uri,
+        Definition, Integration as IntegrationModel, IntegrationType, Logging, Protocol, Route as RouteModel,
+        RouteKey, RouteSettings, uri,
     },
     config::{Limits, Problem, Upstream, UpstreamTls},
     phase::Phases,
@@ -24,12 +24,16 @@ use http::{HeaderMap, Method};
 
 use super::{
     ArmInput, CanaryInput, Integration, Mock, StageInput, Voice,
+    access_log::StageLog,
+    compress::Compressing,
     cors::Cors,
+    engine::can_render,
     find::{Apis, Canary, Stage, voice},
     validate::Validation,
     voice::Responses,
 };
 use crate::{
+    metrics::RouteStats,
     pipeline::{Part, Shadow},
     snapshot::{Route, Table, Target},
     upstream::UpstreamGroup,
@@ -67,7 +71,16 @@ pub(crate) struct Arm {
     default: Option<usize>,
     pub(crate) cors: Option<Cors>,
     pub(crate) responses: Responses,
+    /// There where responses are compressed.
+    pub(crate) compressing: Option<Compressing>,
     pub(crate) stats: Arc<ArmStats>,
+    /// There where requests have a line in a log of their own.
+    pub(crate) access_log: Option<StageLog>,
+    settings: BTreeMap<String, RouteSettings>,
+    /// Counts routes that are not counted by themselves.
+    pub(crate) rest: Option<Arc<RouteStats>>,
+    /// Renders templates.
+    pub(crate) engine: Option<Arc<PluginVersion>>,
     definition: Arc<Definition>,
     plugins: BTreeMap<String, Arc<PluginVersion>>,
     groups: BTreeMap<String, Arc<UpstreamGroup>>,
@@ -78,7 +91,11 @@ pub(crate) struct Arm {
 #[derive(Debug)]
 pub(crate) struct RouteApi {
     pub(crate) operation: Option<String>,
+    /// Which requests are in the gateway's log.
+    pub(crate) logging: Logging,
     pub(crate) validation: Option<Validation>,
+    /// Whether the gateway looks into bodies of requests.
+    pub(crate) reads_body: bool,
     /// The binding that authorizes.
     pub(crate) authorizer: Option<String>,
 }
@@ -169,6 +186,18 @@ impl ArmCounts {
 }
 
 impl Arm {
+    /// Whether the request's fields are asked for at the end.
+    pub(super) fn keeps_fields(&self) -> bool {
+        self.responses.read_request() || self.access_log.as_ref().is_some_and(|log| log.reads_fields)
+    }
+
+    /// Whether a route is counted with others.
+    pub(crate) fn is_rest(&self, route: &Route) -> bool {
+        self.rest
+            .as_ref()
+            .is_some_and(|rest| Arc::ptr_eq(rest, &route.stats))
+    }
+
     /// The route of a request, by the precedence of the API's kind.
     ///
     /// # Errors
@@ -220,6 +249,25 @@ pub(crate) struct Builder<'a> {
     pub(crate) previous: Option<&'a Apis>,
     /// Servers that integrations name, by address.
     pub(crate) groups: BTreeMap<String, Arc<UpstreamGroup>>,
+    /// Logs of stages, for both arms.
+    pub(crate) logs: BTreeMap<(Arc<str>, Arc<str>), StageLog>,
+}
+
+/// The counters of a route: its own, those of before where it had some, or those of all that have none.
+fn counted(
+    stage: &StageInput,
+    key: &str,
+    old: Option<&Arc<Arm>>,
+    rest: Option<&Arc<RouteStats>>,
+) -> Arc<RouteStats> {
+    if let Some(rest) = rest.filter(|_| RouteSettings::of(&stage.settings, key).metrics == Some(false)) {
+        return Arc::clone(rest);
+    }
+    let own = old.and_then(|old| {
+        let mut routes = old.table.routes.iter();
+        routes.find(|route| route.info.name == key && !old.is_rest(route))
+    });
+    own.map_or_else(Arc::default, |route| Arc::clone(&route.stats))
 }
 
 impl Builder<'_> {
@@ -257,7 +305,7 @@ impl Builder<'_> {
         old: Option<&Arc<Arm>>,
         problems: &mut Vec<Problem>,
     ) -> Option<Arc<Arm>> {
-        if let Some(old) = old.filter(|old| self.is_same(old, input, is_canary)) {
+        if let Some(old) = old.filter(|old| self.is_same(old, stage, input, is_canary)) {
             for (name, group) in old.groups.iter().filter(|(name, _)| is_address(name)) {
                 self.groups.insert(name.clone(), Arc::clone(group));
             }
@@ -272,7 +320,7 @@ impl Builder<'_> {
             .map(Arc::new)
     }
 
-    fn is_same(&self, old: &Arm, input: &ArmInput, is_canary: Option<bool>) -> bool {
+    fn is_same(&self, old: &Arm, stage: &StageInput, input: &ArmInput, is_canary: Option<bool>) -> bool {
         // one of the configuration that has gone is a change, too
         let upstreams = || {
             let mut named = old.groups.iter().filter(|(name, _)| !is_address(name));
@@ -294,7 +342,14 @@ impl Builder<'_> {
         old.deployment == input.deployment
             && old.is_canary == is_canary
             && old.limit == self.limits.body.0
+            && old.settings == stage.settings
+            && match (&old.access_log, &stage.access_log) {
+                (None, None) => true,
+                (Some(old), Some((format, destination))) => old.is(format, destination),
+                _ => false,
+            }
             && old.variables == input.variables
+            && old.engine.as_ref().map(Arc::as_ptr) == input.engine.as_ref().map(Arc::as_ptr)
             && (Arc::ptr_eq(&old.definition, &input.definition) || old.definition == input.definition)
             && plugins()
             && upstreams()
@@ -336,6 +391,11 @@ impl Builder<'_> {
             }
         }
         let mut groups = BTreeMap::new();
+        let shares = definition
+            .routes
+            .keys()
+            .any(|key| RouteSettings::of(&stage.settings, key).metrics == Some(false));
+        let rest = shares.then(|| old.and_then(|old| old.rest.clone()).unwrap_or_default());
         let mut routes = Vec::new();
         let all = specs
             .iter()
@@ -343,8 +403,11 @@ impl Builder<'_> {
             .map(|(_, key, route)| (*key, *route))
             .chain(default);
         for (key, route) in all {
-            match self.route(stage, input, key, route, old, &mut groups) {
-                Ok(route) => routes.push(route),
+            match self.route(stage, input, key, route, &mut groups) {
+                Ok(mut route) => {
+                    route.stats = counted(stage, key, old, rest.as_ref());
+                    routes.push(route);
+                }
                 Err((at, message)) => problems.push(Problem::new(format!("{place}.{at}"), message)),
             }
         }
@@ -381,10 +444,25 @@ impl Builder<'_> {
             default,
             cors: definition.api.cors.as_ref().map(Cors::new),
             responses: Responses::new(&definition.gateway_responses),
+            compressing: definition
+                .api
+                .minimum_compression_size
+                .map(|least| Compressing::new(least.0, voice)),
             // a canary is judged by what it has served itself
             stats: old
                 .filter(|old| old.deployment == input.deployment && old.is_canary == is_canary)
                 .map_or_else(Arc::default, |old| Arc::clone(&old.stats)),
+            access_log: stage.access_log.as_ref().map(|(format, destination)| {
+                let known = self
+                    .logs
+                    .entry((Arc::clone(&stage.api), Arc::clone(&stage.stage)));
+                let old = old.and_then(|old| old.access_log.as_ref());
+                let log = known.or_insert_with(|| StageLog::new(format.clone(), destination, old));
+                log.clone()
+            }),
+            settings: stage.settings.clone(),
+            rest,
+            engine: input.engine.clone(),
             definition: Arc::clone(&input.definition),
             plugins: input.plugins.clone(),
             groups,
@@ -398,7 +476,6 @@ impl Builder<'_> {
         input: &ArmInput,
         key: &str,
         route: &RouteModel,
-        old: Option<&Arc<Arm>>,
         groups: &mut BTreeMap<String, Arc<UpstreamGroup>>,
     ) -> Result<Route, (String, String)> {
         let definition = &*input.definition;
@@ -413,14 +490,25 @@ impl Builder<'_> {
             .ok_or_else(|| (at("integration"), format!("no integration is called `{name}`")))?;
         let of = |(place, message): (&str, String)| (format!("integrations.{name}.{place}"), message);
         let target = match model.kind {
-            IntegrationType::Mock => Target::Mock(Mock::new(model).map_err(of)?),
+            IntegrationType::Mock => Target::Mock(Mock::new(definition, name, model).map_err(of)?),
             IntegrationType::HttpProxy | IntegrationType::Http => Target::Integration(Box::new(
-                self.integration(stage, input, model, groups).map_err(of)?,
+                self.integration(stage, input, name, model, groups).map_err(of)?,
             )),
             IntegrationType::Aws | IntegrationType::AwsProxy => {
                 return Err(of(("type", "functions cannot be called yet".to_owned())));
             }
         };
+        let has_scripts = match &target {
+            Target::Integration(integration) => integration.has_scripts,
+            Target::Mock(mock) => mock.has_scripts,
+            Target::Fixed(_) | Target::Upstream(_) => false,
+        };
+        if has_scripts && !input.engine.as_deref().is_some_and(can_render) {
+            return Err((
+                "api.template-engine".to_owned(),
+                "is not a plugin that renders templates: its module has to be `vtl-transform`".to_owned(),
+            ));
+        }
         let mut names: Vec<&String> = Vec::new();
         let authorizer = match &route.authorizer {
             None => None,
@@ -465,17 +553,22 @@ impl Builder<'_> {
         }
         let validation =
             Validation::new(definition, route).map_err(|(place, message)| (at(place), message))?;
+        let reads_body = validation.as_ref().is_some_and(Validation::reads_body)
+            || match &target {
+                Target::Integration(integration) => integration.reads_body(),
+                Target::Mock(_) => true,
+                Target::Fixed(_) | Target::Upstream(_) => false,
+            };
         let usual = match Voice::of(definition) {
             Voice::Native => self.limits.body.0,
             Voice::Rest | Voice::Http => AWS_BODY,
         };
-        let limit = route
+        let settings = RouteSettings::of(&stage.settings, key);
+        let limit = settings
             .body_limit
+            .or(route.body_limit)
             .or(definition.api.body_limit)
             .map_or(usual, |limit| limit.0);
-        let stats = old
-            .and_then(|old| old.table.routes.iter().find(|route| route.info.name == key))
-            .map_or_else(Arc::default, |route| Arc::clone(&route.stats));
         Ok(Route {
             info: Arc::new(RouteInfo {
                 name: key.to_owned(),
@@ -485,7 +578,7 @@ impl Builder<'_> {
             chain,
             phases,
             body_limit: if limit == 0 { u64::MAX } else { limit },
-            timeout: Some(model.timeout.map_or_else(
+            timeout: Some(settings.timeout.or(model.timeout).map_or_else(
                 || {
                     Duration::from_secs(if definition.api.protocol == Protocol::Rest {
                         29
@@ -496,9 +589,11 @@ impl Builder<'_> {
                 |time| time.0,
             )),
             websocket: false,
-            stats,
+            stats: Arc::default(),
             api: Some(Box::new(RouteApi {
                 operation: route.operation_name.clone(),
+                logging: settings.logging.unwrap_or_default(),
+                reads_body,
                 validation,
                 authorizer,
             })),
@@ -509,6 +604,7 @@ impl Builder<'_> {
         &mut self,
         stage: &StageInput,
         input: &ArmInput,
+        name: &str,
         model: &IntegrationModel,
         groups: &mut BTreeMap<String, Arc<UpstreamGroup>>,
     ) -> Result<Integration, (&'static str, String)> {
@@ -524,7 +620,7 @@ impl Builder<'_> {
                 Some(uri::Address::parse(&filled).map_err(|message| ("uri", message))?)
             }
         };
-        let (name, group) = match (&model.upstream, &address) {
+        let (server, group) = match (&model.upstream, &address) {
             (Some(name), _) => {
                 let group = self
                     .upstreams
@@ -535,8 +631,8 @@ impl Builder<'_> {
             (None, Some(address)) => self.server(address).map_err(|message| ("uri", message))?,
             (None, None) => return Err(("uri", "is missing".to_owned())),
         };
-        groups.insert(name, Arc::clone(&group));
-        Integration::new(&stage.api, Voice::of(&input.definition), model, address, group)
+        groups.insert(server, Arc::clone(&group));
+        Integration::new(&stage.api, &input.definition, name, model, address, group)
     }
 
     /// The server at an address, one for all APIs that name it.

@@ -123,7 +123,10 @@ impl Facts for Known<'_> {
         let arm = &call.arm;
         let route = finish.route.and_then(|index| arm.table.routes.get(index));
         let host = || finish.host.split(':').next().unwrap_or_default().to_owned();
-        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let began = || {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            now.saturating_sub(finish.started.elapsed())
+        };
         Some(match name {
             "requestId" | "extendedRequestId" => finish.request_id.clone(),
             "httpMethod" => finish.method.to_string(),
@@ -140,13 +143,16 @@ impl Facts for Known<'_> {
             "customDomain.basePathMatched" => call.base_path.clone()?,
             "identity.sourceIp" => finish.client?.to_string(),
             "identity.userAgent" => texts(self.headers, "user-agent").pop()?,
-            "requestTime" => clf(now()),
-            "requestTimeEpoch" => now().as_millis().to_string(),
+            "requestTime" => clf(began()),
+            "requestTimeEpoch" => began().as_millis().to_string(),
             "isCanaryRequest" => arm.is_canary?.to_string(),
             "error.message" => voice::message(self.error?),
             "error.messageString" => voice::message_string(self.error?),
             "error.responseType" => voice::kind(self.error?).name().to_owned(),
-            "error.validationErrorString" => self.error?.cause.clone()?,
+            "error.validationErrorString" => {
+                let about = |reject: &&Reject| reject.code == RejectCode::BadRequestBody;
+                self.error.filter(about)?.cause.clone()?
+            }
             "status" => self.error?.status.to_string(),
             _ => self.authorizer.get(name.strip_prefix("authorizer.")?)?.clone(),
         })

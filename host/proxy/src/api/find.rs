@@ -408,7 +408,10 @@ impl Stage {
             base_path: base_path.map(str::to_owned),
             origin: origin.cloned(),
             preflight: false,
-            headers: arm.responses.read_request().then(|| head.headers.clone()),
+            headers: arm.keeps_fields().then(|| head.headers.clone()),
+            coding: arm
+                .compressing
+                .and_then(|compressing| compressing.choose(&head.headers)),
         }
     }
 }

@@ -5,21 +5,25 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use edgeward_core::{
     api::{
-        Integration as Model, IntegrationResponse, IntegrationType, PassthroughBehavior,
+        ContentHandling, Conversion, Definition, Integration as Model, IntegrationType,
         mapping::{Action, Mapping, Place},
-        selection,
         uri::{Address, Filling, PathTemplate},
     },
     normalize::{normalize_path, refuse_ambiguous},
     reject::{Reject, RejectCode},
 };
 use edgeward_runtime::RequestHead;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use regex_automata::meta::Regex;
 
-use super::{Voice, facts::Known, voice};
-use crate::{body::Body, pipeline, upstream::UpstreamGroup};
+use super::{
+    Voice,
+    convert::{self, Converting},
+    engine::{Engine, RequestOverrides},
+    facts::Known,
+    templates::{Mapped, Passing, Template, Templates, apply},
+};
+use crate::{body::Body, upstream::UpstreamGroup};
 
 /// Largest body that a mapping looks into, in bytes: as a JSON document it takes many times that.
 const BODY_MAX: u64 = 1 << 20;
@@ -57,151 +61,28 @@ pub(crate) struct Integration {
     mappings: Vec<Mapping>,
     reads_body: bool,
     pub(crate) reads_authorizer: bool,
-    templates: Templates,
+    templates: Templates<Template>,
+    /// Some of its templates are scripts.
+    pub(crate) has_scripts: bool,
     passing: Passing,
     responses: Vec<Mapped>,
     by_status: BTreeMap<u16, Vec<Mapping>>,
     reads_response: bool,
-}
-
-/// Bodies by media type; plain text.
-#[derive(Debug, Default)]
-pub(super) struct Templates<T = String>(Vec<(String, T)>);
-
-/// What happens to bodies without a template.
-#[derive(Debug)]
-pub(super) struct Passing {
-    behavior: PassthroughBehavior,
-    has_templates: bool,
-}
-
-/// What becomes of a response.
-#[derive(Debug)]
-pub(super) struct Mapped {
-    selection: Option<Regex>,
-    pub(super) status: StatusCode,
-    fields: Vec<Mapping>,
-    templates: Templates,
-}
-
-impl<T> Templates<T> {
-    /// `ready` makes of a text what is needed with each request.
-    pub(super) fn new(model: &BTreeMap<String, String>, ready: impl Fn(&str) -> T) -> Self {
-        Self(
-            model
-                .iter()
-                .map(|(kind, text)| (kind.clone(), ready(text)))
-                .collect(),
-        )
-    }
-
-    fn of(&self, kind: &str) -> Option<&T> {
-        let of = |wanted: &str| {
-            self.0
-                .iter()
-                .find(|(known, _)| known.eq_ignore_ascii_case(wanted))
-        };
-        of(kind).or_else(|| of("$default")).map(|(_, text)| text)
-    }
-}
-
-/// The media type of a body without parameters: JSON where none is said, as AWS has it.
-pub(super) fn media_type(value: Option<&HeaderValue>) -> &str {
-    let kind = value.and_then(|kind| kind.to_str().ok());
-    kind.map_or("application/json", |kind| {
-        kind.split(';').next().unwrap_or_default().trim()
-    })
-}
-
-impl Passing {
-    pub(super) fn new(model: &Model) -> Self {
-        Self {
-            behavior: model.passthrough_behavior,
-            has_templates: !model.request_templates.is_empty(),
-        }
-    }
-
-    /// The template for a request, `None` where its body passes.
-    pub(super) fn template<'t, T>(
-        &self,
-        templates: &'t Templates<T>,
-        headers: &HeaderMap,
-    ) -> Result<Option<&'t T>, Reject> {
-        let kind = headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|kind| kind.to_str().ok());
-        let kind = kind.map_or("application/json", |kind| {
-            kind.split(';').next().unwrap_or_default().trim()
-        });
-        if let Some(template) = templates.of(kind) {
-            return Ok(Some(template));
-        }
-        let passes = match self.behavior {
-            PassthroughBehavior::WhenNoMatch => true,
-            PassthroughBehavior::WhenNoTemplates => !self.has_templates,
-            PassthroughBehavior::Never => false,
-        };
-        if passes {
-            return Ok(None);
-        }
-        Err(Reject::new(
-            RejectCode::UnsupportedMediaType,
-            format!("bodies of the media type `{kind}` are not taken"),
-        ))
-    }
-}
-
-impl Mapped {
-    pub(super) fn all(model: &[IntegrationResponse]) -> Result<Vec<Self>, (&'static str, String)> {
-        let one = |response: &IntegrationResponse| -> Result<Self, String> {
-            Ok(Self {
-                selection: response.selection.as_deref().map(selection).transpose()?,
-                status: StatusCode::from_u16(response.status).map_err(|error| error.to_string())?,
-                fields: response
-                    .parameters
-                    .iter()
-                    .map(|(key, value)| Mapping::response(key, value))
-                    .collect::<Result<_, _>>()?,
-                templates: Templates::new(&response.templates, str::to_owned),
-            })
-        };
-        model
-            .iter()
-            .map(|response| one(response).map_err(|message| ("responses", message)))
-            .collect()
-    }
-
-    /// The first whose selection fits, else the one without.
-    pub(super) fn choose(all: &[Self], status: u16) -> Option<&Self> {
-        let text = status.to_string();
-        all.iter()
-            .find(|response| {
-                response
-                    .selection
-                    .as_ref()
-                    .is_some_and(|selection| selection.is_match(&text))
-            })
-            .or_else(|| all.iter().find(|response| response.selection.is_none()))
-    }
-
-    pub(super) fn apply(&self, known: &Known<'_>, headers: &mut HeaderMap) {
-        let mut status = self.status;
-        apply(&self.fields, known, headers, &mut status);
-    }
-
-    pub(super) fn template(&self, request: &HeaderMap) -> Option<(&str, &str)> {
-        voice::choose(&self.templates.0, Some(request)).map(|(kind, text)| (kind, text.as_str()))
-    }
+    converting: Option<Converting>,
 }
 
 impl Integration {
     pub(super) fn new(
         api: &Arc<str>,
-        voice: Voice,
+        definition: &Definition,
+        name: &str,
         model: &Model,
         address: Option<Address>,
         group: Arc<UpstreamGroup>,
     ) -> Result<Self, (&'static str, String)> {
+        let voice = Voice::of(definition);
+        let handlings = model.responses.iter().map(|response| response.content_handling);
+        let converting = Converting::new(voice, &definition.api, model.content_handling, handlings);
         let mappings = model
             .request_parameters
             .iter()
@@ -222,7 +103,8 @@ impl Integration {
                 mappings.map_err(|message| ("response-parameters", message))?,
             );
         }
-        let responses = Mapped::all(&model.responses)?;
+        let responses = Mapped::all(name, &model.responses)?;
+        let templates = Template::of_requests(name, model);
         let reads_authorizer = model
             .request_parameters
             .values()
@@ -234,11 +116,9 @@ impl Integration {
             )
             .chain(model.response_parameters.values().flat_map(BTreeMap::values))
             .any(|value| value.contains("authorizer"));
-        let reads_response = responses
-            .iter()
-            .flat_map(|response| &response.fields)
-            .chain(by_status.values().flatten())
-            .any(|mapping| mapping.value.reads_response_body());
+        let mut proxied = by_status.values().flatten();
+        let reads_response = responses.iter().any(Mapped::reads_body)
+            || proxied.any(|mapping: &Mapping| mapping.value.reads_response_body());
         let method = model.method.as_deref().filter(|method| *method != "ANY");
         let (host, path, query) = match address {
             None => (None, None, None),
@@ -263,17 +143,26 @@ impl Integration {
             reads_body: mappings.iter().any(|mapping| mapping.value.reads_request_body()),
             reads_authorizer,
             mappings,
-            templates: Templates::new(&model.request_templates, str::to_owned),
+            has_scripts: templates.any(Template::is_script) || responses.iter().any(Mapped::has_scripts),
+            templates,
             passing: Passing::new(model),
             responses,
             by_status,
             reads_response,
+            converting,
         })
+    }
+
+    /// Whether bodies of requests are looked into.
+    pub(super) fn reads_body(&self) -> bool {
+        self.reads_body
+            || self.templates.any(Template::is_script)
+            || self.converting.as_ref().is_some_and(Converting::reads_requests)
     }
 
     /// Whether what the client gets depends on the fields of its request.
     pub(super) fn needs_request_later(&self) -> bool {
-        !self.is_proxy || !self.by_status.is_empty()
+        !self.is_proxy || !self.by_status.is_empty() || self.converting.is_some()
     }
 
     /// What the server is asked.
@@ -286,18 +175,27 @@ impl Integration {
         mut head: RequestHead,
         mut body: Body,
         encoded_slashes: bool,
+        mut engine: Option<&mut Engine>,
     ) -> Result<(RequestHead, Body), Reject> {
+        let over = RejectCode::RequestTooLarge;
+        let conversion = self
+            .converting
+            .as_ref()
+            .and_then(|converting| converting.of_request(&head.headers));
+        body = convert::encoded(conversion, &mut head.headers, body, over).await?;
+        let mut read = Bytes::new();
+        if self.reads_body && !body.is_empty() {
+            read = convert::read(&mut head.headers, body, BODY_MAX, over).await?;
+            body = Body::full(read.clone());
+        }
         if !self.is_proxy
             && let Some(template) = self.passing.template(&self.templates, &head.headers)?
         {
-            body = Body::full(template.clone());
-            crate::finish::framing_removed(&mut head.headers);
+            body = template
+                .of_request(engine.as_deref_mut(), &mut head.headers, body)
+                .await?;
         }
-        let mut read = Bytes::new();
-        if self.reads_body && !body.is_empty() {
-            read = pipeline::whole_body(body, BODY_MAX, RejectCode::RequestTooLarge).await?;
-            body = Body::full(read.clone());
-        }
+        body = convert::bytes(conversion, &mut head.headers, body, over).await?;
         let query = head.query.take();
         let sent = std::mem::take(&mut head.headers);
         let known = Known {
@@ -339,6 +237,18 @@ impl Integration {
                 Place::Path => path = values.into_iter().next_back(),
                 Place::Status => {}
             }
+        }
+        let overrides =
+            engine.map_or_else(|| Ok(RequestOverrides::default()), |engine| engine.of_request())?;
+        for (name, values) in &overrides.fields {
+            write(&mut headers, name, Action::Overwrite, values);
+        }
+        for (name, values) in &overrides.query {
+            remove(&mut pairs, name);
+            values.iter().for_each(|value| append(&mut pairs, name, value));
+        }
+        for (name, value) in &overrides.path {
+            parameters.insert(name, Filling::Text(value.clone()));
         }
         head.path = self.path_of(&known, head.path, &parameters, path, encoded_slashes)?;
         head.query = match (&self.query, pairs) {
@@ -395,6 +305,10 @@ impl Integration {
                 headers.remove(name);
             }
         }
+        // what it answers has to be read
+        if self.reads_response || self.converting.is_some() {
+            headers.remove(header::ACCEPT_ENCODING);
+        }
         headers
     }
 
@@ -447,11 +361,13 @@ impl Integration {
         known: Known<'_>,
         request: &HeaderMap,
         response: Response<Body>,
+        mut engine: Option<&mut Engine>,
     ) -> Result<Response<Body>, Reject> {
+        let over = RejectCode::ResponseTooLarge;
         let (mut parts, mut body) = response.into_parts();
         let mut read = Bytes::new();
         if self.reads_response && !body.is_empty() {
-            read = pipeline::whole_body(body, BODY_MAX, RejectCode::ResponseTooLarge).await?;
+            read = convert::read(&mut parts.headers, body, BODY_MAX, over).await?;
             body = Body::full(read.clone());
         }
         let theirs = if self.is_proxy {
@@ -479,6 +395,9 @@ impl Integration {
             if let Some(mappings) = self.by_status.get(&parts.status.as_u16()) {
                 apply(mappings, &known, &mut parts.headers, &mut parts.status);
             }
+            let conversion = self.conversion(None, &theirs, request);
+            body = convert::encoded(conversion, &mut parts.headers, body, over).await?;
+            body = convert::bytes(conversion, &mut parts.headers, body, over).await?;
             return Ok(Response::from_parts(parts, body));
         }
         let status = parts.status.as_u16();
@@ -498,42 +417,42 @@ impl Integration {
                 parts.headers.insert(name, value.clone());
             }
         }
+        let conversion = self.conversion(chosen.handling, &theirs, request);
+        body = convert::encoded(conversion, &mut parts.headers, body, over).await?;
         chosen.apply(&known, &mut parts.headers);
         parts.status = chosen.status;
-        if let Some((kind, text)) = chosen.template(request) {
-            body = Body::full(text.to_owned());
-            crate::finish::framing_removed(&mut parts.headers);
-            parts.headers.remove(header::CONTENT_ENCODING);
+        if let Some((kind, template)) = chosen.template(request) {
+            body = template
+                .of_response(engine.as_deref_mut(), &mut parts, body)
+                .await?;
             if let Ok(kind) = HeaderValue::from_str(kind) {
                 parts.headers.insert(header::CONTENT_TYPE, kind);
             }
         }
+        body = convert::bytes(conversion, &mut parts.headers, body, over).await?;
         parts
             .headers
             .entry(header::CONTENT_TYPE)
             .or_insert(HeaderValue::from_static("application/json"));
+        if let Some(engine) = engine {
+            engine.override_response(&mut parts)?;
+        }
         Ok(Response::from_parts(parts, body))
     }
-}
 
-fn apply(mappings: &[Mapping], known: &Known<'_>, headers: &mut HeaderMap, status: &mut StatusCode) {
-    for mapping in mappings {
-        let values = mapping.value.values(known);
-        match &mapping.place {
-            Place::Header(name) => write(headers, name, mapping.action, &values),
-            Place::Status => {
-                let wanted = values.last().and_then(|value| value.trim().parse().ok());
-                if let Some(wanted) = wanted.filter(|status| (200..600).contains(status)) {
-                    *status = StatusCode::from_u16(wanted).unwrap_or(*status);
-                }
-            }
-            Place::Query(_) | Place::PathParameter(_) | Place::Path => {}
-        }
+    fn conversion(
+        &self,
+        handling: Option<ContentHandling>,
+        response: &HeaderMap,
+        request: &HeaderMap,
+    ) -> Option<Conversion> {
+        let converting = self.converting.as_ref()?;
+        converting.of_response(handling, response, request)
     }
 }
 
 /// Nothing is written where a value is missing or cannot be a field's.
-fn write(headers: &mut HeaderMap, name: &HeaderName, action: Action, values: &[String]) {
+pub(super) fn write(headers: &mut HeaderMap, name: &HeaderName, action: Action, values: &[String]) {
     if action == Action::Remove {
         headers.remove(name);
         return;

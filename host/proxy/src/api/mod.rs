@@ -1,12 +1,18 @@
 //! APIs in the data plane: which one a request belongs to (`find.rs`), its deployment made ready (`arm.rs`), what answers (`integration.rs`, `mock.rs`),
 //! and how the gateway speaks for it (`voice.rs`, `cors.rs`). The spine calls these in its order.
 
+mod access_log;
 mod arm;
+mod compress;
+mod convert;
 pub(crate) mod cors;
+mod decode;
+mod engine;
 mod facts;
 mod find;
 mod integration;
 mod mock;
+mod templates;
 mod validate;
 pub(crate) mod voice;
 
@@ -17,13 +23,14 @@ use std::{
 };
 
 use edgeward_core::{
-    api::{Definition, Domain, Mapping, RoutingRule, Sticky},
+    api::{Definition, Domain, LogFormat, Mapping, RouteSettings, RoutingRule, Sticky, coding::Coding},
     reject::{Reject, RejectCode},
     route::Params,
 };
 use edgeward_runtime::{ContextValue, PluginVersion, RequestHead};
 use http::{HeaderMap, HeaderValue, Response, header};
 
+pub use access_log::LogDestination;
 pub use arm::ArmCounts;
 pub(crate) use arm::{Arm, Builder, RouteApi};
 pub(crate) use find::{Apis, Lookup};
@@ -31,7 +38,7 @@ pub(crate) use integration::Integration;
 pub(crate) use mock::Mock;
 pub(crate) use voice::Voice;
 
-use self::facts::Known;
+use self::{engine::Engine, facts::Known};
 use crate::{
     body::Body,
     finish::Finish,
@@ -66,6 +73,10 @@ pub struct StageInput {
     pub control: ArmInput,
     /// Another deployment for a part of its requests.
     pub canary: Option<CanaryInput>,
+    /// What holds for its routes beside what is deployed.
+    pub settings: BTreeMap<String, RouteSettings>,
+    /// Form of a line for each request, and where it goes.
+    pub access_log: Option<(LogFormat, LogDestination)>,
 }
 
 /// A deployment under the variables of a stage.
@@ -79,6 +90,8 @@ pub struct ArmInput {
     pub variables: Arc<BTreeMap<String, String>>,
     /// Loaded versions of the plugins that the deployment names.
     pub plugins: BTreeMap<String, Arc<PluginVersion>>,
+    /// The plugin that renders its templates, loaded with them.
+    pub engine: Option<Arc<PluginVersion>>,
 }
 
 /// A deployment for a part of a stage's requests.
@@ -135,18 +148,29 @@ pub(crate) async fn before(
     route: &Route,
     params: Params,
     client: IpAddr,
-    head: RequestHead,
+    mut head: RequestHead,
     body: Body,
 ) -> Result<Step<(RequestHead, Body)>, Reject> {
-    let Some(validation) = route.api.as_ref().map(|api| api.validation.as_ref()) else {
+    let Some(api) = route.api.as_deref() else {
         return Ok(Step::Next((head, body)));
     };
+    let validation = api.validation.as_ref();
     let content_type = head.headers.get(header::CONTENT_TYPE).cloned();
     let mut types = head.headers.get_all(header::CONTENT_TYPE).iter();
     if types.next().is_some_and(|first| first.as_bytes().contains(&b',')) || types.next().is_some() {
         // by one a body would be validated or mapped, and by the other read
         return Err(Reject::new(RejectCode::BadRequest, "more than one Content-Type"));
     }
+    let body = if api.reads_body {
+        decode::decoded(
+            &mut head.headers,
+            body,
+            route.body_limit,
+            RejectCode::UnsupportedMediaType,
+        )?
+    } else {
+        body
+    };
     let mut refused = Ok(());
     if let (Some(validation), Some(call)) = (validation, &finish.call) {
         let known = Known {
@@ -215,13 +239,31 @@ pub(crate) async fn integrate(
     head: RequestHead,
     body: Body,
 ) -> Result<Response<Body>, Reject> {
-    let mut authorizer = BTreeMap::new();
-    if integration.reads_authorizer
-        && let Some(chain) = &finish.chain
-    {
-        let of = route.api.as_ref().and_then(|api| api.authorizer.as_deref());
-        authorizer = chain.authorizer(of).await;
-    }
+    let wants = integration.reads_authorizer || integration.has_scripts;
+    let authorizer = authorizer(finish, route, wants).await;
+    let mut engine = engine(finish, integration.has_scripts, &head, &authorizer).await?;
+    let asked = ask(
+        finish,
+        route,
+        integration,
+        &authorizer,
+        engine.as_mut(),
+        head,
+        body,
+    )
+    .await;
+    instead(asked, engine)
+}
+
+async fn ask(
+    finish: &mut Finish,
+    route: &Route,
+    integration: &Integration,
+    authorizer: &BTreeMap<String, String>,
+    mut engine: Option<&mut Engine>,
+    head: RequestHead,
+    body: Body,
+) -> Result<Response<Body>, Reject> {
     let fields = if integration.needs_request_later() {
         head.headers.clone()
     } else {
@@ -229,26 +271,65 @@ pub(crate) async fn integrate(
     };
     let lenient = finish.conn.listener.lenient.encoded_slashes;
     let known = Known {
-        authorizer: &authorizer,
+        authorizer,
         ..Known::of(finish)?
     };
-    let (head, body) = integration.request(known, head, body, lenient).await?;
+    let asking = integration.request(known, head, body, lenient, engine.as_deref_mut());
+    let (head, body) = asking.await?;
     let response = handle::send(finish, route, &integration.group, head, body, None).await?;
     let known = Known {
-        authorizer: &authorizer,
+        authorizer,
         ..Known::of(finish)?
     };
-    integration.response(known, &fields, response).await
+    integration.response(known, &fields, response, engine).await
 }
 
 /// The answer of a MOCK integration.
 pub(crate) async fn mock(
     finish: &Finish,
+    route: &Route,
     mock: &Mock,
     head: RequestHead,
     body: Body,
 ) -> Result<Response<Body>, Reject> {
-    mock.answer(Known::of(finish)?, &head.headers, body).await
+    let authorizer = authorizer(finish, route, mock.has_scripts).await;
+    let mut engine = engine(finish, mock.has_scripts, &head, &authorizer).await?;
+    let known = Known {
+        authorizer: &authorizer,
+        ..Known::of(finish)?
+    };
+    let answered = mock.answer(known, head.headers, body, engine.as_mut()).await;
+    instead(answered, engine)
+}
+
+/// What the route's authorizer said, where somebody wants to know.
+async fn authorizer(finish: &Finish, route: &Route, wanted: bool) -> BTreeMap<String, String> {
+    match &finish.chain {
+        Some(chain) if wanted => {
+            let of = route.api.as_ref().and_then(|api| api.authorizer.as_deref());
+            chain.authorizer(of).await
+        }
+        _ => BTreeMap::new(),
+    }
+}
+
+/// The template engine, for integrations that need it.
+async fn engine(
+    finish: &Finish,
+    needed: bool,
+    head: &RequestHead,
+    authorizer: &BTreeMap<String, String>,
+) -> Result<Option<Engine>, Reject> {
+    let version = finish.call.as_ref().and_then(|call| call.arm.engine.as_ref());
+    match version {
+        Some(version) if needed => Engine::begin(finish, version, head, authorizer).await.map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// What the engine's binding wants answered where it failed.
+fn instead(result: Result<Response<Body>, Reject>, engine: Option<Engine>) -> Result<Response<Body>, Reject> {
+    result.or_else(|reject| engine.and_then(|mut engine| engine.take_answer()).ok_or(reject))
 }
 
 /// Largest body that is validated, in bytes: as a JSON document it takes many times that.
@@ -269,4 +350,6 @@ pub(crate) struct Call {
     pub(crate) preflight: bool,
     /// The request's fields, if the gateway's answers name them.
     pub(crate) headers: Option<HeaderMap>,
+    /// The coding that the response may get.
+    pub(crate) coding: Option<Coding>,
 }

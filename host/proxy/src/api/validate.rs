@@ -7,7 +7,7 @@ use edgeward_core::{
 };
 use http::HeaderValue;
 
-use super::integration::media_type;
+use super::templates::media_type;
 
 /// What a route's requests have to have.
 #[derive(Debug)]

@@ -81,6 +81,7 @@ pub(crate) fn body_reject(error: &BodyError) -> Reject {
         BodyError::TooLarge { .. } => RejectCode::RequestTooLarge,
         BodyError::Timeout => RejectCode::RequestTimeout,
         BodyError::ClientGone | BodyError::Malformed(_) => RejectCode::BadRequest,
+        BodyError::Coding(_) => RejectCode::UnsupportedMediaType,
         BodyError::Upstream(_) => RejectCode::UpstreamFailure,
         BodyError::Aborted(_) => RejectCode::PluginFailure,
     };
