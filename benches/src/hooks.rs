@@ -37,6 +37,7 @@ pub(crate) async fn load(
         version: 0,
         settings,
         base_dir: PathBuf::from("."),
+        shadow: false,
     };
     Ok(runtime.load(&guest(guest_name)?, spec).await?)
 }

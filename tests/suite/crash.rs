@@ -271,7 +271,6 @@ fn on_a_small_disk(folder: &Path) -> Option<PathBuf> {
 }
 
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "what is skipped is said")]
 async fn a_full_disk_refuses_changes_and_loses_none() {
     let folder = tempfile::tempdir().unwrap();
     let config = json!({

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Throttle;
 use crate::config::Problem;
 
 /// A version of a plugin that runs beside the live one, on copies, to be compared with it. Its name is that of the plugin's binding.
@@ -85,16 +86,6 @@ pub struct PlanStage {
     /// How fast single routes may be called, by their keys.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub throttle: BTreeMap<String, Throttle>,
-}
-
-/// A token bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Throttle {
-    /// Requests a second that it is refilled with.
-    pub rate: f64,
-    /// Requests that it holds.
-    pub burst: u64,
 }
 
 /// Requests in a period.

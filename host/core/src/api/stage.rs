@@ -77,13 +77,13 @@ pub enum Logging {
     Info,
 }
 
-/// How many requests a route takes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// How many requests are taken: a token bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Throttle {
-    /// Requests per second.
+    /// Requests per second that it is refilled with.
     pub rate: f64,
-    /// Requests at once.
+    /// Requests that it holds.
     pub burst: u64,
 }
 
