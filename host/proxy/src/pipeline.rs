@@ -26,10 +26,11 @@ use smallvec::SmallVec;
 use tokio::sync::{Mutex, MutexGuard};
 
 pub(crate) use self::collect::{body_reject, whole_body};
+pub(crate) use self::shadow::Part;
 pub use self::shadow::{Difference as ShadowDifference, Shadow, ShadowCounts};
 use self::{
     collect::{Collected, collect, whole},
-    shadow::{Call, Hook, Said, Twin},
+    shadow::{Hook, Said, Twin},
     streaming::{Early, Streaming},
 };
 use crate::{body::Body, snapshot::Fixed};
@@ -55,14 +56,6 @@ struct Link {
     skipped: bool,
     /// It holds the head until the body was seen.
     holds: bool,
-}
-
-/// A plugin of a route.
-#[derive(Clone, Debug)]
-pub(crate) struct Part {
-    pub(crate) version: Arc<PluginVersion>,
-    /// The version that runs beside it.
-    pub(crate) shadow: Option<Arc<Shadow>>,
 }
 
 /// What comes after a step.
@@ -639,29 +632,6 @@ impl Link {
             (hook, Said::body(&action))
         });
         action
-    }
-
-    /// What the version beside it is to be called with.
-    fn before(&self, exchange: &ExchangeSlot) -> ExchangeSlot {
-        self.twin.as_ref()?;
-        Some(Box::new(exchange.as_deref()?.copy()))
-    }
-
-    /// Lets the version beside it do the same call.
-    fn after(&mut self, before: ExchangeSlot, exchange: &ExchangeSlot, call: impl FnOnce() -> (Hook, Said)) {
-        let (Some(twin), Some(_), Some(exchange)) = (&self.twin, &before, exchange.as_deref()) else {
-            return;
-        };
-        let (hook, live) = call();
-        let call = Call {
-            hook,
-            before,
-            after: exchange.copy(),
-            live,
-        };
-        if !twin.send(call) {
-            self.twin = None;
-        }
     }
 
     /// Applies `on-error`: refuse, answer, or go on without this plugin.

@@ -1,5 +1,5 @@
 //! Responses that are compressed on their way to the client. What comes in pieces goes out in pieces: when nothing more is there for the moment, what
-//! came so far is sent. A response takes its encoder's memory and a piece or two: some 300 KiB, 1 MiB with Brotli.
+//! came so far is sent. A response takes its encoder's memory and a piece or two: some 350 KiB with gzip and deflate, 1.4 MiB with Zstandard, 2.1 MiB with Brotli.
 
 use std::{
     io::{self, Write},

@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::Way;
+use super::{Link, Way};
 
 /// Exchanges that one shadow is in at a time.
 const RUNNING_MAX: usize = 64;
@@ -30,6 +30,14 @@ const RUNNING_MAX: usize = 64;
 const WAITING_MAX: usize = 8;
 /// Differences that are kept to be looked at.
 const KEPT: usize = 20;
+
+/// A plugin of a route.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) version: Arc<PluginVersion>,
+    /// The version that runs beside it.
+    pub(crate) shadow: Option<Arc<Shadow>>,
+}
 
 /// A version that runs beside the live one.
 #[derive(Debug)]
@@ -169,6 +177,36 @@ impl Shadow {
         let mut latest = self.latest.lock();
         latest.push_front(difference);
         latest.truncate(KEPT);
+    }
+}
+
+impl Link {
+    /// What the version beside it is to be called with.
+    pub(super) fn before(&self, exchange: &ExchangeSlot) -> ExchangeSlot {
+        self.twin.as_ref()?;
+        Some(Box::new(exchange.as_deref()?.copy()))
+    }
+
+    /// Lets the version beside it do the same call.
+    pub(super) fn after(
+        &mut self,
+        before: ExchangeSlot,
+        exchange: &ExchangeSlot,
+        call: impl FnOnce() -> (Hook, Said),
+    ) {
+        let (Some(twin), Some(_), Some(exchange)) = (&self.twin, &before, exchange.as_deref()) else {
+            return;
+        };
+        let (hook, live) = call();
+        let call = Call {
+            hook,
+            before,
+            after: exchange.copy(),
+            live,
+        };
+        if !twin.send(call) {
+            self.twin = None;
+        }
     }
 }
 
