@@ -166,7 +166,7 @@ async fn what_is_not_enforced_is_refused() {
 }
 
 fn log_file(site: &Site, name: &str) -> PathBuf {
-    site.folder.path().join("data/access-logs").join(name)
+    site.folder.path().join("data/access-logs/pets").join(name)
 }
 
 /// The lines of a log, once there are so many.

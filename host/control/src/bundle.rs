@@ -28,14 +28,11 @@ pub struct Bundle {
 /// # Errors
 /// What keeps it from being a bundle.
 pub fn read(text: &str) -> Result<Bundle, Problems> {
-    let wrong = |message: String| Problems(vec![Problem::new("", message)]);
-    let value: serde_yaml_ng::Value =
-        serde_yaml_ng::from_str(text).map_err(|error| wrong(format!("not valid YAML: {error}")))?;
+    let value = edgeward_core::openapi::read(text).map_err(|problem| Problems(vec![problem]))?;
     if value.is_null() {
         return Ok(Bundle::default());
     }
-    let value = serde_json::to_value(value).map_err(|error| wrong(error.to_string()))?;
-    serde_json::from_value(value).map_err(|error| wrong(error.to_string()))
+    serde_json::from_value(value).map_err(|error| Problems(vec![Problem::new("", error.to_string())]))
 }
 
 /// Kinds that stand within an API or a domain. Deployments are made, not written.

@@ -15,13 +15,13 @@ use edgeward_core::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 pub use draft::{Difference, Draft};
 use kind::response_type;
 pub use kind::{Kind, NO_BASE_PATH};
 
-use crate::error::ControlError;
+use crate::{clock::now_ms, error::ControlError};
 
 /// Where a resource is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -159,7 +159,8 @@ impl Model {
     #[must_use]
     pub fn new(documents: Vec<(Key, Document)>) -> Self {
         let mut shelves: BTreeMap<(Kind, Arc<str>), BTreeMap<String, Arc<Document>>> = BTreeMap::new();
-        let mut revision = 0;
+        // never again one of a time before, whose documents may be gone
+        let mut revision = now_ms().unsigned_abs();
         for (key, document) in documents {
             revision = revision.max(document.revision);
             let shelf = shelves.entry((key.kind, key.parent.as_str().into())).or_default();
@@ -329,6 +330,18 @@ impl Model {
         }
         if shelf.is_empty() {
             self.shelves.remove(&place);
+        }
+    }
+}
+
+/// Settings of plugins may be secrets: of a deployment's only their digest is told.
+pub(crate) fn hide_settings(deployment: &mut Map<String, Value>) {
+    let plugins = deployment.get_mut("plugins").and_then(Value::as_object_mut);
+    for pin in plugins.into_iter().flat_map(Map::values_mut) {
+        if let Some(settings) = pin.get_mut("settings") {
+            *settings = edgeward_runtime::digest(settings.to_string().as_bytes())
+                .to_string()
+                .into();
         }
     }
 }

@@ -107,7 +107,7 @@ pub(super) async fn deploy(
         }
         draft.edit_stage(&name, stage, |document| {
             match wanted.canary_percent {
-                None if document.canary.is_some() => {
+                _ if document.canary.is_some() => {
                     return Err(ControlError::Conflict(format!(
                         "stage `{stage}` has a canary: promote or abort it first"
                     )));
@@ -136,7 +136,7 @@ pub(super) async fn deploy(
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct GoBack {
-    /// Its name. Default: the newest one before that of the stage.
+    /// Its name. Default: the one that the stage served before.
     deployment: Option<String>,
 }
 
@@ -157,20 +157,19 @@ pub(super) async fn rollback(
     let GoBack { deployment } = body(&bytes)?;
     let of = stage.clone();
     let make = move |draft: &mut Draft, _pin: &dyn Fn(&str) -> Result<_, ControlError>| {
-        let served = draft
+        let previous = draft
             .model
             .read::<Stage>(&Key::of(Kind::Stage, &name, &of))?
-            .deployment;
-        let deployment = match deployment {
-            Some(wanted) => {
-                let key = Key::of(Kind::Deployment, &name, &wanted);
-                if draft.model.get(&key).is_none() {
-                    return Err(crate::model::missing(&key));
-                }
-                wanted
-            }
-            None => before(draft, &name, served.as_deref())?,
-        };
+            .previous;
+        let deployment = deployment.or(previous).ok_or_else(|| {
+            ControlError::Conflict(format!(
+                "stage `{of}` of API `{name}` has served no deployment before that one"
+            ))
+        })?;
+        let key = Key::of(Kind::Deployment, &name, &deployment);
+        if draft.model.get(&key).is_none() {
+            return Err(crate::model::missing(&key));
+        }
         draft.edit_stage(&name, &of, |document| {
             document.canary = None;
             // what is edited next would be deployed over it
@@ -184,24 +183,6 @@ pub(super) async fn rollback(
         .edit(actor(source), "rollback", options.dry_run, make)
         .await?;
     Ok(Json(Deployed::new(id, Some(stage), &edited)))
-}
-
-/// The newest deployment that is older than the one that is served.
-fn before(draft: &Draft, api: &str, served: Option<&str>) -> Result<String, ControlError> {
-    let mut all: Vec<_> = draft
-        .model
-        .list(Kind::Deployment, api)
-        .map(|(name, document)| (document.created_at, document.revision, name.clone()))
-        .collect();
-    all.sort();
-    let at = all
-        .iter()
-        .position(|(_, _, name)| Some(name.as_str()) == served)
-        .unwrap_or(all.len());
-    let older = at.checked_sub(1).and_then(|at| all.get(at));
-    older
-        .map(|(_, _, name)| name.clone())
-        .ok_or_else(|| ControlError::Conflict(format!("API `{api}` has no deployment before that one")))
 }
 
 /// Lets a stage serve its canary's deployment for all requests, under the canary's variables.

@@ -146,6 +146,7 @@ impl Local {
         let hidden = tempfile::Builder::new()
             .prefix(".ew")
             .rand_bytes(4)
+            .permissions(fs::Permissions::from_mode(0o700))
             .tempdir_in(folder)?;
         let made = hidden.path().join("s");
         let listener = UnixListener::bind(&made)?;

@@ -17,7 +17,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Api, ApiError};
+use super::{Api, ApiError, JSON_MAX};
 use crate::{
     access::{Authority, NOBODY},
     clock::rfc3339,
@@ -31,6 +31,8 @@ const PAGE: usize = 100;
 const PAGE_MAX: usize = 1000;
 /// Answers that are kept for requests that come again with the same `Idempotency-Key`.
 const REPEATS: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
+/// Largest answer that is kept, in bytes.
+const KEPT_MAX: usize = 64 << 10;
 /// Longest `Idempotency-Key`, in bytes.
 const KEY_MAX: usize = 255;
 /// What stands in a representation beside the document.
@@ -192,6 +194,7 @@ pub(super) fn shown(name: &str, document: &Document, whole: bool) -> Value {
         }
         // of a token, whose key nobody needs to know
         object.remove("mac");
+        crate::model::hide_settings(object);
         object.insert("id".to_owned(), name.into());
         object.insert("etag".to_owned(), document.revision.to_string().into());
         object.insert("created-at".to_owned(), rfc3339(document.created_at).into());
@@ -397,7 +400,9 @@ async fn once(
         status: parts.status,
         body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
     };
-    call.api.repeats.lock().put(place, kept);
+    if bytes.len() <= KEPT_MAX {
+        call.api.repeats.lock().put(place, kept);
+    }
     Ok(Response::from_parts(parts, axum::body::Body::from(bytes)))
 }
 
@@ -491,8 +496,7 @@ async fn patch(kind: Kind, call: Call) -> Result<Response, ApiError> {
             .ok_or_else(|| crate::model::missing(&wanted))?;
         let mut body = old.body.clone();
         match &steps {
-            Some(steps) => json_patch::patch(&mut body, steps)
-                .map_err(|error| ControlError::Conflict(format!("the patch does not apply: {error}")))?,
+            Some(steps) => apply(&mut body, steps)?,
             None => json_patch::merge(&mut body, &change),
         }
         if let Some(object) = body.as_object_mut() {
@@ -508,6 +512,21 @@ async fn patch(kind: Kind, call: Call) -> Result<Response, ApiError> {
         .edit(call.actor.clone(), "edit", call.options.dry_run, make)
         .await?;
     answer(&call, StatusCode::OK, &key, &edited)
+}
+
+/// Applies a JSON Patch step by step: one that copies could double a document with each.
+fn apply(body: &mut Value, steps: &json_patch::Patch) -> Result<(), ControlError> {
+    for step in &steps.0 {
+        json_patch::patch(body, std::slice::from_ref(step))
+            .map_err(|error| ControlError::Conflict(format!("the patch does not apply: {error}")))?;
+        if matches!(step, json_patch::PatchOperation::Copy(_)) && body.to_string().len() > JSON_MAX {
+            return Err(ControlError::invalid(
+                "",
+                format!("the patch makes a document of more than {JSON_MAX} bytes"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 async fn remove(kind: Kind, call: Call) -> Result<Response, ApiError> {

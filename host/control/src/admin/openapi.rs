@@ -48,7 +48,8 @@ pub(super) async fn document() -> Json<Value> {
 fn whole() -> Value {
     let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
     for kind in Kind::ALL {
-        let name = pascal(kind);
+        // a deployment has the same things without what stands beside them
+        let name = pascal(kind) + "Resource";
         let mut schema = kind.schema();
         let definitions = schema.as_object_mut().and_then(|schema| schema.remove("$defs"));
         let mut schemas: Map<String, Value> = match definitions {

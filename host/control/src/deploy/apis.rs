@@ -160,8 +160,9 @@ impl Deployer {
             return Ok((value, edited(None)));
         }
         next.deployed = Arc::new(self.deploy_stages(&next, &applied, &draft.apis()).await?);
-        if draft.changes_any(Kind::Shadow) {
-            next.shadows = Arc::new(self.shadows(&next).await?);
+        let shadows = draft.changed(Kind::Shadow);
+        if !shadows.is_empty() {
+            next.shadows = Arc::new(self.shadows(&next, &shadows).await?);
         }
         next.at = now_ms();
         let snapshot = super::build(&next, Some(&proxy.current()))?;
@@ -307,9 +308,11 @@ impl Deployer {
 }
 
 /// Members whose values may be secrets: texts of mappings, stage variables, settings of plugins, what is kept of tokens.
-const SECRETIVE: [&str; 6] = [
+const SECRETIVE: [&str; 8] = [
     "mac",
     "parameters",
+    "request-templates",
+    "templates",
     "request-parameters",
     "response-parameters",
     "variables",
@@ -524,16 +527,20 @@ async fn stage_input(
         access_log: stage
             .access_log
             .as_ref()
-            .map(|log| log_of(log, loader))
+            .map(|log| log_of(api, log, loader))
             .transpose()?,
     }))
 }
 
-fn log_of(log: &AccessLog, loader: &load::Loader<'_>) -> Result<(LogFormat, LogDestination), ControlError> {
+fn log_of(
+    api: &str,
+    log: &AccessLog,
+    loader: &load::Loader<'_>,
+) -> Result<(LogFormat, LogDestination), ControlError> {
     let format = LogFormat::parse(&log.format)
         .map_err(|message| ControlError::invalid("access-log.format", message))?;
     let destination = log.file().map_or(LogDestination::Stdout, |name| {
-        LogDestination::File(loader.data_dir().join("access-logs").join(name))
+        LogDestination::File(loader.data_dir().join("access-logs").join(api).join(name))
     });
     Ok((format, destination))
 }

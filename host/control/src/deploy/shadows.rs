@@ -36,21 +36,17 @@ pub struct ShadowView {
 }
 
 impl Deployer {
-    /// Everything that the model wants to run beside live versions.
+    /// Everything that the model wants to run beside live versions. Those that are not of `changed` may be broken: they do not run.
     ///
     /// # Errors
-    /// One of them does not work.
-    pub(super) async fn shadows(&self, next: &Applied) -> Result<Shadows, ControlError> {
+    /// One of `changed` does not work.
+    pub(super) async fn shadows(&self, next: &Applied, changed: &[String]) -> Result<Shadows, ControlError> {
         let shared = &self.shared;
         let loader = Loader::new(&shared.runtime, &shared.store, &shared.recent, &next.base_dir);
-        let mut shadows = Shadows::new();
-        for (name, plan) in plans(next)? {
-            shadows.insert(
-                name.clone(),
-                load(next, &shared.store, &loader, &name, &plan).await?,
-            );
+        for (name, plan) in plans(next)?.iter().filter(|(name, _)| changed.contains(name)) {
+            load(next, &shared.store, &loader, name, plan).await?;
         }
-        Ok(shadows)
+        those_that_load(next, &shared.store, &loader).await
     }
 
     /// Removes a version that neither is live nor runs beside the live one.

@@ -12,7 +12,7 @@ use edgeward_core::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Deployment, Document, Expect, Key, Kind, Model, Pin, kind::written, missing};
+use super::{Deployment, Document, Expect, Key, Kind, Model, Pin, hide_settings, kind::written, missing};
 use crate::{
     access::{PRINCIPALS_MAX, token::TOKENS_MAX},
     clock::now_ms,
@@ -70,8 +70,11 @@ impl Draft {
                 return Err(missing(&parent));
             }
         }
-        let body = key.kind.check(&key.name, body).map_err(ControlError::Invalid)?;
+        let mut body = key.kind.check(&key.name, body).map_err(ControlError::Invalid)?;
         let old = self.model.get(key).cloned();
+        if let (Kind::Stage, Some(old)) = (key.kind, &old) {
+            remember(&old.body, &mut body);
+        }
         if old.as_ref().is_some_and(|old| old.body == body) {
             return Ok(false);
         }
@@ -240,10 +243,10 @@ impl Draft {
         let mut problems = Vec::new();
         let gone =
             |kind: Kind, parent: &str, name: &str| self.model.get(&Key::of(kind, parent, name)).is_none();
-        let (mut domains, mut stages_went, mut plans) = (BTreeSet::new(), false, false);
+        let (mut domains, mut went, mut plans) = (BTreeSet::new(), BTreeSet::new(), false);
         for (key, document) in &self.changes {
             match key.kind {
-                Kind::Stage if document.is_none() => stages_went = true,
+                Kind::Stage if document.is_none() => drop(went.insert((&key.parent, &key.name))),
                 Kind::Stage => self.check_stage(key, &mut problems)?,
                 Kind::Domain => drop(domains.insert(key.name.clone())),
                 Kind::Mapping | Kind::Rule => drop(domains.insert(key.parent.clone())),
@@ -253,14 +256,16 @@ impl Draft {
                 _ => {}
             }
         }
-        if plans || stages_went {
+        if plans || !went.is_empty() {
             self.check_plans(&mut problems)?;
         }
-        if stages_went {
-            // what leads to them would lead elsewhere
+        // what leads to stages that went would lead elsewhere
+        let changed = domains.clone();
+        if !went.is_empty() {
             domains.extend(self.model.list(Kind::Domain, "").map(|(name, _)| name.clone()));
         }
         for domain in domains {
+            let is_changed = changed.contains(&domain);
             let Ok(whole) = self.model.domain(&domain) else {
                 continue;
             };
@@ -279,7 +284,7 @@ impl Draft {
                 .iter()
                 .map(|(name, to)| (format!("rules.{name}"), &to.api, &to.stage));
             for (at, api, stage) in mapped.chain(ruled) {
-                if gone(Kind::Stage, api, stage) {
+                if gone(Kind::Stage, api, stage) && (is_changed || went.contains(&(api, stage))) {
                     let problem = format!("there is no stage `{stage}` of an API `{api}`");
                     problems.push(Problem::new(place(&at), problem));
                 }
@@ -399,10 +404,11 @@ impl Draft {
         Ok(found)
     }
 
-    /// Whether it changes resources of a kind.
+    /// Names of the resources of a kind that it changes.
     #[must_use]
-    pub fn changes_any(&self, kind: Kind) -> bool {
-        self.changes.keys().any(|key| key.kind == kind)
+    pub fn changed(&self, kind: Kind) -> Vec<String> {
+        let of_kind = self.changes.keys().filter(|key| key.kind == kind);
+        of_kind.map(|key| key.name.clone()).collect()
     }
 
     /// What changes, as it was and as it will be.
@@ -452,7 +458,13 @@ impl Draft {
     /// What changes, one by one: path, `create`, `update` or `delete`, and the JSON Patch from what was to what will be.
     #[must_use]
     pub fn differences(&self) -> Vec<Difference> {
-        let nothing = || Value::Object(Map::new());
+        let told = |key: &Key, body: Option<&Value>| {
+            let mut body = body.cloned().unwrap_or_else(|| Value::Object(Map::new()));
+            if let (Kind::Deployment, Some(object)) = (key.kind, body.as_object_mut()) {
+                hide_settings(object);
+            }
+            body
+        };
         self.changes
             .iter()
             .filter_map(|(key, document)| {
@@ -464,10 +476,7 @@ impl Draft {
                     (Some(before), Some(after)) if before != after => "update",
                     _ => return None,
                 };
-                let patch = json_patch::diff(
-                    &before.cloned().unwrap_or_else(nothing),
-                    &after.cloned().unwrap_or_else(nothing),
-                );
+                let patch = json_patch::diff(&told(key, before), &told(key, after));
                 Some(Difference {
                     path: key.path(),
                     action,
@@ -475,6 +484,18 @@ impl Draft {
                 })
             })
             .collect()
+    }
+}
+
+/// Notes which deployment a stage has served before the one that it serves now.
+fn remember(old: &Value, new: &mut Value) {
+    let served = old.get("deployment").filter(|served| served.is_string());
+    let before = match served {
+        Some(served) if Some(served) != new.get("deployment") => Some(served),
+        _ => old.get("previous"),
+    };
+    if let (Some(before), Some(new)) = (before, new.as_object_mut()) {
+        new.insert("previous".to_owned(), before.clone());
     }
 }
 

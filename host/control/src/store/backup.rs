@@ -5,9 +5,9 @@
 //! other file is replaced as a whole. Compiled code is not in it; it is made again.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, Permissions},
     io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Component, Path, PathBuf},
 };
 
@@ -81,7 +81,10 @@ enum Content {
 /// The folder cannot be read, is no data folder, or has a damaged module or database; `into` cannot be written.
 pub fn backup(root: &Path, into: &mut impl Write) -> Result<Manifest, StoreError> {
     let database = root.join(DATABASE);
-    let scratch = tempfile::tempdir().map_err(io_error("make a folder for", &database))?;
+    let scratch = tempfile::Builder::new()
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir()
+        .map_err(io_error("make a folder for", &database))?;
     let copy = scratch.path().join(DATABASE);
     let modules = copy_database(&database, &copy)?;
     let mut files = vec![measure(DATABASE.to_owned(), copy)?];
@@ -242,9 +245,10 @@ pub fn restore(from: &mut impl Read, root: &Path) -> Result<Manifest, StoreError
     }
     let parent = root.parent().unwrap_or(Path::new("/")).to_owned();
     fs::create_dir_all(&parent).map_err(io_error("create folder", &parent))?;
-    // mode 0700, and gone if anything fails
+    // gone if anything fails
     let scratch = tempfile::Builder::new()
         .prefix(".edgeward-restore-")
+        .permissions(Permissions::from_mode(0o700))
         .tempdir_in(&parent)
         .map_err(io_error("create a folder in", &parent))?;
     let manifest = unpack(from, scratch.path())?;

@@ -290,7 +290,7 @@ pub trait ModelStore: std::fmt::Debug + Send + Sync {
 }
 
 impl Journal {
-    /// Seals the end of a log that is new, or was written before there were seals.
+    /// Seals the end of a new log. One that was written before there were seals, which no release did, is told as changed.
     pub(super) fn seal_audit(&self, key: &[u8; 32]) -> Result<(), StoreError> {
         self.change("seal the audit log", |connection| {
             let seal = || {

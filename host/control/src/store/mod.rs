@@ -160,7 +160,8 @@ impl Store {
             make_dir(&root.join(name))?;
         }
         let journal = Arc::new(Journal::open(&root.join(DATABASE))?);
-        if journal.was_format < 4 {
+        // only of a new one: else whoever sets the format back could have another end sealed
+        if journal.was_format == 0 {
             journal.seal_audit(&keys::key(&root.join(AUDIT_KEY))?)?;
         }
         let blobs = Blobs::open(root.join("modules"), &journal.digests()?)?;

@@ -15,7 +15,7 @@ pub struct AccessLog {
     /// The line, with variables (`$context.requestId $context.status`); with `$context.requestId` or `$context.extendedRequestId` in it. Values are escaped
     /// where it is JSON or XML. A variable without a value is `-`, in JSON outside of quotes `null`.
     pub format: String,
-    /// `stdout`, or a file below the folder `access-logs` of the data folder. One that is moved away is opened anew.
+    /// `stdout`, or a file below the folder `access-logs/{api}` of the data folder. One that is moved away is opened anew.
     pub destination: String,
 }
 

@@ -18,6 +18,9 @@ pub struct Stage {
     /// The deployment that it serves. None: it serves nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deployment: Option<String>,
+    /// The deployment that it served before that one. Kept by the gateway, whatever is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous: Option<String>,
     /// Deploy each change of the API at once. Default `false`.
     pub auto_deploy: bool,
     /// Stage variables: names of letters, digits and `_`, for integrations and plugins.

@@ -9,6 +9,9 @@ use super::{
 };
 use crate::api::uri::{Address, variables_in, with_variables};
 
+/// Longest address of a server, with its variables, in bytes.
+const URL_MAX: usize = 8192;
+
 /// Extensions that only REST APIs of AWS have.
 const REST_ONLY: [&str; 8] = [
     "gateway-responses",
@@ -261,7 +264,16 @@ impl<'d> Importer<'d> {
         let variables = server.get("variables").and_then(Value::as_object);
         for (name, variable) in variables.into_iter().flatten() {
             if let Some(default) = variable.get("default").and_then(Value::as_str) {
-                url = url.replace(&format!("{{{name}}}"), default);
+                let place = format!("{{{name}}}");
+                let longer = default.len().saturating_mul(url.matches(&place).count());
+                if url.len().saturating_add(longer) > URL_MAX {
+                    self.report.problem(
+                        "/servers/0/url",
+                        format!("with its variables it is longer than {URL_MAX} bytes"),
+                    );
+                    return None;
+                }
+                url = url.replace(&place, default);
             }
         }
         Some(url)

@@ -73,13 +73,13 @@ impl StageLog {
         (counts.written.load(Relaxed), counts.dropped.load(Relaxed))
     }
 
-    /// Waits until what was left so far is written, or for a while.
+    /// Waits until what was left so far is written, or for a while; not at all where the queue is full.
     pub(crate) fn flush(&self) {
         let Some(queue) = self.writer.queue.get() else {
             return;
         };
         let (done, wait) = sync_channel(1);
-        if queue.send(Message::Flush(done)).is_ok() {
+        if queue.try_send(Message::Flush(done)).is_ok() {
             let _in_time = wait.recv_timeout(Duration::from_secs(2));
         }
     }

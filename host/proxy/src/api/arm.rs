@@ -339,7 +339,15 @@ impl Builder<'_> {
                         .is_some_and(|now| Arc::ptr_eq(now, version))
                 })
         };
+        let followed = || {
+            let mut parts = old.table.routes.iter().flat_map(|route| &route.chain);
+            parts.all(|part| {
+                part.shadow.as_ref().map(Arc::as_ptr)
+                    == self.shadows.get(part.version.name()).map(Arc::as_ptr)
+            })
+        };
         old.deployment == input.deployment
+            && followed()
             && old.is_canary == is_canary
             && old.limit == self.limits.body.0
             && old.settings == stage.settings
