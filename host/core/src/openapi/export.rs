@@ -321,7 +321,8 @@ impl Exporter<'_> {
             };
             let method = method.as_str().to_ascii_lowercase();
             let item = paths.entry(plain).or_default();
-            if METHODS.contains(&&*method) && !item.contains_key(&method) {
+            let known = METHODS.contains(&&*method) && (method != "trace" || self.version != Version::V2);
+            if known && !item.contains_key(&method) {
                 item.insert(method, self.operation(path, route));
             } else {
                 self.left_out.push(key.clone());

@@ -423,11 +423,19 @@ fn older(schema: &mut Map<String, Value>, version: Version) {
             schema.insert(exclusive.to_owned(), Value::Bool(true));
         }
     }
-    if let Some(Value::Array(kinds)) = schema.get("type").cloned() {
+    let kinds = match schema.get("type") {
+        Some(Value::Array(kinds)) => Some(kinds.clone()),
+        Some(Value::String(kind)) if kind == "null" => Some(vec![json!("null")]),
+        _ => None,
+    };
+    if let Some(kinds) = kinds {
         let null = kinds.iter().any(|kind| kind == "null");
         let others: Vec<Value> = kinds.into_iter().filter(|kind| kind != "null").collect();
         schema.remove("type");
         match &*others {
+            [] if null => {
+                schema.entry("enum").or_insert_with(|| json!([null]));
+            }
             [] => {}
             [one] => drop(schema.insert("type".to_owned(), one.clone())),
             _ => {
