@@ -1215,6 +1215,22 @@ async fn plugins_of_a_deployment_stay_the_versions_that_it_was_made_with() {
         )
         .await;
     assert_eq!(pins["plugins"]["stamp"]["version"], 0, "{pins}");
+    // settings may be secrets: of these there is a digest
+    let settings = pins["plugins"]["stamp"]["settings"].as_str().unwrap();
+    assert!(settings.starts_with("sha256:"), "{pins}");
+    let edit = json!({"description": "another"});
+    site.done("PATCH", "/v1/apis/pets/stages/prod", json!({"auto-deploy": true}))
+        .await;
+    let fields = [("content-type", "application/merge-patch+json")];
+    let told = site
+        .with("PATCH", "/v1/apis/pets?dry-run=true", &fields, edit)
+        .await;
+    assert_eq!(told.status, 200, "{}", told.text());
+    assert!(
+        told.text().contains("sha256:") && !told.text().contains("\"config\""),
+        "{}",
+        told.text()
+    );
     // the module of a deployment cannot be taken away from under it
     let module = pins["plugins"]["stamp"]["module"].as_str().unwrap();
     let refused = site
@@ -1312,6 +1328,111 @@ async fn every_change_is_in_the_audit_log_and_tampering_is_found() {
         let told = check["problem"].as_str().unwrap_or_default().to_owned();
         assert!(told.contains(problem), "{tampering}: {check}");
     }
+}
+
+#[tokio::test]
+async fn going_back_is_to_what_the_stage_served_before() {
+    let site = Site::start();
+    let api = |text: &str| {
+        json!({"apis": {"pets": {
+            "protocol": "REST",
+            "integrations": {"mock": mock(text)},
+            "routes": {"GET /a": {"integration": "mock"}},
+            "stages": {"prod": {}, "dev": {}},
+        }}})
+    };
+    let deploy = async |text: &str, stage: &str| {
+        site.apply(api(text)).await;
+        let made = site
+            .done("POST", "/v1/apis/pets/deployments", json!({"stage": stage}))
+            .await;
+        made["id"].clone()
+    };
+    let first = deploy("one", "prod").await;
+    deploy("two", "dev").await;
+    deploy("three", "prod").await;
+    let back = site
+        .done("POST", "/v1/apis/pets/stages/prod/rollback", Value::Null)
+        .await;
+    assert_eq!(back["id"], first, "not what another stage serves");
+    assert_eq!(site.get(PETS, "/prod/a").await.text(), "one");
+    // and again: what was served before is what was just left
+    site.done("POST", "/v1/apis/pets/stages/prod/rollback", Value::Null)
+        .await;
+    assert_eq!(site.get(PETS, "/prod/a").await.text(), "three");
+    let never = site
+        .admin("POST", "/v1/apis/pets/stages/dev/rollback", Value::Null)
+        .await;
+    assert_eq!(never.status, 409, "{}", never.text());
+}
+
+#[tokio::test]
+async fn a_canary_is_not_put_in_the_place_of_another() {
+    let site = Site::start();
+    let api = |text: &str| {
+        json!({"apis": {"pets": {
+            "protocol": "REST",
+            "integrations": {"mock": mock(text)},
+            "routes": {"GET /a": {"integration": "mock"}},
+            "stages": {"prod": {}},
+        }}})
+    };
+    site.apply(api("one")).await;
+    site.done("POST", "/v1/apis/pets/deployments", json!({"stage": "prod"}))
+        .await;
+    site.apply(api("two")).await;
+    let canary = json!({"stage": "prod", "canary-percent": 50});
+    site.done("POST", "/v1/apis/pets/deployments", canary.clone())
+        .await;
+    site.apply(api("three")).await;
+    let refused = site.admin("POST", "/v1/apis/pets/deployments", canary).await;
+    assert_eq!(refused.status, 409, "{}", refused.text());
+}
+
+#[tokio::test]
+async fn documents_that_grow_out_of_little_are_refused() {
+    let site = Site::start();
+    site.apply(json!({"apis": {"pets": {"description": "x".repeat(1000)}}}))
+        .await;
+    let copies: Vec<Value> = (0..40)
+        .map(|step| json!({"op": "copy", "from": "", "path": format!("/k{step}")}))
+        .collect();
+    let fields = [("content-type", "application/json-patch+json")];
+    let refused = site.with("PATCH", "/v1/apis/pets", &fields, json!(copies)).await;
+    assert_eq!(refused.status, 422, "{}", refused.text());
+    assert!(
+        refused.text().contains("more than 4194304 bytes"),
+        "{}",
+        refused.text()
+    );
+    let aliases = "*a, ".repeat(1000);
+    let bundle = format!("a: &a \"{}\"\nb: [{aliases}]\n", "x".repeat(100_000));
+    let refused = site
+        .process
+        .admin("PUT", "/v1/bundle", bytes(Bytes::from(bundle)))
+        .await;
+    assert_eq!(refused.status, 422, "{}", refused.text());
+    assert!(refused.text().contains("bytes of text"), "{}", refused.text());
+}
+
+#[tokio::test]
+async fn an_entity_tag_is_never_that_of_another_document() {
+    let site = Site::start();
+    site.apply(json!({"apis": {"pets": {"description": "one"}}}))
+        .await;
+    let tag = site
+        .admin("GET", "/v1/apis/pets", Value::Null)
+        .await
+        .header("etag")
+        .to_owned();
+    site.apply(json!({})).await;
+    let site = site.again();
+    site.apply(json!({"apis": {"pets": {"description": "another"}}}))
+        .await;
+    let stale = site
+        .with("DELETE", "/v1/apis/pets", &[("if-match", &tag)], Value::Null)
+        .await;
+    assert_eq!(stale.status, 412, "{}", stale.text());
 }
 
 #[tokio::test]

@@ -131,6 +131,33 @@ async fn apis_of_the_configuration_file_are_served_and_changed_with_it() {
 }
 
 #[tokio::test]
+async fn a_domain_that_has_lost_its_api_is_in_nobodys_way() {
+    let site = Site::start();
+    process::write(site.folder.path(), &config(&site, "one"));
+    says(&site, "one").await;
+    site.apply(json!({
+        "apis": {"other": {"stages": {"prod": {}}}},
+        "domains": {"own.example.com": {"mappings": {"(none)": {"api": "pets", "stage": "prod"}}}},
+    }))
+    .await;
+    process::write(site.folder.path(), &process::config(&site.origin));
+    eventually("the API to go", async || {
+        let gone = site.admin("GET", "/v1/apis/pets", Value::Null).await;
+        (gone.status == 404).then_some(())
+    })
+    .await;
+    assert_eq!(site.get("own.example.com", "/hello").await.status, 404);
+    site.done("DELETE", "/v1/apis/other/stages/prod", Value::Null)
+        .await;
+    // but nothing is led there anew
+    let mapping = json!({"api": "pets", "stage": "prod"});
+    let refused = site
+        .admin("PUT", "/v1/domains/own.example.com/mappings/v1", mapping)
+        .await;
+    assert_eq!(refused.status, 422, "{}", refused.text());
+}
+
+#[tokio::test]
 async fn a_version_of_a_plugin_holds_for_apis_of_the_configuration_file_at_once() {
     let site = Site::start();
     process::write(site.folder.path(), &config(&site, "one"));

@@ -250,6 +250,7 @@ async fn a_kill_in_the_middle_of_changes_of_apis_leaves_the_old_or_the_new_ones(
 
 /// A program that runs the gateway with its data folder on a disk of 4 MiB, in a mount namespace of its own. None where the system does not let us.
 fn on_a_small_disk(folder: &Path) -> Option<PathBuf> {
+    fs::create_dir(folder.join("data")).unwrap();
     let unshare = "unshare --user --map-root-user --mount sh -c";
     let mount = "mount -t tmpfs -o size=4m none data";
     let may = std::process::Command::new("sh")

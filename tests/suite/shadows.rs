@@ -154,6 +154,35 @@ async fn what_cannot_be_a_shadow_is_refused() {
 }
 
 #[tokio::test]
+async fn a_shadow_whose_plugin_has_gone_can_be_removed() {
+    let site = Site::start();
+    let mut config = crate::process::config(&site.origin);
+    config["plugins"]["second"] = config["plugins"]["stamp"].clone();
+    crate::process::write(site.folder.path(), &config);
+    for plugin in ["stamp", "second"] {
+        eventually("the plugin", async || {
+            let put = site
+                .admin("PUT", &format!("/v1/shadows/{plugin}"), json!({"version": 0}))
+                .await;
+            (put.status < 300).then_some(())
+        })
+        .await;
+    }
+    config["plugins"] = json!({});
+    config["routes"] = json!([]);
+    crate::process::write(site.folder.path(), &config);
+    eventually("the plugins to go", async || {
+        let plugins = site.done("GET", "/v1/plugins", Value::Null).await;
+        plugins.as_array().unwrap().is_empty().then_some(())
+    })
+    .await;
+    for plugin in ["stamp", "second"] {
+        site.done("DELETE", &format!("/v1/shadows/{plugin}"), Value::Null)
+            .await;
+    }
+}
+
+#[tokio::test]
 async fn a_shadow_that_fails_is_counted_and_nobody_notices() {
     let site = Site::start();
     let module = site

@@ -28,6 +28,9 @@ pub struct Bundle {
 /// # Errors
 /// What keeps it from being a bundle.
 pub fn read(text: &str) -> Result<Bundle, Problems> {
+    if text.trim().is_empty() {
+        return Ok(Bundle::default());
+    }
     let value = edgeward_core::openapi::read(text).map_err(|problem| Problems(vec![problem]))?;
     if value.is_null() {
         return Ok(Bundle::default());

@@ -699,3 +699,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn variables_of_a_server_do_not_grow_an_address_without_end() {
+    let long = "{b}".repeat(2000);
+    let document = serde_json::json!({
+        "openapi": "3.0.1",
+        "info": {"title": "a", "version": "1"},
+        "servers": [{"url": "http://a.example/{a}", "variables": {"a": {"default": long}, "b": {"default": "x".repeat(1000)}}}],
+        "paths": {},
+    });
+    let options = Options {
+        base_path: BasePath::Prepend,
+        ..Options::default()
+    };
+    let crate::config::Problems(problems) = import(&document, &options).unwrap_err();
+    assert!(
+        problems
+            .iter()
+            .any(|problem| problem.path == "/servers/0/url" && problem.message.contains("8192")),
+        "{problems:?}"
+    );
+}
