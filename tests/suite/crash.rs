@@ -288,6 +288,7 @@ async fn a_full_disk_refuses_changes_and_loses_none() {
     let process = Process::launch(&program, folder.path(), log.into()).unwrap();
     let api = |turn: u64| {
         json!({"apis": {"pets": {
+            "protocol": "REST",
             "description": turn.to_string() + &"x".repeat(20_000),
             "integrations": {"turn": {
                 "type": "MOCK",
