@@ -20,7 +20,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -46,6 +46,8 @@ pub use problem::ApiError;
 const JSON_MAX: usize = 4 << 20;
 /// Time a client may take for a request head, or for the next bytes of a body.
 const CLIENT_TIME: Duration = Duration::from_secs(30);
+/// Longest time for a whole body.
+const BODY_TIME: Duration = Duration::from_secs(15 * 60);
 /// Open connections; more wait in the kernel's queue.
 const CONNECTIONS: usize = 256;
 /// Uploads that are written at the same time; more wait.
@@ -157,12 +159,15 @@ async fn guard(request: Request, next: Next) -> Response {
     })
 }
 
-/// The same body, ending with an error when no bytes come for [`CLIENT_TIME`].
+/// The same body, ending with an error when no bytes come for [`CLIENT_TIME`], or it has not ended after [`BODY_TIME`]: a caller's rights are those of the
+/// moment that its call began.
 fn impatient(body: Body) -> Body {
-    Body::from_stream(stream::unfold(Some(body.into_data_stream()), async |source| {
-        let mut source = source?;
-        match tokio::time::timeout(CLIENT_TIME, source.next()).await {
-            Ok(next) => next.map(|chunk| (chunk, Some(source))),
+    let source = (body.into_data_stream(), Instant::now() + BODY_TIME);
+    Body::from_stream(stream::unfold(Some(source), async |source| {
+        let (mut source, end) = source?;
+        let patience = CLIENT_TIME.min(end.saturating_duration_since(Instant::now()));
+        match tokio::time::timeout(patience, source.next()).await {
+            Ok(next) => next.map(|chunk| (chunk, Some((source, end)))),
             Err(late) => Some((Err(axum::Error::new(late)), None)),
         }
     }))

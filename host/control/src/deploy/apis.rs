@@ -325,11 +325,25 @@ fn without_secrets(patch: &Value) -> Value {
     for step in patch.as_array_mut().into_iter().flatten() {
         let path = step["path"].as_str().unwrap_or_default();
         let within = path.split('/').any(|name| SECRETIVE.contains(&name));
+        let is_address = path.ends_with("/uri");
         if let Some(value) = step.get_mut("value") {
             hide(value, within);
+            if is_address {
+                hide_query(value);
+            }
         }
     }
     patch
+}
+
+/// The query of an address may have a key.
+fn hide_query(value: &mut Value) {
+    if let Value::String(text) = value
+        && let Some((address, query)) = text.split_once('?')
+    {
+        let digest = edgeward_runtime::digest(query.as_bytes());
+        *text = format!("{address}?sha256:{}...", digest.short());
+    }
 }
 
 fn hide(value: &mut Value, within: bool) {
@@ -337,6 +351,9 @@ fn hide(value: &mut Value, within: bool) {
         Value::Object(members) => {
             for (name, value) in members {
                 hide(value, within || SECRETIVE.contains(&name.as_str()));
+                if name == "uri" {
+                    hide_query(value);
+                }
             }
         }
         Value::Array(values) => values.iter_mut().for_each(|value| hide(value, within)),
@@ -780,6 +797,8 @@ mod tests {
             {"op": "add", "path": "/description", "value": "plain"},
             {"op": "add", "path": "/request-parameters", "value": {"integration.request.header.authorization": "'Bearer secret'"}},
             {"op": "replace", "path": "/variables/key", "value": "secret"},
+            {"op": "replace", "path": "/uri", "value": "http://plain.example/?key=secret"},
+            {"op": "add", "path": "", "value": {"uri": "http://a/?secret", "request-templates": {"a/b": "secret"}}},
             {"op": "add", "path": "/plugins", "value": {"a": {"version": 1, "settings": {"config": {"password": "secret"}}}}},
         ]);
         let text = without_secrets(&patch).to_string();
