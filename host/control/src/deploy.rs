@@ -7,6 +7,7 @@ mod certificates;
 pub(crate) mod judge;
 mod load;
 mod of_file;
+mod redact;
 mod shadows;
 mod status;
 

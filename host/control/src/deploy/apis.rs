@@ -13,7 +13,7 @@ use edgeward_runtime::{PluginVersion, Runtime};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Applied, Deployer, load, load::Loaded};
+use super::{Applied, Deployer, load, load::Loaded, redact::without_secrets};
 use crate::{
     access::Authority,
     clock::{now_ms, rfc3339},
@@ -304,63 +304,6 @@ impl Deployer {
             .zip(canary)
             .map(|(canary, counts)| view(canary.deployment, counts));
         Ok((view(deployment, control), canary))
-    }
-}
-
-/// Members whose values may be secrets: texts of mappings, stage variables, settings of plugins, what is kept of tokens.
-const SECRETIVE: [&str; 8] = [
-    "mac",
-    "parameters",
-    "request-templates",
-    "templates",
-    "request-parameters",
-    "response-parameters",
-    "variables",
-    "settings",
-];
-
-/// A patch with a fingerprint in place of each text that may be a secret.
-fn without_secrets(patch: &Value) -> Value {
-    let mut patch = patch.clone();
-    for step in patch.as_array_mut().into_iter().flatten() {
-        let path = step["path"].as_str().unwrap_or_default();
-        let within = path.split('/').any(|name| SECRETIVE.contains(&name));
-        let is_address = path.ends_with("/uri");
-        if let Some(value) = step.get_mut("value") {
-            hide(value, within);
-            if is_address {
-                hide_query(value);
-            }
-        }
-    }
-    patch
-}
-
-/// The query of an address may have a key.
-fn hide_query(value: &mut Value) {
-    if let Value::String(text) = value
-        && let Some((address, query)) = text.split_once('?')
-    {
-        let digest = edgeward_runtime::digest(query.as_bytes());
-        *text = format!("{address}?sha256:{}...", digest.short());
-    }
-}
-
-fn hide(value: &mut Value, within: bool) {
-    match value {
-        Value::Object(members) => {
-            for (name, value) in members {
-                hide(value, within || SECRETIVE.contains(&name.as_str()));
-                if name == "uri" {
-                    hide_query(value);
-                }
-            }
-        }
-        Value::Array(values) => values.iter_mut().for_each(|value| hide(value, within)),
-        Value::String(text) if within => {
-            *text = format!("sha256:{}...", edgeward_runtime::digest(text.as_bytes()).short());
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
@@ -785,27 +728,4 @@ pub fn drift(model: &Model, api: &str) -> Result<BTreeMap<String, Value>, Contro
         );
     }
     Ok(found)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_may_be_a_secret_is_told_by_its_fingerprint() {
-        let patch = json!([
-            {"op": "add", "path": "/description", "value": "plain"},
-            {"op": "add", "path": "/request-parameters", "value": {"integration.request.header.authorization": "'Bearer secret'"}},
-            {"op": "replace", "path": "/variables/key", "value": "secret"},
-            {"op": "replace", "path": "/uri", "value": "http://plain.example/?key=secret"},
-            {"op": "add", "path": "", "value": {"uri": "http://a/?secret", "request-templates": {"a/b": "secret"}}},
-            {"op": "add", "path": "/plugins", "value": {"a": {"version": 1, "settings": {"config": {"password": "secret"}}}}},
-        ]);
-        let text = without_secrets(&patch).to_string();
-        assert!(
-            text.contains("plain") && text.contains("sha256:") && text.contains("\"version\":1"),
-            "{text}"
-        );
-        assert!(!text.contains("secret"), "{text}");
-    }
 }
