@@ -83,6 +83,7 @@ impl Gateway {
             let request = Request::get(format!("/prod/things{route}/42"))
                 .header("host", format!("api{api}.execute-api.localhost"))
                 .body(Empty::<Bytes>::new())?;
+            sender.ready().await?;
             let response = sender.send_request(request).await?;
             anyhow::ensure!(response.status() == 200, "status {}", response.status());
             response.into_body().collect().await?;
