@@ -3,21 +3,13 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use edgeward_tests::{
-    Body, Ca, Connection, Origin, Process, Reply, bytes, cli, cli_with, empty, eventually, get, guest_bytes,
+    Body, Ca, Connection, Reply, bytes, cli, cli_with, empty, eventually, get, guest_bytes,
 };
 use http::Request;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::net::{TcpSocket, UnixStream};
 
-use crate::process::write;
-
-/// A gateway with an admin API and two APIs.
-struct Site {
-    origin: Origin,
-    folder: TempDir,
-    process: Process,
-}
+use crate::apis::Site;
 
 fn body(value: &Value) -> Body {
     if value.is_null() {
@@ -36,44 +28,20 @@ fn call(token: &str, method: &str, path: &str) -> http::request::Builder {
 }
 
 impl Site {
-    fn start() -> Self {
-        Self::start_with(|_| Value::Null)
-    }
-
     /// With more settings of `admin`; what they need can be put into the folder.
-    fn start_with(more: impl FnOnce(&Path) -> Value) -> Self {
-        let origin = Origin::start();
-        let folder = tempfile::tempdir().unwrap();
-        let mut config = crate::process::config(&origin);
-        if let Value::Object(more) = more(folder.path()) {
-            config["admin"].as_object_mut().unwrap().extend(more);
-        }
-        write(folder.path(), &config);
-        let process = Process::start(folder.path());
-        Self {
-            origin,
-            folder,
-            process,
-        }
+    fn with_admin(more: impl FnOnce(&Path) -> Value) -> Self {
+        Self::with_config(|config, folder| {
+            if let Value::Object(more) = more(folder) {
+                config["admin"].as_object_mut().unwrap().extend(more);
+            }
+        })
     }
 
     /// Stops the gateway, lets the database be changed, and starts it again.
-    fn after(self, change: impl FnOnce(&rusqlite::Connection)) -> Self {
-        let Self {
-            origin,
-            folder,
-            process,
-        } = self;
-        process.kill();
-        let database = rusqlite::Connection::open(folder.path().join("data/edgeward.db")).unwrap();
-        change(&database);
-        drop(database);
-        let process = Process::start(folder.path());
-        Self {
-            origin,
-            folder,
-            process,
-        }
+    fn with_database(self, change: impl FnOnce(&rusqlite::Connection)) -> Self {
+        self.after(|folder| {
+            change(&rusqlite::Connection::open(folder.join("data/edgeward.db")).unwrap());
+        })
     }
 
     async fn ask(&self, token: &str, method: &str, path: &str, value: Value) -> Reply {
@@ -94,22 +62,6 @@ impl Site {
 
     async fn status(&self, token: &str, method: &str, path: &str, value: Value) -> u16 {
         self.ask(token, method, path, value).await.status
-    }
-
-    /// A call of root that has to work.
-    async fn done(&self, method: &str, path: &str, value: Value) -> Value {
-        let reply = self.ask(&self.process.token(), method, path, value).await;
-        assert!(
-            reply.status < 300,
-            "{method} {path}: {} {}",
-            reply.status,
-            reply.text()
-        );
-        if reply.body.is_empty() {
-            Value::Null
-        } else {
-            reply.json()
-        }
     }
 
     /// Makes a principal with a token.
@@ -494,7 +446,7 @@ async fn tokens_are_told_once_end_are_replaced_and_revoked() {
     site.done("DELETE", &third_path, Value::Null).await;
     assert_eq!(site.status(&third, "GET", "/v1/status", Value::Null).await, 401);
     // a token that ends while the gateway is down; nothing but a MAC of any was kept
-    let site = site.after(|database| {
+    let site = site.with_database(|database| {
         let changed = database
             .execute(
                 "UPDATE documents SET body = json_set(body, '$.expires-at', '2020-01-01T00:00:00.000Z') WHERE kind = 'tokens' AND name = ?1",
@@ -596,7 +548,7 @@ async fn a_new_token_file_takes_the_place_of_the_old_one_without_a_restart() {
 #[tokio::test]
 async fn client_certificates_stand_for_principals() {
     let (ca, stranger) = (Ca::new(), Ca::new());
-    let site = Site::start_with(|folder| {
+    let site = Site::with_admin(|folder| {
         drop(ca.write(folder));
         ca.issue(&["localhost"]).write(folder, "server");
         ca.issue(&["alice.example"]).write(folder, "alice");
@@ -719,7 +671,7 @@ async fn client_certificates_stand_for_principals() {
 #[tokio::test]
 async fn users_of_the_machine_are_known_behind_a_unix_socket() {
     let uid = rustix::process::geteuid().as_raw();
-    let site = Site::start_with(|_| json!({"socket": {"path": "admin.sock"}}));
+    let site = Site::with_admin(|_| json!({"socket": {"path": "admin.sock"}}));
     let path = site.folder.path().join("admin.sock");
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let ask = async |request: http::request::Builder| {
@@ -757,7 +709,7 @@ async fn users_of_the_machine_are_known_behind_a_unix_socket() {
     let status = cli_with(folder, &["status", "--admin", &admin], &variable, deadline).await;
     assert_eq!(status.code, 0, "{status:?}");
     // a socket that was left by a gateway that was killed is replaced, and one that ends takes it along
-    let mut site = site.after(|_| {});
+    let mut site = site.again();
     assert_eq!(ask(Request::get("/v1/whoami")).await.status, 200);
     site.process.signal(rustix::process::Signal::TERM);
     assert!(site.process.ended().await.success());
@@ -767,7 +719,7 @@ async fn users_of_the_machine_are_known_behind_a_unix_socket() {
 #[tokio::test]
 async fn a_user_of_the_machine_is_the_principal_that_the_configuration_says() {
     let uid = rustix::process::geteuid().as_raw();
-    let site = Site::start_with(
+    let site = Site::with_admin(
         |_| json!({"socket": {"path": "admin.sock", "mode": "0660", "principals": [{"uid": uid, "principal": "local"}]}}),
     );
     let path = site.folder.path().join("admin.sock");

@@ -1,5 +1,7 @@
 //! The API model: APIs that are made, deployed, changed and called through the real process.
 
+use std::path::Path;
+
 use bytes::Bytes;
 use edgeward_tests::{Origin, Process, Reply, ask, bytes, cli, empty, eventually, guest, guest_bytes};
 use http::Request;
@@ -17,15 +19,15 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn start() -> Self {
-        Self::with_config(|_config| {})
+        Self::with_config(|_config, _folder| {})
     }
 
-    /// A gateway whose configuration has more.
-    pub(crate) fn with_config(more: impl FnOnce(&mut Value)) -> Self {
+    /// A gateway whose configuration has more; what it needs can be put into its folder.
+    pub(crate) fn with_config(more: impl FnOnce(&mut Value, &Path)) -> Self {
         let origin = Origin::start();
         let folder = tempfile::tempdir().unwrap();
         let mut config = crate::process::config(&origin);
-        more(&mut config);
+        more(&mut config, folder.path());
         write(folder.path(), &config);
         let process = Process::start(folder.path());
         Self {
@@ -37,12 +39,18 @@ impl Site {
 
     /// Stops the gateway as a loss of power would, and starts it again.
     pub(crate) fn again(self) -> Self {
+        self.after(|_folder| {})
+    }
+
+    /// The same with something done to its folder in between.
+    pub(crate) fn after(self, change: impl FnOnce(&Path)) -> Self {
         let Self {
             origin,
             folder,
             process,
         } = self;
         process.kill();
+        change(folder.path());
         let process = Process::start(folder.path());
         Self {
             origin,
@@ -129,7 +137,7 @@ impl Site {
 }
 
 /// A folder with all that is in it; the gateway that it is of does not run.
-pub(crate) fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let into = to.join(entry.file_name());
@@ -1330,19 +1338,21 @@ async fn every_change_is_in_the_audit_log_and_tampering_is_found() {
     }
 }
 
+/// An API that answers a text at `/a`, with stages that serve nothing yet.
+fn saying(text: &str) -> Value {
+    json!({"apis": {"pets": {
+        "protocol": "REST",
+        "integrations": {"mock": mock(text)},
+        "routes": {"GET /a": {"integration": "mock"}},
+        "stages": {"prod": {}, "dev": {}},
+    }}})
+}
+
 #[tokio::test]
 async fn going_back_is_to_what_the_stage_served_before() {
     let site = Site::start();
-    let api = |text: &str| {
-        json!({"apis": {"pets": {
-            "protocol": "REST",
-            "integrations": {"mock": mock(text)},
-            "routes": {"GET /a": {"integration": "mock"}},
-            "stages": {"prod": {}, "dev": {}},
-        }}})
-    };
     let deploy = async |text: &str, stage: &str| {
-        site.apply(api(text)).await;
+        site.apply(saying(text)).await;
         let made = site
             .done("POST", "/v1/apis/pets/deployments", json!({"stage": stage}))
             .await;
@@ -1369,22 +1379,14 @@ async fn going_back_is_to_what_the_stage_served_before() {
 #[tokio::test]
 async fn a_canary_is_not_put_in_the_place_of_another() {
     let site = Site::start();
-    let api = |text: &str| {
-        json!({"apis": {"pets": {
-            "protocol": "REST",
-            "integrations": {"mock": mock(text)},
-            "routes": {"GET /a": {"integration": "mock"}},
-            "stages": {"prod": {}},
-        }}})
-    };
-    site.apply(api("one")).await;
+    site.apply(saying("one")).await;
     site.done("POST", "/v1/apis/pets/deployments", json!({"stage": "prod"}))
         .await;
-    site.apply(api("two")).await;
+    site.apply(saying("two")).await;
     let canary = json!({"stage": "prod", "canary-percent": 50});
     site.done("POST", "/v1/apis/pets/deployments", canary.clone())
         .await;
-    site.apply(api("three")).await;
+    site.apply(saying("three")).await;
     let refused = site.admin("POST", "/v1/apis/pets/deployments", canary).await;
     assert_eq!(refused.status, 409, "{}", refused.text());
 }

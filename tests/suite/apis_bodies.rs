@@ -377,43 +377,18 @@ async fn the_apigw_profile_converts_between_bytes_and_base64_as_its_tables_say()
     tokio::spawn(images);
     site.apply(api("apigw")).await;
     let coded = STANDARD.encode(PNG);
+    let post = async |path: &str, kind: &str, body: &[u8]| {
+        send(&site, "POST", path, &[("content-type", kind)], body.to_vec()).await
+    };
     // requests: text becomes bytes, bytes become text
-    let reply = send(
-        &site,
-        "POST",
-        "/prod/to-binary",
-        &[("content-type", "text/plain")],
-        coded.clone(),
-    )
-    .await;
+    let reply = post("/prod/to-binary", "text/plain", coded.as_bytes()).await;
     assert_eq!(reply.json()["body-bytes"], PNG.len(), "{}", reply.text());
-    let reply = send(
-        &site,
-        "POST",
-        "/prod/to-binary",
-        &[("content-type", "image/png")],
-        coded.clone(),
-    )
-    .await;
+    let reply = post("/prod/to-binary", "image/png", coded.as_bytes()).await;
     assert_eq!(reply.json()["body"], coded);
-    let reply = send(
-        &site,
-        "POST",
-        "/prod/to-text",
-        &[("content-type", "image/png")],
-        PNG,
-    )
-    .await;
+    let reply = post("/prod/to-text", "image/png", PNG).await;
     assert_eq!(reply.json()["body"], coded);
     assert_eq!(reply.echoed("content-length"), coded.len().to_string());
-    let reply = send(
-        &site,
-        "POST",
-        "/prod/to-binary",
-        &[("content-type", "text/plain")],
-        "no base64!",
-    )
-    .await;
+    let reply = post("/prod/to-binary", "text/plain", b"no base64!").await;
     assert_eq!(
         (reply.status, reply.header("x-amzn-errortype")),
         (500, "InternalServerErrorException")
@@ -458,13 +433,6 @@ async fn the_apigw_profile_converts_between_bytes_and_base64_as_its_tables_say()
         .await;
         assert!(*reply.body == *PNG, "{path}: {:?}", reply.body);
     }
-    let reply = send(
-        &site,
-        "POST",
-        "/prod/to-text",
-        &[("content-type", "image/png")],
-        PNG,
-    )
-    .await;
+    let reply = post("/prod/to-text", "image/png", PNG).await;
     assert_eq!(reply.json()["body-bytes"], PNG.len());
 }

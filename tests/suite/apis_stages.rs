@@ -181,7 +181,7 @@ async fn lines(site: &Site, name: &str, count: usize) -> Vec<String> {
 
 #[tokio::test]
 async fn each_request_has_a_line_in_the_form_of_the_stage() {
-    let site = Site::with_config(|config| {
+    let site = Site::with_config(|config, _folder| {
         config["plugins"]["guard"] =
             json!({"module": guest("kitchen-sink"), "config": {"phases": ["authorize"]}});
     });

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::apis::{PETS, Site};
 
 fn site() -> Site {
-    Site::with_config(|config| {
+    Site::with_config(|config, _folder| {
         config["plugins"]["velocity"] =
             json!({"module": guest("vtl-transform"), "limits": {"cpu-time": "200ms"}});
     })
@@ -205,7 +205,7 @@ async fn a_mock_answers_as_its_template_says() {
 
 #[tokio::test]
 async fn a_template_that_fails_is_an_error_of_the_api_and_its_budget_is_kept() {
-    let site = Site::with_config(|config| {
+    let site = Site::with_config(|config, _folder| {
         config["plugins"]["velocity"] =
             json!({"module": guest("vtl-transform"), "limits": {"body": "1KiB", "cpu-time": "200ms"}});
         config["plugins"]["polite"] = json!({
@@ -316,7 +316,7 @@ async fn templates_need_a_plugin_that_parses_them_and_keep_its_version() {
 
 #[tokio::test]
 async fn templates_see_what_an_authorizer_said() {
-    let site = Site::with_config(|config| {
+    let site = Site::with_config(|config, _folder| {
         config["plugins"]["velocity"] =
             json!({"module": guest("vtl-transform"), "limits": {"cpu-time": "200ms"}});
         config["plugins"]["guard"] =

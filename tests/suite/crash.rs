@@ -14,7 +14,7 @@ use std::{
 use edgeward_tests::{Ca, H3, Origin, Process, QuicClient, bytes, eventually, guest_bytes, within};
 use quinn::ConnectionError;
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::process::{folder, live, write};
 
@@ -184,23 +184,26 @@ async fn a_kill_in_the_middle_of_publications_leaves_the_old_or_the_new_version(
     }
 }
 
+/// An API that answers the number of a turn at `/turn`, deployed by itself.
+fn serving(turn: u64, description: String) -> Value {
+    json!({"apis": {"pets": {
+        "protocol": "REST",
+        "description": description,
+        "integrations": {"turn": {
+            "type": "MOCK",
+            "request-templates": {"application/json": "{\"statusCode\": 200}"},
+            "responses": [{"status": 200, "templates": {"text/plain": turn.to_string()}}],
+        }},
+        "routes": {"GET /turn": {"integration": "turn"}},
+        "stages": {"prod": {"auto-deploy": true}},
+    }}})
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_in_the_middle_of_changes_of_apis_leaves_the_old_or_the_new_ones() {
     let origin = Origin::start();
     let folder = folder(&origin);
-    let bundle = |turn: u64| {
-        json!({"apis": {"pets": {
-            "protocol": "REST",
-            "description": turn.to_string(),
-            "integrations": {"turn": {
-                "type": "MOCK",
-                "request-templates": {"application/json": "{\"statusCode\": 200}"},
-                "responses": [{"status": 200, "templates": {"text/plain": turn.to_string()}}],
-            }},
-            "routes": {"GET /turn": {"integration": "turn"}},
-            "stages": {"prod": {"auto-deploy": true}},
-        }}})
-    };
+    let bundle = |turn: u64| serving(turn, turn.to_string());
     let (confirmed, wanted) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     for round in 0..KILLS {
         let process = Arc::new(Process::start(folder.path()));
@@ -286,19 +289,7 @@ async fn a_full_disk_refuses_changes_and_loses_none() {
     };
     let log = fs::File::create(folder.path().join("edgeward.log")).unwrap();
     let process = Process::launch(&program, folder.path(), log.into()).unwrap();
-    let api = |turn: u64| {
-        json!({"apis": {"pets": {
-            "protocol": "REST",
-            "description": turn.to_string() + &"x".repeat(20_000),
-            "integrations": {"turn": {
-                "type": "MOCK",
-                "request-templates": {"application/json": "{\"statusCode\": 200}"},
-                "responses": [{"status": 200, "templates": {"text/plain": turn.to_string()}}],
-            }},
-            "routes": {"GET /turn": {"integration": "turn"}},
-            "stages": {"prod": {"auto-deploy": true}},
-        }}})
-    };
+    let api = |turn: u64| serving(turn, turn.to_string() + &"x".repeat(20_000));
     let served = async || {
         let request = http::Request::get("/prod/turn").header("host", "pets.execute-api.localhost");
         let reply = edgeward_tests::ask(process.address(), request, edgeward_tests::empty()).await;

@@ -8,8 +8,6 @@ use http::Request;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::process::write;
-
 /// A gateway with an origin behind it, an authorizer, and a folder for documents.
 struct Site {
     origin: Origin,
@@ -19,17 +17,18 @@ struct Site {
 
 impl Site {
     fn start() -> Self {
-        let origin = Origin::start();
-        let folder = tempfile::tempdir().unwrap();
-        let mut config = crate::process::config(&origin);
-        // the public key of RFC 8037 appendix A.2
-        let key = json!({"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
-        config["plugins"]["login"] = json!({
-            "module": guest("jwt-authorizer"),
-            "config": {"issuer": "https://id.example", "audience": "pets", "keys": [{"jwks": {"inline": {"keys": [key]}}}]},
+        let crate::apis::Site {
+            origin,
+            folder,
+            process,
+        } = crate::apis::Site::with_config(|config, _folder| {
+            // the public key of RFC 8037 appendix A.2
+            let key = json!({"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
+            config["plugins"]["login"] = json!({
+                "module": guest("jwt-authorizer"),
+                "config": {"issuer": "https://id.example", "audience": "pets", "keys": [{"jwks": {"inline": {"keys": [key]}}}]},
+            });
         });
-        write(folder.path(), &config);
-        let process = Process::start(folder.path());
         Self {
             origin,
             folder,

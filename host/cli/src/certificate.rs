@@ -19,7 +19,7 @@ pub(crate) enum Command {
     /// Keep a certificate under a name, in place of what was there. Listeners show it by `certificates: [{stored: NAME}]`.
     Put(PutArgs),
     /// List certificates: names, listeners, until when they hold.
-    List(ListArgs),
+    List(ServerArgs),
     /// Order a certificate of an authority (ACME) now. `edgeward status` tells how it went.
     Renew(RenewArgs),
     /// Remove a certificate that no listener asks for by its name.
@@ -39,12 +39,6 @@ pub(crate) struct PutArgs {
     /// A server name it is for, more than once for several. Default: the DNS names in the certificate.
     #[arg(long = "for", value_name = "SERVER-NAME")]
     names: Vec<String>,
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-#[derive(clap::Args)]
-pub(crate) struct ListArgs {
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -87,8 +81,8 @@ fn put(args: &PutArgs, output: Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn list(args: &ListArgs, output: Output) -> anyhow::Result<()> {
-    let client = Client::new(&args.server)?;
+fn list(server: &ServerArgs, output: Output) -> anyhow::Result<()> {
+    let client = Client::new(server)?;
     let answer = block_on(client.get("/v1/certificates"))?;
     output.show(&answer, || {
         let all = answer.as_array().map_or(&[][..], Vec::as_slice);

@@ -15,7 +15,7 @@ pub(crate) enum Command {
     /// Make a principal, or replace what it may do. It comes in with a token (`edgeward token create`), a certificate, or as a user of the machine.
     Add(AddArgs),
     /// List principals.
-    List(ListArgs),
+    List(ServerArgs),
     /// Remove a principal and its tokens.
     Remove(NameArgs),
 }
@@ -48,12 +48,6 @@ pub(crate) struct AddArgs {
     /// Refuse all its tokens and certificates.
     #[arg(long)]
     disabled: bool,
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-#[derive(clap::Args)]
-pub(crate) struct ListArgs {
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -190,8 +184,8 @@ fn add(args: &AddArgs, output: Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn list(args: &ListArgs, output: Output) -> anyhow::Result<()> {
-    let client = Client::new(&args.server)?;
+fn list(server: &ServerArgs, output: Output) -> anyhow::Result<()> {
+    let client = Client::new(server)?;
     let answer = block_on(client.get("/v1/principals?limit=1000"))?;
     output.show(&answer, || {
         lines(

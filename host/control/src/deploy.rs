@@ -548,7 +548,7 @@ async fn plan(
     };
     of_file::add(&mut applied)?;
     applied.deployed = Arc::new(Deployed::of(&applied.model, &loader, &applied.deployed).await?);
-    applied.shadows = Arc::new(shadows::those_that_load(&applied, store, &loader).await?);
+    applied.shadows = Arc::new(shadows::those_that_load(&applied, store, &loader, &[]).await?);
     Ok(applied)
 }
 

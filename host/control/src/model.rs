@@ -77,6 +77,9 @@ pub struct Pin {
     pub settings: Value,
 }
 
+/// The live version of a binding, as a deployment keeps it.
+pub type Pinning<'a> = &'a dyn Fn(&str) -> Result<Pin, ControlError>;
+
 /// What a change expects to find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {

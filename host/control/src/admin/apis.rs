@@ -22,7 +22,7 @@ use crate::{
         apis::{ArmView, Edited, drift},
     },
     error::ControlError,
-    model::{Draft, Key, Kind},
+    model::{Draft, Key, Kind, Pinning},
     store::{AuditCheck, AuditQuery, AuditRow},
 };
 
@@ -90,7 +90,7 @@ pub(super) async fn deploy(
 ) -> Result<(StatusCode, Json<Deployed>), ApiError> {
     let wanted: NewDeployment = body(&bytes)?;
     let stage = wanted.stage.clone();
-    let make = move |draft: &mut Draft, pin: &dyn Fn(&str) -> Result<_, ControlError>| {
+    let make = move |draft: &mut Draft, pin: Pinning<'_>| {
         let id = draft.deploy(&name, wanted.description, pin)?;
         let Some(stage) = &wanted.stage else {
             return match wanted.canary_percent {
@@ -156,7 +156,7 @@ pub(super) async fn rollback(
 ) -> Result<Json<Deployed>, ApiError> {
     let GoBack { deployment } = body(&bytes)?;
     let of = stage.clone();
-    let make = move |draft: &mut Draft, _pin: &dyn Fn(&str) -> Result<_, ControlError>| {
+    let make = move |draft: &mut Draft, _pin: Pinning<'_>| {
         let previous = draft
             .model
             .read::<Stage>(&Key::of(Kind::Stage, &name, &of))?
@@ -229,7 +229,7 @@ async fn end_canary(
     then: impl FnOnce(&mut Stage, Canary) + Send + 'static,
 ) -> Result<Json<Deployed>, ApiError> {
     let of = stage.clone();
-    let make = move |draft: &mut Draft, _pin: &dyn Fn(&str) -> Result<_, ControlError>| {
+    let make = move |draft: &mut Draft, _pin: Pinning<'_>| {
         draft.edit_stage(&name, &of, |document| {
             let canary = document.canary.take();
             let canary =
@@ -307,9 +307,7 @@ pub(super) async fn apply(
     let wanted = bundle::read(text).map_err(ControlError::Invalid)?;
     let actor = actor(source);
     let authority = actor.authority.clone();
-    let make = move |draft: &mut Draft, _pin: &dyn Fn(&str) -> Result<_, ControlError>| {
-        wanted.put_by(&authority, draft)
-    };
+    let make = move |draft: &mut Draft, _pin: Pinning<'_>| wanted.put_by(&authority, draft);
     let ((), edited) = api.deployer.edit(actor, "apply", options.dry_run, make).await?;
     Ok(Json(
         json!({"dry-run": options.dry_run, "changes": edited.changes, "snapshot": edited.snapshot, "took-ms": edited.took_ms}),

@@ -25,7 +25,7 @@ use crate::{
     deploy::apis::Edited,
     error::ControlError,
     import::{Mode, put},
-    model::{Deployment, Draft, Key, Kind, missing},
+    model::{Deployment, Draft, Key, Kind, Pinning, missing},
 };
 
 /// Keys of routes that a document cannot have, in an answer's head.
@@ -233,7 +233,7 @@ pub(super) async fn create(
     let document = read(bytes).await?;
     let id = wanted.id.unwrap_or_else(|| id_of(&document));
     let (name, strict) = (id.clone(), wanted.fail_on_warnings);
-    let make = move |draft: &mut Draft, _pin: &dyn Fn(&str) -> Result<_, ControlError>| {
+    let make = move |draft: &mut Draft, _pin: Pinning<'_>| {
         if draft.model.get(&Key::top(Kind::Api, &name)).is_some() {
             return Err(ControlError::Conflict(format!(
                 "API `{name}` is there already: give the new one another `id`, or put the document into that one"
@@ -274,7 +274,7 @@ pub(super) async fn change(
         wanted.fail_on_warnings,
         wanted.mode.unwrap_or_default(),
     );
-    let make = move |draft: &mut Draft, _pin: &dyn Fn(&str) -> Result<_, ControlError>| {
+    let make = move |draft: &mut Draft, _pin: Pinning<'_>| {
         let key = Key::top(Kind::Api, &name);
         if draft.model.get(&key).is_none() {
             return Err(missing(&key));

@@ -23,7 +23,7 @@ use crate::{
     clock::rfc3339,
     deploy::apis::{Actor, Edited},
     error::ControlError,
-    model::{Document, Draft, Expect, Key, Kind, Model, Pin},
+    model::{Document, Draft, Expect, Key, Kind, Model, Pinning},
 };
 
 /// Items of a page, where the request does not say; and at most.
@@ -405,8 +405,6 @@ async fn once(
     }
     Ok(Response::from_parts(parts, axum::body::Body::from(bytes)))
 }
-
-type Pinning<'a> = &'a dyn Fn(&str) -> Result<Pin, ControlError>;
 
 async fn create(kind: Kind, call: Call) -> Result<Response, ApiError> {
     let what = format!("POST {}", key(kind, &call.path).path());

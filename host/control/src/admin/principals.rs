@@ -21,7 +21,7 @@ use crate::{
     clock::{now_ms, parse_rfc3339, rfc3339},
     error::ControlError,
     file,
-    model::{Document, Draft, Expect, Key, Kind, Pin, missing},
+    model::{Document, Draft, Expect, Key, Kind, Pinning, missing},
 };
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
@@ -124,8 +124,6 @@ fn span(name: &str, asked: Option<Time>, default: i64, most: i64) -> Result<i64,
     Ok(ms)
 }
 
-type Pinning<'a> = &'a dyn Fn(&str) -> Result<Pin, ControlError>;
-
 /// A token that waits to be kept.
 struct Making {
     key: Key,
@@ -175,11 +173,21 @@ fn stored(document: &Document) -> Option<Token> {
     serde_json::from_value(document.body.clone()).ok()
 }
 
-/// The answer with the token in it, which nobody on the way may keep.
-fn made(options: Options, made: NewlyMade) -> Response {
+/// The answer with the token in it, which nobody on the way may keep. `replaced`: the token whose place it takes, and until when that is good.
+fn made(options: Options, making: Making, replaced: Option<(String, String)>) -> Response {
     if options.dry_run {
         return Json(json!({"dry-run": true})).into_response();
     }
+    let (replaces, replaced_expires_at) = replaced.unzip();
+    let made = NewlyMade {
+        id: making.key.name,
+        principal: making.key.parent,
+        token: making.text,
+        fingerprint: making.token.fingerprint,
+        expires_at: making.token.expires_at,
+        replaces,
+        replaced_expires_at,
+    };
     let no_store = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     (StatusCode::CREATED, no_store, Json(made)).into_response()
 }
@@ -200,23 +208,11 @@ pub(super) async fn create(
     let wanted: NewToken = body(&bytes)?;
     let actor = actor(source);
     let good_for = span("expires-in", wanted.expires_in, GOOD, GOOD_MAX)?;
-    let Making { key, text, token } =
-        making(&api, &principal, &actor.principal, wanted.description, good_for)?;
-    let (wanted, kept) = (key.clone(), token.clone());
+    let making = making(&api, &principal, &actor.principal, wanted.description, good_for)?;
+    let (wanted, kept) = (making.key.clone(), making.token.clone());
     let make = move |draft: &mut Draft, _pin: Pinning<'_>| keep(draft, &wanted, &kept);
     api.deployer.edit(actor, "edit", options.dry_run, make).await?;
-    Ok(made(
-        options,
-        NewlyMade {
-            id: key.name,
-            principal,
-            token: text,
-            fingerprint: token.fingerprint,
-            expires_at: token.expires_at,
-            replaces: None,
-            replaced_expires_at: None,
-        },
-    ))
+    Ok(made(options, making, None))
 }
 
 /// Makes a token in place of another, which is good for a while besides. The body may be empty.
@@ -237,9 +233,9 @@ pub(super) async fn rotate(
     let actor = actor(source);
     let good_for = span("expires-in", wanted.expires_in, GOOD, GOOD_MAX)?;
     let overlap = span("overlap", wanted.overlap, OVERLAP, OVERLAP_MAX)?;
-    let Making { key, text, token } = making(&api, &principal, &actor.principal, None, good_for)?;
+    let making = making(&api, &principal, &actor.principal, None, good_for)?;
     let old = Key::of(Kind::Token, &principal, &id);
-    let (wanted, mut kept) = (key.clone(), token.clone());
+    let (wanted, mut kept) = (making.key.clone(), making.token.clone());
     let make = move |draft: &mut Draft, _pin: Pinning<'_>| {
         let mut replaced: Token = draft.model.read(&old)?;
         kept.description.clone_from(&replaced.description);
@@ -252,18 +248,7 @@ pub(super) async fn rotate(
         Ok(replaced.expires_at)
     };
     let (replaced_expires_at, _edited) = api.deployer.edit(actor, "rotate", options.dry_run, make).await?;
-    Ok(made(
-        options,
-        NewlyMade {
-            id: key.name,
-            principal,
-            token: text,
-            fingerprint: token.fingerprint,
-            expires_at: token.expires_at,
-            replaces: Some(id),
-            replaced_expires_at: Some(replaced_expires_at),
-        },
-    ))
+    Ok(made(options, making, Some((id, replaced_expires_at))))
 }
 
 /// A token as it is told about.

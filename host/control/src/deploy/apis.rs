@@ -19,7 +19,7 @@ use crate::{
     clock::{now_ms, rfc3339},
     error::ControlError,
     file,
-    model::{Deployment, Difference, Draft, Key, Kind, Model, Pin},
+    model::{Deployment, Difference, Draft, Key, Kind, Model, Pin, Pinning},
     store::{AuditEntry, Store},
 };
 
@@ -104,9 +104,7 @@ impl Deployer {
         actor: Actor,
         action: &'static str,
         dry_run: bool,
-        make: impl FnOnce(&mut Draft, &dyn Fn(&str) -> Result<Pin, ControlError>) -> Result<T, ControlError>
-        + Send
-        + 'static,
+        make: impl FnOnce(&mut Draft, Pinning<'_>) -> Result<T, ControlError> + Send + 'static,
     ) -> Result<(T, Edited), ControlError> {
         let this = self.clone();
         let outcome =
@@ -119,7 +117,7 @@ impl Deployer {
         actor: &Actor,
         action: &'static str,
         dry_run: bool,
-        make: impl FnOnce(&mut Draft, &dyn Fn(&str) -> Result<Pin, ControlError>) -> Result<T, ControlError>,
+        make: impl FnOnce(&mut Draft, Pinning<'_>) -> Result<T, ControlError>,
     ) -> Result<(T, Edited), ControlError> {
         let started = Instant::now();
         let _guard = self.shared.change.lock().await;
@@ -366,10 +364,7 @@ pub(crate) fn entry(
 }
 
 /// Deploys APIs that changed to the stages that want that.
-pub(super) fn auto_deploy(
-    draft: &mut Draft,
-    pin: &dyn Fn(&str) -> Result<Pin, ControlError>,
-) -> Result<(), ControlError> {
+pub(super) fn auto_deploy(draft: &mut Draft, pin: Pinning<'_>) -> Result<(), ControlError> {
     for Key { parent, name, .. } in draft.stages_to_deploy()? {
         let deployment = draft.deploy(&parent, None, pin)?;
         draft.edit_stage(&parent, &name, |stage| {

@@ -133,7 +133,7 @@ fn look(deployer: &Deployer, begun: &mut Begun) -> Vec<(Key, String, String)> {
 async fn give_up(deployer: &Deployer, key: &Key, deployment: &str, reason: &str) {
     let actor = Actor::named(GATEWAY, Authority::all());
     let (api, stage, wanted) = (key.parent.clone(), key.name.clone(), deployment.to_owned());
-    let make = move |draft: &mut crate::model::Draft, _pin: &dyn Fn(&str) -> Result<_, _>| {
+    let make = move |draft: &mut crate::model::Draft, _pin: crate::model::Pinning<'_>| {
         draft.edit_stage(&api, &stage, |document| {
             // somebody may have been faster
             let mut canary = document.canary.iter();

@@ -15,7 +15,7 @@ use crate::{
     bundle::Bundle,
     error::ControlError,
     file,
-    model::{Model, Pin},
+    model::{Model, Pin, Pinning},
 };
 
 /// Puts what the file has of the API model beside what is kept of it, and names the loaded plugins that its stages serve with.
@@ -46,11 +46,7 @@ pub(super) fn has_any(config: &Config) -> bool {
 }
 
 /// The model with what a file has of it, deployed.
-fn beside(
-    config: &Config,
-    kept: &Model,
-    pin: &dyn Fn(&str) -> Result<Pin, ControlError>,
-) -> Result<Model, ControlError> {
+fn beside(config: &Config, kept: &Model, pin: Pinning<'_>) -> Result<Model, ControlError> {
     let mut draft = Bundle::of_file(config).beside(kept)?;
     draft.check()?;
     auto_deploy(&mut draft, pin)?;

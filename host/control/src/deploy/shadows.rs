@@ -43,10 +43,7 @@ impl Deployer {
     pub(super) async fn shadows(&self, next: &Applied, changed: &[String]) -> Result<Shadows, ControlError> {
         let shared = &self.shared;
         let loader = Loader::new(&shared.runtime, &shared.store, &shared.recent, &next.base_dir);
-        for (name, plan) in plans(next)?.iter().filter(|(name, _)| changed.contains(name)) {
-            load(next, &shared.store, &loader, name, plan).await?;
-        }
-        those_that_load(next, &shared.store, &loader).await
+        those_that_load(next, &shared.store, &loader, changed).await
     }
 
     /// Removes a version that neither is live nor runs beside the live one.
@@ -86,16 +83,18 @@ fn plans(applied: &Applied) -> Result<BTreeMap<String, ShadowPlan>, ControlError
     applied.model.all(Kind::Shadow, "")
 }
 
-/// Those that work: a gateway starts without the others, and says so.
+/// Those that work: a gateway starts without the others, and says so. Those of `wanted` have to.
 pub(super) async fn those_that_load(
     applied: &Applied,
     store: &Store,
     loader: &Loader<'_>,
+    wanted: &[String],
 ) -> Result<Shadows, ControlError> {
     let mut shadows = Shadows::new();
     for (name, plan) in plans(applied)? {
         match load(applied, store, loader, &name, &plan).await {
             Ok(shadow) => drop(shadows.insert(name, shadow)),
+            Err(error) if wanted.contains(&name) => return Err(error),
             Err(error) => {
                 tracing::warn!(plugin = name, version = plan.version, %error, "a shadow does not run")
             }

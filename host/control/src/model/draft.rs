@@ -12,7 +12,7 @@ use edgeward_core::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Deployment, Document, Expect, Key, Kind, Model, Pin, hide_settings, kind::written, missing};
+use super::{Deployment, Document, Expect, Key, Kind, Model, Pinning, hide_settings, kind::written, missing};
 use crate::{
     access::{PRINCIPALS_MAX, token::TOKENS_MAX},
     clock::now_ms,
@@ -168,7 +168,7 @@ impl Draft {
         &mut self,
         api: &str,
         description: Option<String>,
-        pin: &dyn Fn(&str) -> Result<Pin, ControlError>,
+        pin: Pinning<'_>,
     ) -> Result<String, ControlError> {
         let definition = self.model.definition(api)?;
         let mut problems = definition.problems();

@@ -152,23 +152,28 @@ fn copy_database(from: &Path, to: &Path) -> Result<Vec<Digest>, StoreError> {
 }
 
 fn measure(path: String, file: PathBuf) -> Result<(Entry, Content), StoreError> {
+    let poured = File::open(&file).and_then(|mut source| pour(&mut source, &mut io::sink()));
+    let (size, digest) = poured.map_err(io_error("read", &file))?;
+    Ok((Entry { path, size, digest }, Content::File(file)))
+}
+
+/// Copies everything; how much it was, and its SHA-256.
+fn pour(from: &mut impl Read, into: &mut impl Write) -> io::Result<(u64, Digest)> {
     let mut context = Context::new(&SHA256);
     let mut size = 0;
-    let mut read = || -> io::Result<()> {
-        let mut source = File::open(&file)?;
-        let mut buffer = vec![0; 64 << 10];
-        loop {
-            let count = source.read(&mut buffer)?;
-            let Some(chunk) = buffer.get(..count).filter(|chunk| !chunk.is_empty()) else {
-                return Ok(());
-            };
-            context.update(chunk);
-            size += chunk.len() as u64;
-        }
-    };
-    read().map_err(io_error("read", &file))?;
-    let digest = finish(context);
-    Ok((Entry { path, size, digest }, Content::File(file)))
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let count = from.read(&mut buffer)?;
+        let Some(chunk) = buffer.get(..count).filter(|chunk| !chunk.is_empty()) else {
+            break;
+        };
+        context.update(chunk);
+        into.write_all(chunk)?;
+        size += chunk.len() as u64;
+    }
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.finish().as_ref());
+    Ok((size, Digest(digest)))
 }
 
 /// A small file, read once: it may be replaced meanwhile.
@@ -190,12 +195,6 @@ fn hold(root: &Path, file: &Path) -> Result<(Entry, Content), StoreError> {
         digest: edgeward_runtime::digest(&bytes),
     };
     Ok((entry, Content::Bytes(bytes)))
-}
-
-fn finish(context: Context) -> Digest {
-    let mut digest = [0; 32];
-    digest.copy_from_slice(context.finish().as_ref());
-    Digest(digest)
 }
 
 fn write(manifest: &Manifest, files: &[(Entry, Content)], into: &mut impl Write) -> io::Result<()> {
@@ -342,26 +341,17 @@ fn put(mut entry: impl Read, wanted: &Entry, into: &Path) -> Result<(), StoreErr
     if let Some(folder) = path.parent() {
         make_dir(folder)?;
     }
-    let mut context = Context::new(&SHA256);
-    let mut write = || -> io::Result<()> {
+    let mut write = || -> io::Result<Digest> {
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(&path)?;
-        let mut buffer = vec![0; 64 << 10];
-        loop {
-            let count = entry.read(&mut buffer)?;
-            let Some(chunk) = buffer.get(..count).filter(|chunk| !chunk.is_empty()) else {
-                break;
-            };
-            context.update(chunk);
-            file.write_all(chunk)?;
-        }
-        file.sync_all()
+        let (_size, digest) = pour(&mut entry, &mut file)?;
+        file.sync_all()?;
+        Ok(digest)
     };
-    write().map_err(io_error("write", &path))?;
-    if finish(context) != wanted.digest {
+    if write().map_err(io_error("write", &path))? != wanted.digest {
         return Err(damaged(format!("`{}` is not what was written", wanted.path)));
     }
     Ok(())

@@ -65,8 +65,8 @@ const MIGRATIONS: [&str; 4] = [
 #[derive(Debug)]
 pub struct Journal {
     connection: Mutex<Connection>,
-    /// Format that it had before it was opened; 0 where there was none.
-    pub(super) was_format: i64,
+    /// There was none before it was opened.
+    pub(super) is_new: bool,
 }
 
 /// An uploaded module.
@@ -219,7 +219,7 @@ impl Journal {
         }
         Ok(Self {
             connection: Mutex::new(connection),
-            was_format: format,
+            is_new: format == 0,
         })
     }
 

@@ -161,7 +161,7 @@ impl Store {
         }
         let journal = Arc::new(Journal::open(&root.join(DATABASE))?);
         // only of a new one: else whoever sets the format back could have another end sealed
-        if journal.was_format == 0 {
+        if journal.is_new {
             journal.seal_audit(&keys::key(&root.join(AUDIT_KEY))?)?;
         }
         let blobs = Blobs::open(root.join("modules"), &journal.digests()?)?;

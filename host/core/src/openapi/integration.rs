@@ -172,17 +172,7 @@ impl<'d> Importer<'d> {
             for (key, value) in object {
                 let place = at(&place, key);
                 match key.as_str() {
-                    _ if value.is_null() => {}
-                    "statusCode" => match number(value) {
-                        Some(status) => drop(fields.insert("status".to_owned(), status.into())),
-                        None => self.report.problem(&place, "is no status"),
-                    },
-                    "responseParameters" => {
-                        drop(fields.insert("parameters".to_owned(), self.texts(value, &place)))
-                    }
-                    "responseTemplates" => {
-                        drop(fields.insert("templates".to_owned(), self.texts(value, &place)))
-                    }
+                    _ if self.response_member(key, value, &place, &mut fields) => {}
                     "contentHandling" => drop(fields.insert("content-handling".to_owned(), upper(value))),
                     _ if key.starts_with(OWN) => {}
                     _ => self.report.warn(&place, "is not understood"),

@@ -190,19 +190,8 @@ impl<'d> Importer<'d> {
             let mut fields = Map::new();
             for (key, value) in object {
                 let place = at(&place, key);
-                match key.as_str() {
-                    _ if value.is_null() => {}
-                    "statusCode" => match number(value) {
-                        Some(status) => drop(fields.insert("status".to_owned(), status.into())),
-                        None => self.report.problem(&place, "is no status"),
-                    },
-                    "responseParameters" => {
-                        drop(fields.insert("parameters".to_owned(), self.texts(value, &place)))
-                    }
-                    "responseTemplates" => {
-                        drop(fields.insert("templates".to_owned(), self.texts(value, &place)))
-                    }
-                    _ => self.report.warn(&place, "is not understood"),
+                if !self.response_member(key, value, &place, &mut fields) {
+                    self.report.warn(&place, "is not understood");
                 }
             }
             self.own(object, &[], &mut fields);
@@ -385,6 +374,31 @@ impl<'d> Importer<'d> {
                         .keys()
                         .any(|key| key.starts_with("integration."))
             })
+    }
+
+    /// Takes a member that responses of integrations and gateway responses have both. False for any other.
+    pub(super) fn response_member(
+        &mut self,
+        key: &str,
+        value: &Value,
+        place: &str,
+        fields: &mut Map<String, Value>,
+    ) -> bool {
+        let (name, value) = match key {
+            _ if value.is_null() => return true,
+            "statusCode" => match number(value) {
+                Some(status) => ("status", status.into()),
+                None => {
+                    self.report.problem(place, "is no status");
+                    return true;
+                }
+            },
+            "responseParameters" => ("parameters", self.texts(value, place)),
+            "responseTemplates" => ("templates", self.texts(value, place)),
+            _ => return false,
+        };
+        fields.insert(name.to_owned(), value);
+        true
     }
 
     /// A map of texts. Numbers and the like are written as such.
