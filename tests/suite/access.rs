@@ -107,7 +107,7 @@ impl Site {
     }
 }
 
-fn ids(list: &Value) -> Vec<&str> {
+pub(crate) fn ids(list: &Value) -> Vec<&str> {
     let items = list["items"].as_array().unwrap();
     items.iter().map(|item| item["id"].as_str().unwrap()).collect()
 }

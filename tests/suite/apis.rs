@@ -906,7 +906,7 @@ async fn a_canary_gets_its_share_and_is_promoted_or_aborted() {
         .done(
             "POST",
             "/v1/apis/pets/deployments",
-            json!({"stage": "prod", "canary-percent": 30.0}),
+            json!({"stage": "prod", "canary": {"percent": 30.0}}),
         )
         .await;
     let refused = site
@@ -986,11 +986,9 @@ async fn a_canary_that_fails_is_given_up_by_itself() {
     site.done(
         "POST",
         "/v1/apis/pets/deployments",
-        json!({"stage": "prod", "canary-percent": 50.0}),
+        json!({"stage": "prod", "canary": {"percent": 50, "rollback": {"min-requests": 20}}}),
     )
     .await;
-    let policy = json!({"canary": {"rollback": {"min-requests": 20}}});
-    site.done("PATCH", "/v1/apis/pets/stages/prod", policy).await;
     let failed = std::cell::Cell::new(0);
     eventually("the canary to be given up", async || {
         for _ in 0..20 {
@@ -1309,6 +1307,7 @@ async fn every_change_is_in_the_audit_log_and_tampering_is_found() {
     assert_eq!(
         told,
         [
+            "root post reload begun",
             "root post reload done",
             "root post apis refused",
             "nobody delete apis/pets denied"
@@ -1324,7 +1323,7 @@ async fn every_change_is_in_the_audit_log_and_tampering_is_found() {
             "entry 2",
         ),
         ("DELETE FROM audit WHERE seq = 3", "entry 3 is missing"),
-        ("DELETE FROM audit WHERE seq > 4", "ends at entry 4, and 6"),
+        ("DELETE FROM audit WHERE seq > 4", "ends at entry 4, and 7"),
     ] {
         let copy = tempfile::tempdir().unwrap();
         copy_folder(folder.path(), copy.path());
@@ -1339,7 +1338,7 @@ async fn every_change_is_in_the_audit_log_and_tampering_is_found() {
 }
 
 /// An API that answers a text at `/a`, with stages that serve nothing yet.
-fn saying(text: &str) -> Value {
+pub(crate) fn saying(text: &str) -> Value {
     json!({"apis": {"pets": {
         "protocol": "REST",
         "integrations": {"mock": mock(text)},
@@ -1383,7 +1382,7 @@ async fn a_canary_is_not_put_in_the_place_of_another() {
     site.done("POST", "/v1/apis/pets/deployments", json!({"stage": "prod"}))
         .await;
     site.apply(saying("two")).await;
-    let canary = json!({"stage": "prod", "canary-percent": 50});
+    let canary = json!({"stage": "prod", "canary": {"percent": 50}});
     site.done("POST", "/v1/apis/pets/deployments", canary.clone())
         .await;
     site.apply(saying("three")).await;

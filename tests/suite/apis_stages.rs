@@ -281,3 +281,77 @@ async fn a_gateway_that_ends_writes_what_is_left() {
     let text = std::fs::read_to_string(log_file(&site, "all.csv")).unwrap();
     assert_eq!(text.lines().count(), 50, "{text}");
 }
+
+#[tokio::test]
+async fn requests_of_one_cookie_address_or_key_stay_with_an_arm_and_metrics_tell_the_arms_apart() {
+    let site = Site::start();
+    let says = |text: &str| {
+        json!({"apis": {"pets": {
+            "protocol": "REST",
+            "integrations": {"ok": {"type": "MOCK", "request-templates": {"application/json": "{\"statusCode\": 200}"}, "responses": [{"status": 200, "parameters": {"method.response.header.x-arm": format!("'{text}'")}}]}},
+            "routes": {"GET /a": {"integration": "ok"}},
+            "stages": {"prod": {}},
+        }}})
+    };
+    site.apply(says("old")).await;
+    site.done("POST", "/v1/apis/pets/deployments", json!({"stage": "prod"}))
+        .await;
+    site.apply(says("new")).await;
+    let canary = json!({"percent": 50, "sticky": {"cookie": "session"}});
+    site.done(
+        "POST",
+        "/v1/apis/pets/deployments",
+        json!({"stage": "prod", "canary": canary}),
+    )
+    .await;
+    // by arm, how many of ten users were served by it three times
+    let served = async |field: &str, value: &dyn Fn(u32) -> String| {
+        let mut arms = std::collections::BTreeMap::<String, u32>::new();
+        for user in 0..16 {
+            let value = value(user);
+            let mut seen = std::collections::BTreeSet::new();
+            for _ in 0..3 {
+                let reply = site.call(PETS, "GET", "/prod/a", &[(field, &value)], "").await;
+                seen.insert(reply.header("x-arm").to_owned());
+            }
+            assert_eq!(seen.len(), 1, "{field}: {value} was moved: {seen:?}");
+            *arms.entry(seen.pop_first().unwrap()).or_default() += 1;
+        }
+        arms
+    };
+    let cookie = |user: u32| format!("theme=dark; session=s{user}");
+    assert_eq!(served("cookie", &cookie).await.len(), 2);
+    set(
+        &site,
+        json!({"canary": {"sticky": {"cookie": null, "key": true}}}),
+    )
+    .await;
+    assert_eq!(served("x-api-key", &|user| format!("k{user}")).await.len(), 2);
+    set(
+        &site,
+        json!({"canary": {"sticky": {"key": null, "address": true}}}),
+    )
+    .await;
+    assert_eq!(
+        served("x-other", &cookie).await.len(),
+        1,
+        "all come from one address"
+    );
+    let arms = site
+        .done("GET", "/v1/apis/pets/stages/prod/arms", Value::Null)
+        .await;
+    let metrics = metrics(&site).await;
+    let told = |arm: &str| -> u64 {
+        let line = metrics.lines().find(|line| {
+            line.starts_with("edgeward_requests_total{")
+                && line.contains(&format!("arm=\"{arm}\""))
+                && line.contains("stage=\"prod\"")
+        });
+        let line = line.unwrap_or_else(|| panic!("no {arm}: {metrics}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    for arm in ["control", "canary"] {
+        assert_eq!(arms[arm]["served"]["requests"], told(arm), "{arms}");
+        assert!(told(arm) > 0, "{arm}");
+    }
+}

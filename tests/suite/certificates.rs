@@ -448,3 +448,54 @@ async fn a_replaced_truststore_towards_an_upstream_holds() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_domain_shows_a_certificate_of_its_own_on_every_listener() {
+    let ca = Ca::new();
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &config(json!([{"stored": "*"}])));
+    let process = Process::start(folder.path());
+    let (first, wide, own) = (
+        ca.issue(&["b.example"]),
+        ca.issue(&["a.example", "*.wide.example"]),
+        ca.issue(&["a.example"]),
+    );
+    // the listener shows all of them, and the first one to ask for a name has it: by name, `1wide` comes before `own`
+    for (name, issued) in [("0first", &first), ("1wide", &wide), ("own", &own)] {
+        assert_eq!(put(&process, name, &pem(issued)).await.status, 201);
+    }
+    is_shown(&process, &ca, "a.example", &wide).await;
+    let domain = async |name: &str, body: Value| {
+        let path = format!("/v1/domains/{name}");
+        process.admin("PUT", &path, bytes(body.to_string())).await
+    };
+    for (name, certificate, reason) in [
+        ("a.example", "none", "no certificate is called `none`"),
+        ("c.other", "own", "not for this domain, but for a.example"),
+    ] {
+        let refused = domain(name, json!({"certificate": certificate})).await;
+        assert_eq!(refused.status, 422, "{}", refused.text());
+        assert!(refused.text().contains(reason), "{}", refused.text());
+    }
+    let set = domain("a.example", json!({"certificate": "own"})).await;
+    assert_eq!(set.status, 201, "{}", set.text());
+    is_shown(&process, &ca, "a.example", &own).await;
+    is_shown(&process, &ca, "c.wide.example", &wide).await;
+    is_shown(&process, &ca, "b.example", &first).await;
+    let view = process.admin_get("/v1/certificates/own").await;
+    assert_eq!(view["domains"], json!(["a.example"]));
+    let refused = process.admin("DELETE", "/v1/certificates/own", empty()).await;
+    assert_eq!(refused.status, 409, "{}", refused.text());
+    // another one under the name is shown, a restart changes nothing, and the domain can do without
+    let newer = ca.issue(&["a.example"]);
+    assert_eq!(put(&process, "own", &pem(&newer)).await.status, 200);
+    is_shown(&process, &ca, "a.example", &newer).await;
+    process.kill();
+    let process = Process::start(folder.path());
+    is_shown(&process, &ca, "a.example", &newer).await;
+    let gone = process.admin("DELETE", "/v1/domains/a.example", empty()).await;
+    assert_eq!(gone.status, 204);
+    is_shown(&process, &ca, "a.example", &wide).await;
+    let gone = process.admin("DELETE", "/v1/certificates/own", empty()).await;
+    assert_eq!(gone.status, 204, "{}", gone.text());
+}

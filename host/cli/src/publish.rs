@@ -92,11 +92,11 @@ fn rollback_offline(dir: &Path, name: &str, version: Option<u64>) -> Result<u64,
     let store = Store::open(dir)?;
     let target = match version {
         Some(version) => version,
-        None => store.journal.previous(name)?,
+        None => store.plugins.previous(name)?,
     };
     let _receipt = match version {
-        Some(version) => store.journal.publish(name, version, Action::Rollback)?,
-        None => store.journal.undo(name)?,
+        Some(version) => store.plugins.publish(name, version, Action::Rollback)?,
+        None => store.plugins.undo(name)?,
     };
     Ok(target)
 }

@@ -147,7 +147,7 @@ impl Deployer {
         store: Arc<Store>,
         file: ConfigFile,
     ) -> Result<(Self, Snapshot), ControlError> {
-        let live = store.journal.live()?;
+        let live = store.plugins.live()?;
         let recent = load::Recent::default();
         let published: Vec<String> = live.keys().cloned().collect();
         let hint = |error| suggest_rollback(error, &published, store.root());
@@ -293,7 +293,7 @@ impl Deployer {
         let proxy = self.ready()?;
         let applied = self.applied();
         known(&applied.file, name)?;
-        let journal = &self.shared.store.journal;
+        let journal = &self.shared.store.plugins;
         let previous_version = applied.live.get(name).map_or(0, |row| row.version);
         let version = match target {
             Target::Publish(version) | Target::RollbackTo(version) => version,
@@ -385,7 +385,7 @@ impl Deployer {
         let file = ConfigFile::read(&self.shared.path)?;
         *self.shared.named.lock() = file::references(&file.config, &file.base_dir);
         let before = self.applied();
-        let live = self.shared.store.journal.live()?;
+        let live = self.shared.store.plugins.live()?;
         let Shared {
             runtime,
             store,

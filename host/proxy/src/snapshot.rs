@@ -27,7 +27,10 @@ use crate::{
     api::{Apis, ApisInput, ArmCounts, Builder, Integration, Mock, RouteApi},
     body::Body,
     certificate::Shown,
-    listen::{quic, tls::Tls},
+    listen::{
+        quic,
+        tls::{DomainCertificates, Tls},
+    },
     material::Material,
     metrics::RouteStats,
     pipeline::{Part, Shadow},
@@ -279,6 +282,12 @@ impl Snapshot {
 
 fn build_listeners(input: &SnapshotInput<'_>, problems: &mut Vec<Problem>) -> Vec<Arc<ListenerSpec>> {
     let mut listeners = Vec::new();
+    let named = input
+        .apis
+        .domains
+        .iter()
+        .filter_map(|(domain, of)| Some((domain.clone(), of.domain.certificate.clone()?)));
+    let domains: DomainCertificates = named.collect();
     for (index, listener) in input.config.listeners.iter().enumerate() {
         let name = listener.display_name();
         let before = input.previous.and_then(|previous| {
@@ -288,7 +297,10 @@ fn build_listeners(input: &SnapshotInput<'_>, problems: &mut Vec<Problem>) -> Ve
         let tls = match listener
             .tls
             .as_ref()
-            .map(|tls| Tls::build(tls, listener.http2, listener.http3, input.material, before))
+            .map(|tls| {
+                let protocols = (listener.http2, listener.http3);
+                Tls::build(tls, &domains, protocols, input.material, before)
+            })
             .transpose()
         {
             Ok(tls) => tls,

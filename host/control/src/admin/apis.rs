@@ -1,28 +1,31 @@
 //! What is done with APIs beyond editing them: deploy, go back, promote and abort canaries, look for drift, state everything at once, read the audit log.
 
+use std::collections::BTreeMap;
+
 use axum::{
     Extension, Json,
     body::Bytes,
     extract::{Path, Query, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse as _, Response},
 };
-use edgeward_core::api::{Canary, Stage};
+use edgeward_core::api::{Canary, RollbackPolicy, Stage, Sticky};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
     Api, ApiError,
-    model::{Options, Source, actor},
+    model::{Options, Source, actor, expectation, matches, tag_of},
 };
 use crate::{
     bundle::{self, Bundle},
     clock::{parse_rfc3339, rfc3339},
     deploy::{
         ShadowView,
-        apis::{ArmView, Edited, drift},
+        apis::{Actor, ArmView, Edited, drift},
     },
     error::ControlError,
-    model::{Draft, Key, Kind, Pinning},
+    model::{Draft, Expect, Key, Kind, Pinning},
     store::{AuditCheck, AuditQuery, AuditRow},
 };
 
@@ -38,8 +41,37 @@ pub(super) struct NewDeployment {
     description: Option<String>,
     /// The stage that shall serve it. It is made if it is not there.
     stage: Option<String>,
-    /// Per cent of the stage's requests that it gets, as a canary. Without it: all, at once.
-    canary_percent: Option<f64>,
+    /// Which of the stage's requests it gets, as a canary. Without it: all, at once.
+    canary: Option<NewCanary>,
+}
+
+/// How a deployment is tried: as `canary` of a stage, without `deployment`.
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct NewCanary {
+    /// Per cent of the stage's requests that it gets, 0 to 100.
+    percent: f64,
+    /// Stage variables that differ.
+    #[serde(default)]
+    variables: BTreeMap<String, String>,
+    /// What requests are kept together by: `header`, `cookie`, `address`, `key`.
+    #[schema(value_type = Option<Object>)]
+    sticky: Option<Sticky>,
+    /// When it is given up without being asked.
+    #[schema(value_type = Option<Object>)]
+    rollback: Option<RollbackPolicy>,
+}
+
+impl NewCanary {
+    fn of(self, deployment: String) -> Canary {
+        Canary {
+            deployment,
+            percent: self.percent,
+            variables: self.variables,
+            sticky: self.sticky,
+            rollback: self.rollback,
+        }
+    }
 }
 
 /// A deployment that was made.
@@ -75,25 +107,31 @@ pub(super) fn body<T: Default + serde::de::DeserializeOwned>(bytes: &Bytes) -> R
         .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, format!("body: {error}")))
 }
 
-/// Deploys an API as it is now, to a stage if one is named. The body may be empty.
+/// Deploys an API as it is now, to a stage if one is named, which is what `If-Match` is about. The body may be empty.
 #[utoipa::path(
     post, path = "/v1/apis/{parent}/deployments", tag = "apis", security(("token" = [])),
     params(("parent" = String, Path, description = "id of the API")), request_body = Option<NewDeployment>,
-    responses((status = 201, body = Deployed), (status = 404, body = ApiError), (status = 422, body = ApiError, description = "cannot be deployed: every reason")),
+    responses((status = 201, body = Deployed), (status = 200, body = Deployed, description = "what would be made"), (status = 404, body = ApiError), (status = 412, body = ApiError, description = "the stage is not as expected"), (status = 422, body = ApiError, description = "cannot be deployed: every reason")),
 )]
 pub(super) async fn deploy(
     State(api): State<Api>,
     Path(name): Path<String>,
     Query(options): Query<Options>,
     source: Option<Extension<Source>>,
+    headers: HeaderMap,
     bytes: Bytes,
 ) -> Result<(StatusCode, Json<Deployed>), ApiError> {
     let wanted: NewDeployment = body(&bytes)?;
+    let expect = expectation(&headers)?;
     let stage = wanted.stage.clone();
+    if stage.is_none() && !matches!(expect, Expect::Any) {
+        let problem = "`If-Match` is about the stage, and the request names none";
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, problem));
+    }
     let make = move |draft: &mut Draft, pin: Pinning<'_>| {
         let id = draft.deploy(&name, wanted.description, pin)?;
         let Some(stage) = &wanted.stage else {
-            return match wanted.canary_percent {
+            return match wanted.canary {
                 None => Ok(id),
                 Some(_) => Err(ControlError::invalid(
                     "stage",
@@ -102,24 +140,19 @@ pub(super) async fn deploy(
             };
         };
         let key = Key::of(Kind::Stage, &name, stage);
-        if draft.model.get(&key).is_none() && wanted.canary_percent.is_none() {
-            draft.put(&key, json!({}), crate::model::Expect::Absent)?;
+        draft.expect(&key, expect)?;
+        if draft.model.get(&key).is_none() && wanted.canary.is_none() {
+            draft.put(&key, json!({}), Expect::Absent)?;
         }
         draft.edit_stage(&name, stage, |document| {
-            match wanted.canary_percent {
+            match wanted.canary {
                 _ if document.canary.is_some() => {
                     return Err(ControlError::Conflict(format!(
                         "stage `{stage}` has a canary: promote or abort it first"
                     )));
                 }
                 None => document.deployment = Some(id.clone()),
-                Some(percent) => {
-                    let canary = json!({"deployment": id, "percent": percent});
-                    document.canary = Some(
-                        serde_json::from_value(canary)
-                            .map_err(|error| ControlError::invalid("canary-percent", error.to_string()))?,
-                    );
-                }
+                Some(canary) => document.canary = Some(canary.of(id.clone())),
             }
             Ok(())
         })?;
@@ -129,7 +162,12 @@ pub(super) async fn deploy(
         .deployer
         .edit(actor(source), "deploy", options.dry_run, make)
         .await?;
-    Ok((StatusCode::CREATED, Json(Deployed::new(id, stage, &edited))))
+    let status = if options.dry_run {
+        StatusCode::OK
+    } else {
+        StatusCode::CREATED
+    };
+    Ok((status, Json(Deployed::new(id, stage, &edited))))
 }
 
 /// A deployment to go back to.
@@ -145,22 +183,23 @@ pub(super) struct GoBack {
     post, path = "/v1/apis/{parent}/stages/{name}/rollback", tag = "apis", security(("token" = [])),
     params(("parent" = String, Path, description = "id of the API"), ("name" = String, Path, description = "name of the stage")),
     request_body = Option<GoBack>,
-    responses((status = 200, body = Deployed), (status = 404, body = ApiError), (status = 409, body = ApiError, description = "there is none")),
+    responses((status = 200, body = Deployed), (status = 404, body = ApiError), (status = 409, body = ApiError, description = "there is none"), (status = 412, body = ApiError, description = "the stage is not as expected")),
 )]
 pub(super) async fn rollback(
     State(api): State<Api>,
     Path((name, stage)): Path<(String, String)>,
     Query(options): Query<Options>,
     source: Option<Extension<Source>>,
+    headers: HeaderMap,
     bytes: Bytes,
 ) -> Result<Json<Deployed>, ApiError> {
     let GoBack { deployment } = body(&bytes)?;
+    let expect = expectation(&headers)?;
     let of = stage.clone();
     let make = move |draft: &mut Draft, _pin: Pinning<'_>| {
-        let previous = draft
-            .model
-            .read::<Stage>(&Key::of(Kind::Stage, &name, &of))?
-            .previous;
+        let stage = Key::of(Kind::Stage, &name, &of);
+        draft.expect(&stage, expect)?;
+        let previous = draft.model.read::<Stage>(&stage)?.previous;
         let deployment = deployment.or(previous).ok_or_else(|| {
             ControlError::Conflict(format!(
                 "stage `{of}` of API `{name}` has served no deployment before that one"
@@ -189,47 +228,51 @@ pub(super) async fn rollback(
 #[utoipa::path(
     post, path = "/v1/apis/{parent}/stages/{name}/promote", tag = "apis", security(("token" = [])),
     params(("parent" = String, Path, description = "id of the API"), ("name" = String, Path, description = "name of the stage")),
-    responses((status = 200, body = Deployed), (status = 404, body = ApiError), (status = 409, body = ApiError, description = "it has no canary")),
+    responses((status = 200, body = Deployed), (status = 404, body = ApiError), (status = 409, body = ApiError, description = "it has no canary"), (status = 412, body = ApiError, description = "the stage is not as expected")),
 )]
 pub(super) async fn promote(
     State(api): State<Api>,
     Path(of): Path<(String, String)>,
     Query(options): Query<Options>,
     source: Option<Extension<Source>>,
+    headers: HeaderMap,
 ) -> Result<Json<Deployed>, ApiError> {
     let promote = |document: &mut Stage, canary: Canary| {
         document.variables.extend(canary.variables);
         document.deployment = Some(canary.deployment);
     };
-    end_canary(&api, of, options, source, "promote", promote).await
+    let call = (actor(source), "promote", options);
+    end_canary(&api, of, call, expectation(&headers)?, promote).await
 }
 
 /// Ends a canary: the stage serves its own deployment to everybody.
 #[utoipa::path(
     post, path = "/v1/apis/{parent}/stages/{name}/abort", tag = "apis", security(("token" = [])),
     params(("parent" = String, Path, description = "id of the API"), ("name" = String, Path, description = "name of the stage")),
-    responses((status = 200, body = Deployed), (status = 404, body = ApiError), (status = 409, body = ApiError, description = "it has no canary")),
+    responses((status = 200, body = Deployed), (status = 404, body = ApiError), (status = 409, body = ApiError, description = "it has no canary"), (status = 412, body = ApiError, description = "the stage is not as expected")),
 )]
 pub(super) async fn abort(
     State(api): State<Api>,
     Path(of): Path<(String, String)>,
     Query(options): Query<Options>,
     source: Option<Extension<Source>>,
+    headers: HeaderMap,
 ) -> Result<Json<Deployed>, ApiError> {
-    end_canary(&api, of, options, source, "abort", |_document, _canary| {}).await
+    let call = (actor(source), "abort", options);
+    end_canary(&api, of, call, expectation(&headers)?, |_document, _canary| {}).await
 }
 
 /// Takes the canary off a stage; `then` says what the stage makes of it.
 async fn end_canary(
     api: &Api,
     (name, stage): (String, String),
-    options: Options,
-    source: Option<Extension<Source>>,
-    action: &'static str,
+    (actor, action, options): (Actor, &'static str, Options),
+    expect: Expect,
     then: impl FnOnce(&mut Stage, Canary) + Send + 'static,
 ) -> Result<Json<Deployed>, ApiError> {
     let of = stage.clone();
     let make = move |draft: &mut Draft, _pin: Pinning<'_>| {
+        draft.expect(&Key::of(Kind::Stage, &name, &of), expect)?;
         draft.edit_stage(&name, &of, |document| {
             let canary = document.canary.take();
             let canary =
@@ -238,10 +281,7 @@ async fn end_canary(
             Ok(document.deployment.clone().unwrap_or_default())
         })
     };
-    let (id, edited) = api
-        .deployer
-        .edit(actor(source), action, options.dry_run, make)
-        .await?;
+    let (id, edited) = api.deployer.edit(actor, action, options.dry_run, make).await?;
     Ok(Json(Deployed::new(id, Some(stage), &edited)))
 }
 
@@ -281,25 +321,26 @@ pub(super) async fn drifted(
     Ok(Json(json!(drift(&api.deployer.model(), &name)?)))
 }
 
-/// The API model as one document, without deployments: as much of it as is yours to see.
+/// The API model as one document, without deployments: as much of it as is yours to see. Its entity tag is that of what you see.
 #[utoipa::path(get, path = "/v1/bundle", tag = "apis", security(("token" = [])), responses((status = 200, body = Value)))]
 pub(super) async fn bundle(
     State(api): State<Api>,
     source: Option<Extension<Source>>,
-) -> Result<Json<Bundle>, ApiError> {
-    let authority = actor(source).authority;
-    Ok(Json(Bundle::seen_by(&authority, &api.deployer.model())))
+) -> Result<Response, ApiError> {
+    let bundle = Bundle::seen_by(&actor(source).authority, &api.deployer.model());
+    Ok(([(header::ETAG, tag_of(&bundle)?)], Json(bundle)).into_response())
 }
 
 /// Makes the API model what the document says, all of it or nothing: what it does not name goes, if it is yours to remove. `dry-run` tells what would change.
 #[utoipa::path(
     put, path = "/v1/bundle", tag = "apis", security(("token" = [])), request_body = Value,
-    responses((status = 200, body = Value), (status = 403, body = ApiError, description = "changes what is not yours to change"), (status = 422, body = ApiError, description = "not possible: every reason")),
+    responses((status = 200, body = Value), (status = 403, body = ApiError, description = "changes what is not yours to change"), (status = 412, body = ApiError, description = "it is not as expected"), (status = 422, body = ApiError, description = "not possible: every reason")),
 )]
 pub(super) async fn apply(
     State(api): State<Api>,
     Query(options): Query<Options>,
     source: Option<Extension<Source>>,
+    headers: HeaderMap,
     bytes: Bytes,
 ) -> Result<Json<Value>, ApiError> {
     let text = std::str::from_utf8(&bytes)
@@ -307,7 +348,11 @@ pub(super) async fn apply(
     let wanted = bundle::read(text).map_err(ControlError::Invalid)?;
     let actor = actor(source);
     let authority = actor.authority.clone();
-    let make = move |draft: &mut Draft, _pin: Pinning<'_>| wanted.put_by(&authority, draft);
+    let make = move |draft: &mut Draft, _pin: Pinning<'_>| {
+        let tag = tag_of(&Bundle::seen_by(&authority, &draft.model))?;
+        matches(headers.get(header::IF_MATCH), &tag)?;
+        wanted.put_by(&authority, draft)
+    };
     let ((), edited) = api.deployer.edit(actor, "apply", options.dry_run, make).await?;
     Ok(Json(
         json!({"dry-run": options.dry_run, "changes": edited.changes, "snapshot": edited.snapshot, "took-ms": edited.took_ms}),

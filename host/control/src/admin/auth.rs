@@ -317,7 +317,7 @@ impl Access {
         drop(uses);
         let (store, id) = (Arc::clone(api.deployer.store()), id.to_owned());
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = store.journal.token_used(&id, now) {
+            if let Err(error) = store.model.token_used(&id, now) {
                 tracing::warn!(%error, token = id, "the use of a token could not be noted");
             }
         });

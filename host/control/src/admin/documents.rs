@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use super::{
     Api, ApiError,
-    model::{Source, actor},
+    model::{Source, actor, matches, tag_of},
 };
 use crate::{
     deploy::apis::Edited,
@@ -258,13 +258,14 @@ pub(super) async fn create(
     put, path = "/v1/apis/{parent}/openapi", tag = "apis", security(("token" = [])),
     params(("parent" = String, Path, description = "id of the API"), Wanted),
     request_body(content((Value = "application/json"), (String = "application/yaml"))),
-    responses((status = 200, body = Taken), (status = 404, body = ApiError), (status = 422, body = ApiError, description = "not possible: every reason")),
+    responses((status = 200, body = Taken), (status = 404, body = ApiError), (status = 412, body = ApiError, description = "it is not as expected"), (status = 422, body = ApiError, description = "not possible: every reason")),
 )]
 pub(super) async fn change(
     State(api): State<Api>,
     Path(id): Path<String>,
     Query(wanted): Query<Wanted>,
     source: Option<Extension<Source>>,
+    headers: HeaderMap,
     bytes: Bytes,
 ) -> Result<Json<Taken>, ApiError> {
     let options = wanted.options()?;
@@ -279,6 +280,10 @@ pub(super) async fn change(
         if draft.model.get(&key).is_none() {
             return Err(missing(&key));
         }
+        matches(
+            headers.get(header::IF_MATCH),
+            &tag_of(&draft.model.definition(&name)?)?,
+        )?;
         take_in(draft, &name, &document, options, mode, strict)
     };
     let (taken, edited) = api
@@ -350,6 +355,8 @@ pub(super) async fn write(
     };
     let text = text.ok_or_else(|| ApiError::internal("the document cannot be written"))?;
     let mut headers = HeaderMap::new();
+    // each way to write it has a URL of its own
+    headers.insert(header::ETAG, tag_of(&definition)?);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     let mut left_out = written.left_out.join(", ");
     left_out.truncate(left_out.floor_char_boundary(LEFT_OUT_MAX));

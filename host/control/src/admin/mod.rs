@@ -9,6 +9,7 @@ mod listen;
 mod model;
 mod modules;
 mod noted;
+mod once;
 mod openapi;
 mod plugins;
 mod principals;
@@ -61,7 +62,7 @@ pub(crate) struct Api {
     deployer: Deployer,
     upload_limit: u64,
     uploads: Arc<Semaphore>,
-    repeats: model::Repeats,
+    repeats: once::Repeats,
     refused: noted::Budget,
     denials: noted::Denials,
     access: Arc<Access>,
@@ -73,12 +74,13 @@ fn router(deployer: Deployer, upload_limit: u64, access: Access) -> Router {
         deployer,
         upload_limit,
         uploads: Arc::new(Semaphore::new(UPLOADS)),
-        repeats: model::repeats(),
+        repeats: once::Repeats::new(),
         refused: noted::Budget::new(),
         denials: noted::Denials::new(),
         access: Arc::new(access),
     };
-    let closed = Router::new()
+    // what they change has no entity tag
+    let unconditional = Router::new()
         .route("/v1/whoami", get(principals::whoami))
         .route(
             "/v1/principals/{parent}/tokens/{name}/rotate",
@@ -110,27 +112,31 @@ fn router(deployer: Deployer, upload_limit: u64, access: Access) -> Router {
                 .delete(certificates::remove),
         )
         .route("/v1/certificates/{name}/renew", post(certificates::renew))
-        .route("/v1/apis/{parent}/drift", get(apis::drifted))
+        .route(
+            "/v1/imports",
+            post(documents::create).layer(DefaultBodyLimit::max(DOCUMENT_MAX)),
+        )
         .route("/v1/shadows/{name}/counts", get(apis::shadow))
+        .route("/v1/audit", get(apis::audit))
+        .route("/v1/audit/verify", get(apis::verify))
+        .route_layer(middleware::from_fn(model::without_conditions));
+    let closed = Router::new()
+        .route("/v1/apis/{parent}/drift", get(apis::drifted))
         .route("/v1/apis/{parent}/stages/{name}/arms", get(apis::arms))
         .route("/v1/apis/{parent}/stages/{name}/rollback", post(apis::rollback))
         .route("/v1/apis/{parent}/stages/{name}/promote", post(apis::promote))
         .route("/v1/apis/{parent}/stages/{name}/abort", post(apis::abort))
         .route("/v1/bundle", get(apis::bundle).put(apis::apply))
         .route(
-            "/v1/imports",
-            post(documents::create).layer(DefaultBodyLimit::max(DOCUMENT_MAX)),
-        )
-        .route(
             "/v1/apis/{parent}/openapi",
             get(documents::write)
                 .put(documents::change)
                 .layer(DefaultBodyLimit::max(DOCUMENT_MAX)),
         )
-        .route("/v1/audit", get(apis::audit))
-        .route("/v1/audit/verify", get(apis::verify))
         .merge(model::routes())
+        .merge(unconditional)
         .route_layer(middleware::from_fn_with_state(api.clone(), noted::compare))
+        .route_layer(middleware::from_fn_with_state(api.clone(), once::once))
         .route_layer(middleware::from_fn_with_state(api.clone(), auth::check))
         .route_layer(middleware::from_fn_with_state(api.clone(), noted::note));
     let open = Router::new()

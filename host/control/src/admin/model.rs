@@ -1,18 +1,17 @@
-//! Resources of the API model: one set of handlers for every kind. Lists, reads, creates, replaces, patches, removes; entity tags, preconditions, dry runs
-//! and idempotency keys as the RFCs have them.
+//! Resources of the API model: one set of handlers for every kind. Lists, reads, creates, replaces, patches, removes; entity tags, preconditions and dry runs
+//! as the RFCs have them.
 
-use std::{num::NonZeroUsize, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Extension, Json, Router,
     body::Bytes,
     extract::{Path, Query, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
+    middleware::Next,
     response::{IntoResponse, Response},
     routing::get,
 };
-use lru::LruCache;
-use parking_lot::Mutex;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -23,36 +22,15 @@ use crate::{
     clock::rfc3339,
     deploy::apis::{Actor, Edited},
     error::ControlError,
+    file,
     model::{Document, Draft, Expect, Key, Kind, Model, Pinning},
 };
 
 /// Items of a page, where the request does not say; and at most.
 const PAGE: usize = 100;
 const PAGE_MAX: usize = 1000;
-/// Answers that are kept for requests that come again with the same `Idempotency-Key`.
-const REPEATS: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
-/// Largest answer that is kept, in bytes.
-const KEPT_MAX: usize = 64 << 10;
-/// Longest `Idempotency-Key`, in bytes.
-const KEY_MAX: usize = 255;
 /// What stands in a representation beside the document.
 pub(super) const META: [&str; 4] = ["id", "etag", "created-at", "updated-at"];
-
-/// Answers by principal and `Idempotency-Key`.
-pub(super) type Repeats = Arc<Mutex<LruCache<String, Kept>>>;
-
-/// An answer that is given again.
-#[derive(Clone)]
-pub(super) struct Kept {
-    /// Of the request.
-    digest: edgeward_core::ids::Digest,
-    status: StatusCode,
-    body: Value,
-}
-
-pub(super) fn repeats() -> Repeats {
-    Arc::new(Mutex::new(LruCache::new(REPEATS)))
-}
 
 /// Who calls, as it was found out before the handler runs.
 #[derive(Clone, Debug)]
@@ -74,11 +52,45 @@ pub(super) struct Options {
     pub(super) dry_run: bool,
 }
 
+/// Which part of a collection.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Page {
+pub(super) struct Page {
     limit: Option<usize>,
     cursor: Option<String>,
+}
+
+impl Page {
+    /// Items at most.
+    pub(super) fn limit(&self) -> Result<usize, ApiError> {
+        let limit = self.limit.unwrap_or(PAGE);
+        if (1..=PAGE_MAX).contains(&limit) {
+            return Ok(limit);
+        }
+        let problem = format!("`limit` {limit} is not from 1 to {PAGE_MAX}");
+        Err(ApiError::new(StatusCode::BAD_REQUEST, problem))
+    }
+
+    /// The page, of items that are in the order of their names.
+    pub(super) fn of<'m>(
+        &self,
+        items: impl Iterator<Item = (&'m String, &'m Arc<Document>)>,
+        shown: impl Fn(&str, &Document) -> Value,
+    ) -> Result<Json<Value>, ApiError> {
+        let limit = self.limit()?;
+        let after = self.cursor.as_deref();
+        let mut rest = items
+            .filter(|(name, _)| after.is_none_or(|after| name.as_str() > after))
+            .peekable();
+        let (mut items, mut last) = (Vec::new(), None);
+        while let Some((name, document)) = rest.next_if(|_| items.len() < limit) {
+            items.push(shown(name, document));
+            last = Some(name.clone());
+        }
+        let next = rest.peek().is_some().then_some(last).flatten();
+        let page = serde_json::to_value(Items { items, next });
+        Ok(Json(page.map_err(|error| ApiError::internal(error.to_string()))?))
+    }
 }
 
 /// A page of a collection.
@@ -223,30 +235,11 @@ async fn list(
     if let Some(of) = kind.parent() {
         found(&model, &Key::top(of, parent))?;
     }
-    let limit = page.limit.unwrap_or(PAGE);
-    if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(ApiError::new(
-            StatusCode::BAD_REQUEST,
-            format!("`limit` {limit} is not from 1 to {PAGE_MAX}"),
-        ));
-    }
-    let after = page.cursor.as_deref();
     let authority = actor(source).authority;
-    let mut rest = model
+    let seen = model
         .list(kind, parent)
-        .filter(|(name, _)| after.is_none_or(|after| name.as_str() > after))
-        .filter(|(name, document)| authority.sees(&Key::of(kind, parent, name), &document.body))
-        .peekable();
-    let mut items = Vec::new();
-    let mut last = None;
-    while let Some((name, document)) = rest.next_if(|_| items.len() < limit) {
-        items.push(shown(name, document, false));
-        last = Some(name.clone());
-    }
-    let next = rest.peek().is_some().then_some(last).flatten();
-    let answer =
-        serde_json::to_value(Items { items, next }).map_err(|error| ApiError::internal(error.to_string()))?;
-    Ok(Json(answer))
+        .filter(|(name, document)| authority.sees(&Key::of(kind, parent, name), &document.body));
+    page.of(seen, |name, document| shown(name, document, false))
 }
 
 async fn read(
@@ -278,7 +271,7 @@ async fn read(
 }
 
 /// What the preconditions of a request say (RFC 9110 section 13.1).
-fn expectation(headers: &HeaderMap) -> Result<Expect, ApiError> {
+pub(super) fn expectation(headers: &HeaderMap) -> Result<Expect, ApiError> {
     let text = |name| {
         headers
             .get(&name)
@@ -304,6 +297,40 @@ fn expectation(headers: &HeaderMap) -> Result<Expect, ApiError> {
             "`If-None-Match` is `*` where something is changed, and not beside `If-Match`",
         )),
     }
+}
+
+/// Refuses `If-Match` where there is nothing that it could be about: whoever says it relies on it.
+pub(super) async fn without_conditions(request: axum::extract::Request, next: Next) -> Response {
+    if request.headers().contains_key(header::IF_MATCH) {
+        let problem = "`If-Match` has no meaning here: what this changes has no entity tag";
+        return ApiError::new(StatusCode::BAD_REQUEST, problem).into_response();
+    }
+    next.run(request).await
+}
+
+/// Entity tag of what is not one resource: a digest of what it says.
+pub(super) fn tag_of(said: &impl Serialize) -> Result<HeaderValue, ControlError> {
+    let text = file::json(said)?.to_string();
+    let digest = edgeward_runtime::digest(text.as_bytes()).hex();
+    let tag = HeaderValue::try_from(format!("\"{digest}\""));
+    tag.map_err(|error| ControlError::invalid("", error.to_string()))
+}
+
+/// Refuses a change of what has another entity tag than `If-Match` says (RFC 9110 section 13.1.1).
+pub(super) fn matches(wanted: Option<&HeaderValue>, tag: &HeaderValue) -> Result<(), ControlError> {
+    let Some(wanted) = wanted.map(|wanted| wanted.to_str().unwrap_or_default()) else {
+        return Ok(());
+    };
+    let tag = tag.to_str().unwrap_or_default();
+    if wanted
+        .split(',')
+        .map(str::trim)
+        .any(|wanted| wanted == "*" || wanted == tag)
+    {
+        return Ok(());
+    }
+    let problem = format!("it has the entity tag {tag} now, not {wanted}");
+    Err(ControlError::Precondition(problem))
 }
 
 /// The body as a document, and the name in it.
@@ -360,82 +387,32 @@ fn location(key: &Key) -> String {
     }
 }
 
-/// Gives an answer again that was given to the same request, or keeps this one.
-async fn once(
-    call: &Call,
-    what: &str,
-    make: impl Future<Output = Result<Response, ApiError>>,
-) -> Result<Response, ApiError> {
-    let Some(name) = call.headers.get("idempotency-key") else {
-        return make.await;
-    };
-    let name = name.to_str().unwrap_or_default();
-    if name.is_empty() || name.len() > KEY_MAX {
-        return Err(ApiError::new(
-            StatusCode::BAD_REQUEST,
-            format!("`Idempotency-Key` is not of 1 to {KEY_MAX} characters"),
-        ));
-    }
-    let place = format!("{}\0{name}", call.actor.principal);
-    let mut request = format!("{what}\0{}\0", call.options.dry_run).into_bytes();
-    request.extend_from_slice(&call.body);
-    let digest = edgeward_runtime::digest(&request);
-    let kept = call.api.repeats.lock().get(&place).cloned();
-    if let Some(kept) = kept {
-        if kept.digest != digest {
-            return Err(ApiError::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                format!("`Idempotency-Key` `{name}` came with another request before"),
-            ));
-        }
-        return Ok((kept.status, [("idempotent-replayed", "true")], Json(kept.body)).into_response());
-    }
-    let response = make.await?;
-    let (parts, body) = response.into_parts();
-    let bytes = axum::body::to_bytes(body, usize::MAX)
-        .await
-        .map_err(|error| ApiError::internal(error.to_string()))?;
-    let kept = Kept {
-        digest,
-        status: parts.status,
-        body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
-    };
-    if bytes.len() <= KEPT_MAX {
-        call.api.repeats.lock().put(place, kept);
-    }
-    Ok(Response::from_parts(parts, axum::body::Body::from(bytes)))
-}
-
 async fn create(kind: Kind, call: Call) -> Result<Response, ApiError> {
-    let what = format!("POST {}", key(kind, &call.path).path());
-    let make = async {
-        let (body, name) = document(&call.body)?;
-        let name = name.ok_or_else(|| {
-            ApiError::new(
-                StatusCode::BAD_REQUEST,
-                format!("body: `id` is missing: the name of the {}", kind.noun()),
-            )
-        })?;
-        let key = Key::of(kind, of(&call.path, "parent"), &name);
-        let wanted = key.clone();
-        let make = move |draft: &mut Draft, _pin: Pinning<'_>| {
-            if draft.model.get(&wanted).is_some() {
-                return Err(ControlError::Conflict(format!(
-                    "{} `{}` is there already",
-                    wanted.kind.noun(),
-                    wanted.name
-                )));
-            }
-            draft.put(&wanted, Value::Object(body), Expect::Absent)
-        };
-        let (_new, edited) = call
-            .api
-            .deployer
-            .edit(call.actor.clone(), "edit", call.options.dry_run, make)
-            .await?;
-        answer(&call, StatusCode::CREATED, &key, &edited)
+    let (body, name) = document(&call.body)?;
+    let name = name.ok_or_else(|| {
+        ApiError::new(
+            StatusCode::BAD_REQUEST,
+            format!("body: `id` is missing: the name of the {}", kind.noun()),
+        )
+    })?;
+    let key = Key::of(kind, of(&call.path, "parent"), &name);
+    let wanted = key.clone();
+    let make = move |draft: &mut Draft, _pin: Pinning<'_>| {
+        if draft.model.get(&wanted).is_some() {
+            return Err(ControlError::Conflict(format!(
+                "{} `{}` is there already",
+                wanted.kind.noun(),
+                wanted.name
+            )));
+        }
+        draft.put(&wanted, Value::Object(body), Expect::Absent)
     };
-    once(&call, &what, make).await
+    let (_new, edited) = call
+        .api
+        .deployer
+        .edit(call.actor.clone(), "edit", call.options.dry_run, make)
+        .await?;
+    answer(&call, StatusCode::CREATED, &key, &edited)
 }
 
 async fn put(kind: Kind, call: Call) -> Result<Response, ApiError> {

@@ -85,7 +85,7 @@ async fn discard(mut chunks: axum::body::BodyDataStream) {
 /// All modules, newest first.
 #[utoipa::path(get, path = "/v1/modules", tag = "modules", security(("token" = [])), responses((status = 200, body = Vec<ModuleRow>)))]
 pub(super) async fn list(State(api): State<Api>) -> Result<Json<Vec<ModuleRow>>, ApiError> {
-    Ok(Json(api.deployer.store().journal.modules()?))
+    Ok(Json(api.deployer.store().plugins.modules()?))
 }
 
 /// What inspection found in a module, and which versions use it.
@@ -98,7 +98,7 @@ pub(super) async fn read(
     State(api): State<Api>,
     Path(digest): Path<String>,
 ) -> Result<Json<ModuleRow>, ApiError> {
-    Ok(Json(api.deployer.store().journal.module(parse(&digest)?)?))
+    Ok(Json(api.deployer.store().plugins.module(parse(&digest)?)?))
 }
 
 /// Removes a module that no version uses.

@@ -23,6 +23,7 @@ use super::{
     Api, ApiError,
     auth::{Peer, short},
     model::{Source, actor},
+    once::Replayed,
 };
 use crate::{file, model::Kind};
 
@@ -145,7 +146,7 @@ pub(super) async fn note(State(api): State<Api>, request: Request, next: Next) -
     })
 }
 
-fn is_read(method: &Method) -> bool {
+pub(super) fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
@@ -155,6 +156,10 @@ async fn noted(api: Api, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>();
     let place = peer.map(|peer| peer.place.clone()).unwrap_or_default();
     let mut response = next.run(request).await;
+    // it was noted the first time
+    if response.extensions().get::<Replayed>().is_some() {
+        return response;
+    }
     let status = response.status();
     let denied = matches!(
         status,
@@ -187,9 +192,7 @@ async fn noted(api: Api, request: Request, next: Next) -> Response {
     }
     let patch: Option<Difference> = response.extensions_mut().remove();
     let who = actor(response.extensions().get::<Source>().cloned().map(Extension));
-    // whoever is denied may say what they like
-    let action = short(&method.as_str().to_lowercase(), ACTION_MAX);
-    let target = short(path.strip_prefix("/v1/").unwrap_or(&path), TARGET_MAX);
+    let (action, target) = named(&method, &path);
     let kept = api.deployer.note(
         &who,
         &action,
@@ -212,12 +215,26 @@ async fn noted(api: Api, request: Request, next: Next) -> Response {
     }
 }
 
-/// Finds out what a call beside the API model changes.
+/// Action and target of a call, cut short: whoever is denied may say what they like.
+fn named(method: &Method, path: &str) -> (String, String) {
+    (
+        short(&method.as_str().to_lowercase(), ACTION_MAX),
+        short(path.strip_prefix("/v1/").unwrap_or(path), TARGET_MAX),
+    )
+}
+
+/// Notes that a call beside the API model begins, and finds out what it changes. What it changes is not in the database alone, and so cannot be one
+/// transaction with its entry: whatever becomes of the gateway meanwhile, the log has the beginning. Where that cannot be noted, nothing is changed.
 pub(super) async fn compare(State(api): State<Api>, request: Request, next: Next) -> Response {
-    if is_read(request.method()) {
+    let path = request.uri().path().to_owned();
+    if is_read(request.method()) || is_model(&path) {
         return next.run(request).await;
     }
-    let path = request.uri().path().to_owned();
+    let who = actor(request.extensions().get::<Source>().cloned().map(Extension));
+    let (action, target) = named(request.method(), &path);
+    if let Err(error) = api.deployer.note(&who, &action, &target, "begun", None, None) {
+        return ApiError::from(error).into_response();
+    }
     let before = state(&api, &path);
     let mut response = next.run(request).await;
     if response.status().is_success()

@@ -12,7 +12,7 @@ use crate::model::Kind;
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Edgeward admin API", description = "Control of one gateway. Errors are problem documents (RFC 9457)."),
+    info(title = "Edgeward admin API", description = "Control of one gateway. Errors are problem documents (RFC 9457). A call that changes something may have an `Idempotency-Key`: when it comes again within an hour, it gets the same answer and nothing is done twice; while the first one is under way it is refused with 409, and with another request under the same key with 422."),
     paths(
         status::status, status::config, status::reload, status::health, status::ready, status::metrics,
         modules::upload, modules::list, modules::read, modules::remove,

@@ -22,8 +22,9 @@ use crate::{
     store::VersionRow,
 };
 
-/// Versions that are listed at most.
-const LISTED: u32 = 1000;
+/// Versions in an answer, where the request does not say; and at most.
+const LISTED: u32 = 100;
+const LISTED_MAX: u32 = 1000;
 
 /// A version to make: a module, and what differs from the binding in the configuration file.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -100,17 +101,36 @@ pub(super) async fn read(
     Ok(Json(api.deployer.plugin(&name)?))
 }
 
-/// The newest versions of a plugin that were made through the API.
+/// Which versions.
+#[derive(Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Which {
+    /// Those before the one with this number: the last one that is known.
+    cursor: Option<u64>,
+    /// So many at most, up to 1000. Default 100.
+    limit: Option<u32>,
+}
+
+/// Versions of a plugin that were made through the API, the newest first. The next page begins behind the last one's number; the last page is empty.
 #[utoipa::path(
     get, path = "/v1/plugins/{name}/versions", tag = "plugins", security(("token" = [])),
-    params(("name" = String, Path, description = "name of the binding")),
+    params(("name" = String, Path, description = "name of the binding"), Which),
     responses((status = 200, body = Vec<VersionRow>)),
 )]
 pub(super) async fn versions(
     State(api): State<Api>,
     Path(name): Path<String>,
+    Query(which): Query<Which>,
 ) -> Result<Json<Vec<VersionRow>>, ApiError> {
-    Ok(Json(api.deployer.store().journal.versions(&name, LISTED)?))
+    let limit = which.limit.unwrap_or(LISTED);
+    if !(1..=LISTED_MAX).contains(&limit) {
+        return Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            format!("`limit` {limit} is not from 1 to {LISTED_MAX}"),
+        ));
+    }
+    let journal = &api.deployer.store().plugins;
+    Ok(Json(journal.versions(&name, which.cursor, limit)?))
 }
 
 /// One version.
@@ -123,7 +143,7 @@ pub(super) async fn version(
     State(api): State<Api>,
     Path((name, version)): Path<(String, u64)>,
 ) -> Result<Json<VersionRow>, ApiError> {
-    Ok(Json(api.deployer.store().journal.version(&name, version)?))
+    Ok(Json(api.deployer.store().plugins.version(&name, version)?))
 }
 
 /// Removes a version that is not live.
@@ -217,7 +237,7 @@ async fn make(
     settings: &Value,
     publish: bool,
 ) -> Result<(StatusCode, Extension<Noted>, Json<Created>), ApiError> {
-    let journal = &api.deployer.store().journal;
+    let journal = &api.deployer.store().plugins;
     api.deployer.plugin(name)?;
     if settings.get("module").is_some() {
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "`module` is no setting"));

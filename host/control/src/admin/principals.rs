@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{
     Api, ApiError,
     apis::body,
-    model::{Options, Source, actor, shown},
+    model::{Options, Page, Source, actor, shown},
 };
 use crate::{
     access::{Role, Token, token},
@@ -266,16 +266,14 @@ fn told(id: &str, document: &Document, last_used: Option<i64>) -> Value {
 pub(super) async fn list(
     State(api): State<Api>,
     Path(principal): Path<String>,
+    Query(page): Query<Page>,
 ) -> Result<Json<Value>, ApiError> {
     let model = api.deployer.model();
     let of = Key::top(Kind::Principal, &principal);
     model.get(&of).ok_or_else(|| missing(&of))?;
-    let uses = api.deployer.store().journal.token_uses()?;
-    let items: Vec<Value> = model
-        .list(Kind::Token, &principal)
-        .map(|(id, document)| told(id, document, uses.get(id).copied()))
-        .collect();
-    Ok(Json(json!({"items": items})))
+    let uses = api.deployer.store().model.token_uses()?;
+    let tokens = model.list(Kind::Token, &principal);
+    page.of(tokens, |id, document| told(id, document, uses.get(id).copied()))
 }
 
 /// One token.
@@ -286,6 +284,6 @@ pub(super) async fn read(
     let model = api.deployer.model();
     let key = Key::of(Kind::Token, &principal, &id);
     let document = model.get(&key).ok_or_else(|| missing(&key))?;
-    let uses = api.deployer.store().journal.token_uses()?;
+    let uses = api.deployer.store().model.token_uses()?;
     Ok(Json(told(&id, document, uses.get(&id).copied())))
 }

@@ -137,6 +137,7 @@ impl Deployer {
             }
         }
         draft.check()?;
+        super::certificates::check_domains(&draft, &applied.certificates)?;
         let changes = draft.differences();
         let edited = |snapshot| Edited {
             changes: changes.clone(),

@@ -3,14 +3,18 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use edgeward_core::config::{CertificateSource, Config, is_acme_certificate_name, is_certificate_name};
+use edgeward_core::config::{
+    CertificateSource, Config, Problem, Problems, is_acme_certificate_name, is_certificate_name,
+};
 use edgeward_proxy::{CertificatePem, Certificates};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{Applied, Deployer, build};
 use crate::{
     clock::{now_ms, rfc3339},
     error::ControlError,
+    model::{Draft, Key, Kind, Model},
     store::{StoreError, StoredCertificate},
 };
 
@@ -44,6 +48,8 @@ pub struct CertificateView {
     pub updated_at: String,
     /// Listeners that show it.
     pub listeners: Vec<String>,
+    /// Domains that every listener shows it for.
+    pub domains: Vec<String>,
 }
 
 /// As the data plane wants them.
@@ -74,9 +80,78 @@ fn shown_by<'c>(config: &'c Config, name: &'c str) -> impl Iterator<Item = (Stri
     })
 }
 
+/// Domains that name a certificate.
+fn domains_with(model: &Model, name: &str) -> Vec<String> {
+    let named = model.list(Kind::Domain, "");
+    named
+        .filter(|(_, document)| certificate_of(&document.body) == Some(name))
+        .map(|(domain, _)| domain.clone())
+        .collect()
+}
+
+fn certificate_of(domain: &Value) -> Option<&str> {
+    domain.get("certificate")?.as_str()
+}
+
+/// Refuses changed domains that name a certificate that is not there, or is not for them.
+pub(super) fn check_domains(draft: &Draft, stored: &Stored) -> Result<(), ControlError> {
+    let mut problems = Vec::new();
+    for domain in draft.changed(Kind::Domain) {
+        let document = draft.model.get(&Key::top(Kind::Domain, &domain));
+        let Some(name) = document.and_then(|document| certificate_of(&document.body)) else {
+            continue;
+        };
+        let problem = match stored.get(name) {
+            None => format!("no certificate is called `{name}`: put it first"),
+            Some(stored) => match server_names(stored)? {
+                names if names.iter().any(|name| is_for(name, &domain)) => continue,
+                names => format!(
+                    "certificate `{name}` is not for this domain, but for {}",
+                    names.join(", ")
+                ),
+            },
+        };
+        problems.push(Problem::new(format!("domains/{domain}.certificate"), problem));
+    }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(ControlError::Invalid(Problems(problems)))
+    }
+}
+
+/// Server names that a certificate is for.
+fn server_names(stored: &StoredCertificate) -> Result<Vec<String>, ControlError> {
+    if !stored.pem.names.is_empty() {
+        return Ok(stored.pem.names.clone());
+    }
+    let info = stored.pem.info();
+    let info = info.map_err(|error| ControlError::invalid("", error.to_string()))?;
+    Ok(info.dns_names)
+}
+
+/// Whether a certificate's name stands for a domain: the same, or with `*` for its first label (RFC 6125 section 6.4.3).
+fn is_for(name: &str, domain: &str) -> bool {
+    let parent = || domain.split_once('.').map(|(_, parent)| parent);
+    name.eq_ignore_ascii_case(domain)
+        || name
+            .strip_prefix("*.")
+            .zip(parent())
+            .is_some_and(|(of, parent)| of.eq_ignore_ascii_case(parent))
+}
+
 /// What listeners show by name and is not there, as warnings.
 pub(super) fn missing(config: &Config, stored: &Stored) -> Vec<String> {
     let mut warnings = Vec::new();
+    for (domain, of) in &config.domains {
+        if let Some(name) = certificate_of(of)
+            && !stored.contains_key(name)
+        {
+            warnings.push(format!(
+                "domain `{domain}` has certificate `{name}`, which is not there yet"
+            ));
+        }
+    }
     for listener in &config.listeners {
         for certificate in listener.tls.iter().flat_map(|tls| &tls.certificates) {
             if let Some(CertificateSource::Stored(name)) = certificate.source()
@@ -101,14 +176,9 @@ fn view(applied: &Applied, name: &str, stored: &StoredCertificate) -> Result<Cer
         .info()
         .map_err(|error| ControlError::invalid("", error.to_string()))?;
     let time = |seconds: i64| rfc3339(seconds.saturating_mul(1000));
-    let names = if stored.pem.names.is_empty() {
-        &info.dns_names
-    } else {
-        &stored.pem.names
-    };
     Ok(CertificateView {
         name: name.to_owned(),
-        names: names.clone(),
+        names: server_names(stored)?,
         not_before: time(info.not_before),
         not_after: time(info.not_after),
         fingerprint: info.sha256.to_string(),
@@ -117,6 +187,7 @@ fn view(applied: &Applied, name: &str, stored: &StoredCertificate) -> Result<Cer
         serial: info.serial,
         updated_at: rfc3339(stored.updated_at),
         listeners: shown_by(&applied.file, name).map(|(name, _)| name).collect(),
+        domains: domains_with(&applied.model, name),
     })
 }
 
@@ -190,7 +261,7 @@ impl Deployer {
         Ok(previous.is_none())
     }
 
-    /// Removes a certificate that no listener asks for by its name.
+    /// Removes a certificate that neither a listener nor a domain asks for by its name.
     ///
     /// # Errors
     /// Not there, or in use.
@@ -224,6 +295,10 @@ impl Deployer {
             None => {
                 if let Some((listener, _)) = shown_by(&next.file, name).find(|(_, by_name)| *by_name) {
                     let problem = format!("certificate `{name}` is shown by listener `{listener}`");
+                    return Err(StoreError::Conflict(problem).into());
+                }
+                if let Some(domain) = domains_with(&next.model, name).first() {
+                    let problem = format!("certificate `{name}` is shown for domain `{domain}`");
                     return Err(StoreError::Conflict(problem).into());
                 }
                 Some(certificates.remove(name).ok_or_else(|| not_found(name))?)

@@ -59,7 +59,7 @@ impl Deployer {
                 "version {version} of plugin `{name}` runs beside the live one: remove `shadows/{name}` first"
             )));
         }
-        Ok(self.shared.store.journal.remove_version(name, version)?)
+        Ok(self.shared.store.plugins.remove_version(name, version)?)
     }
 
     /// What the shadow of a binding has come to.
@@ -113,7 +113,7 @@ async fn load(
     super::known(&applied.file, name)?;
     let row: Option<VersionRow> = match plan.version {
         0 => None,
-        version => Some(store.journal.version(name, version)?),
+        version => Some(store.plugins.version(name, version)?),
     };
     let live = row.map(|row| (name.to_owned(), row)).into_iter().collect();
     let effective = file::effective(&applied.file, &live).map_err(ControlError::Invalid)?;

@@ -230,8 +230,11 @@ impl Deployer {
             return Err(super::unknown(&applied.file, name));
         };
         let read = || -> Result<_, StoreError> {
-            let journal = &self.store().journal;
-            Ok((journal.versions(name, SHOWN)?, journal.history(name, SHOWN)?))
+            let journal = &self.store().plugins;
+            Ok((
+                journal.versions(name, None, SHOWN)?,
+                journal.history(name, SHOWN)?,
+            ))
         };
         let (versions, history) = read()?;
         Ok(PluginDetail {

@@ -130,7 +130,11 @@ impl Draft {
         Ok(())
     }
 
-    fn expect(&self, key: &Key, expect: Expect) -> Result<(), ControlError> {
+    /// Refuses a change of what is not as expected.
+    ///
+    /// # Errors
+    /// It is not, or is part of the configuration file.
+    pub fn expect(&self, key: &Key, expect: Expect) -> Result<(), ControlError> {
         if self.model.is_of_file(key) && !self.of_file {
             let (noun, name) = match key.kind.parent() {
                 None => (key.kind.noun(), &key.name),

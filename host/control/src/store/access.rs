@@ -13,11 +13,7 @@ CREATE TABLE token_uses (id TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHO
 ";
 
 impl Journal {
-    /// Notes that a token was used, and forgets those that are gone.
-    ///
-    /// # Errors
-    /// The database refuses.
-    pub fn token_used(&self, id: &str, at: i64) -> Result<(), StoreError> {
+    pub(super) fn note_token_use(&self, id: &str, at: i64) -> Result<(), StoreError> {
         self.change("note the use of a token", |connection| {
             let write = || -> rusqlite::Result<()> {
                 connection.execute(
@@ -34,11 +30,7 @@ impl Journal {
         })
     }
 
-    /// When tokens were last used, by id, in milliseconds since 1970.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub fn token_uses(&self) -> Result<BTreeMap<String, i64>, StoreError> {
+    pub(super) fn read_token_uses(&self) -> Result<BTreeMap<String, i64>, StoreError> {
         let connection = self.connection();
         let read = || -> rusqlite::Result<_> {
             connection
@@ -52,7 +44,6 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
-    use crate::store::ModelStore as _;
     use serde_json::json;
 
     use crate::{
@@ -64,7 +55,7 @@ mod tests {
     fn uses_of_tokens_are_kept_until_the_token_is_gone() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        let journal = &store.journal;
+        let journal = &store.model;
         let change = |id: &str, there: bool| {
             let document = Document {
                 body: json!({}),

@@ -17,8 +17,8 @@ use rusqlite::{Connection, OpenFlags};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ACME, CERTIFICATES, DATABASE, StoreError, TMP_PREFIX, io_error, journal::Journal, journal::failed,
-    make_dir, paths, sync_dir,
+    ACME, CERTIFICATES, DATABASE, PluginStore as _, StoreError, TMP_PREFIX, io_error, journal::Journal,
+    journal::failed, make_dir, paths, sync_dir,
 };
 use crate::clock::{now_ms, rfc3339};
 

@@ -18,9 +18,26 @@ struct Kept {
     documents: BTreeMap<Key, Document>,
     /// Entries as JSON, with their MACs.
     log: Vec<(String, String)>,
+    uses: BTreeMap<String, i64>,
 }
 
 impl ModelStore for Memory {
+    fn token_used(&self, id: &str, at: i64) -> Result<(), StoreError> {
+        let mut kept = self.0.lock();
+        kept.uses.insert(id.to_owned(), at);
+        let Kept { documents, uses, .. } = &mut *kept;
+        uses.retain(|id, _| {
+            documents
+                .keys()
+                .any(|key| key.kind == Kind::Token && key.name == *id)
+        });
+        Ok(())
+    }
+
+    fn token_uses(&self) -> Result<BTreeMap<String, i64>, StoreError> {
+        Ok(self.0.lock().uses.clone())
+    }
+
     fn documents(&self) -> Result<Vec<(Key, Document)>, StoreError> {
         Ok(self.0.lock().documents.clone().into_iter().collect())
     }

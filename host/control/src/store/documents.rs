@@ -3,7 +3,7 @@
 //! The log is a chain: each entry has a MAC over itself and the MAC before it, with a key that only this gateway has. The number and MAC of the last entry
 //! stand apart, sealed with the key, so that entries that were cut off at the end are missed, too.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use aws_lc_rs::hmac;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
@@ -287,6 +287,18 @@ pub trait ModelStore: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// The store cannot be read.
     fn check_audit(&self, key: &[u8; 32]) -> Result<AuditCheck, StoreError>;
+
+    /// Notes that a token of a principal was used, in milliseconds since 1970, and forgets uses of those that are gone.
+    ///
+    /// # Errors
+    /// The store refuses.
+    fn token_used(&self, id: &str, at: i64) -> Result<(), StoreError>;
+
+    /// When tokens were last used, by id.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn token_uses(&self) -> Result<BTreeMap<String, i64>, StoreError>;
 }
 
 impl Journal {
@@ -303,6 +315,14 @@ impl Journal {
 }
 
 impl ModelStore for Journal {
+    fn token_used(&self, id: &str, at: i64) -> Result<(), StoreError> {
+        self.note_token_use(id, at)
+    }
+
+    fn token_uses(&self) -> Result<BTreeMap<String, i64>, StoreError> {
+        self.read_token_uses()
+    }
+
     fn documents(&self) -> Result<Vec<(Key, Document)>, StoreError> {
         documents(&self.connection())
     }

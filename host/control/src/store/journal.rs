@@ -13,10 +13,12 @@ use std::{
 use edgeward_core::ids::Digest;
 use parking_lot::{Mutex, MutexGuard};
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
-use serde::Serialize;
 use serde_json::Value;
 
-use super::StoreError;
+use super::{
+    StoreError,
+    plugins::{Action, ModuleRow, PluginStore, Publication, Receipt, VersionRow},
+};
 use crate::clock::{now_ms, rfc3339};
 
 /// `PRAGMA user_version` after all of [`MIGRATIONS`].
@@ -67,75 +69,6 @@ pub struct Journal {
     connection: Mutex<Connection>,
     /// There was none before it was opened.
     pub(super) is_new: bool,
-}
-
-/// An uploaded module.
-#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub struct ModuleRow {
-    /// SHA-256 of its bytes.
-    #[schema(value_type = String)]
-    pub digest: Digest,
-    /// Bytes.
-    pub size: u64,
-    /// What inspection found.
-    pub info: Value,
-    /// RFC 3339.
-    pub uploaded_at: String,
-    /// Bindings' versions made of it, as `name@version`.
-    pub used_by: Vec<String>,
-}
-
-/// A version of a binding that was made through the API.
-#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub struct VersionRow {
-    /// The binding.
-    pub name: String,
-    /// 1 and up.
-    pub version: u64,
-    /// Its module.
-    #[schema(value_type = String)]
-    pub module: Digest,
-    /// What it says differently from the binding in the configuration file.
-    pub settings: Value,
-    /// RFC 3339.
-    pub created_at: String,
-}
-
-/// Why a version went live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Action {
-    /// It was published.
-    Publish,
-    /// Somebody went back to it by number.
-    Rollback,
-}
-
-/// One entry of a binding's history.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub struct Publication {
-    /// Version that went live; 0 is the configuration file's.
-    pub version: u64,
-    /// `publish` or `rollback`.
-    pub action: String,
-    /// RFC 3339.
-    pub at: String,
-    /// When a rollback took it back.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub undone_at: Option<String>,
-}
-
-/// A change that can be taken back.
-#[derive(Debug)]
-#[must_use]
-pub enum Receipt {
-    /// A publication was added.
-    Added(i64),
-    /// A publication was taken back.
-    Undone(i64),
 }
 
 pub(super) fn failed(what: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
@@ -240,9 +173,10 @@ impl Journal {
         transaction.commit().map_err(failed(what))?;
         Ok(value)
     }
+}
 
-    /// Digests of all modules.
-    pub(super) fn digests(&self) -> Result<BTreeSet<Digest>, StoreError> {
+impl PluginStore for Journal {
+    fn digests(&self) -> Result<BTreeSet<Digest>, StoreError> {
         let connection = self.connection.lock();
         let read = || -> rusqlite::Result<_> {
             connection
@@ -253,12 +187,7 @@ impl Journal {
         read().map_err(failed("list modules"))
     }
 
-    pub(super) fn add_module(
-        &self,
-        digest: Digest,
-        size: u64,
-        info: &Value,
-    ) -> Result<ModuleRow, StoreError> {
+    fn add_module(&self, digest: Digest, size: u64, info: &Value) -> Result<ModuleRow, StoreError> {
         self.change("record a module", |connection| {
             connection
                 .execute(
@@ -271,20 +200,12 @@ impl Journal {
         self.module(digest)
     }
 
-    /// All modules, newest first.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub fn modules(&self) -> Result<Vec<ModuleRow>, StoreError> {
+    fn modules(&self) -> Result<Vec<ModuleRow>, StoreError> {
         let connection = self.connection.lock();
         modules(&connection, None).map_err(failed("list modules"))
     }
 
-    /// One module.
-    ///
-    /// # Errors
-    /// Not there.
-    pub fn module(&self, digest: Digest) -> Result<ModuleRow, StoreError> {
+    fn module(&self, digest: Digest) -> Result<ModuleRow, StoreError> {
         let connection = self.connection.lock();
         let rows = modules(&connection, Some(digest)).map_err(failed("read a module"))?;
         rows.into_iter()
@@ -292,7 +213,7 @@ impl Journal {
             .ok_or_else(|| StoreError::NotFound(format!("no module {digest} was uploaded")))
     }
 
-    pub(super) fn remove_module(&self, digest: Digest) -> Result<(), StoreError> {
+    fn remove_module(&self, digest: Digest) -> Result<(), StoreError> {
         self.change("remove a module", |connection| {
             let row = modules(connection, Some(digest))
                 .map_err(failed("read a module"))?
@@ -312,12 +233,7 @@ impl Journal {
         })
     }
 
-    /// A version with a number of its own that is not kept yet: a number is never given twice, and gaps are usual. When the newest version of the
-    /// binding is the same, it is returned instead and the flag is false.
-    ///
-    /// # Errors
-    /// The module was not uploaded.
-    pub fn next_version(
+    fn next_version(
         &self,
         name: &str,
         module: Digest,
@@ -353,11 +269,7 @@ impl Journal {
         })
     }
 
-    /// Keeps a version that was given a number and found to work.
-    ///
-    /// # Errors
-    /// The module was removed meanwhile.
-    pub fn keep_version(&self, row: &VersionRow) -> Result<VersionRow, StoreError> {
+    fn keep_version(&self, row: &VersionRow) -> Result<VersionRow, StoreError> {
         self.change("record a version", |connection| {
             uploaded(connection, row.module)?;
             let query = "INSERT INTO versions (name, version, module, settings, created_at) VALUES (?1, ?2, ?3, ?4, ?5)";
@@ -374,11 +286,7 @@ impl Journal {
         })
     }
 
-    /// One version.
-    ///
-    /// # Errors
-    /// Not there.
-    pub fn version(&self, name: &str, version: u64) -> Result<VersionRow, StoreError> {
+    fn version(&self, name: &str, version: u64) -> Result<VersionRow, StoreError> {
         let connection = self.connection.lock();
         let query = format!("{VERSION_COLUMNS} WHERE name = ?1 AND version = ?2");
         connection
@@ -388,28 +296,20 @@ impl Journal {
             .ok_or_else(|| not_found(name, version))
     }
 
-    /// The newest `limit` versions of a binding, newest first.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub fn versions(&self, name: &str, limit: u32) -> Result<Vec<VersionRow>, StoreError> {
+    fn versions(&self, name: &str, before: Option<u64>, limit: u32) -> Result<Vec<VersionRow>, StoreError> {
         let connection = self.connection.lock();
         let read = || -> rusqlite::Result<_> {
             connection
                 .prepare(&format!(
-                    "{VERSION_COLUMNS} WHERE name = ?1 ORDER BY version DESC LIMIT ?2"
+                    "{VERSION_COLUMNS} WHERE name = ?1 AND (?3 IS NULL OR version < ?3) ORDER BY version DESC LIMIT ?2"
                 ))?
-                .query_map(params![name, limit], version_row)?
+                .query_map(params![name, limit, before.map(int)], version_row)?
                 .collect()
         };
         read().map_err(failed("list versions"))
     }
 
-    /// Removes a version that is not live, and its part of the history.
-    ///
-    /// # Errors
-    /// Not there, or live.
-    pub fn remove_version(&self, name: &str, version: u64) -> Result<(), StoreError> {
+    fn remove_version(&self, name: &str, version: u64) -> Result<(), StoreError> {
         self.change("remove a version", |connection| {
             if live_version(connection, name).map_err(failed("read what is live"))? == version {
                 return Err(StoreError::Conflict(format!(
@@ -431,11 +331,7 @@ impl Journal {
         })
     }
 
-    /// Bindings whose live version is not the configuration file's.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub fn live(&self) -> Result<BTreeMap<String, VersionRow>, StoreError> {
+    fn live(&self) -> Result<BTreeMap<String, VersionRow>, StoreError> {
         let connection = self.connection.lock();
         let read = || -> rusqlite::Result<_> {
             connection
@@ -453,11 +349,7 @@ impl Journal {
         read().map_err(failed("read what is live"))
     }
 
-    /// What a rollback without a number would go back to.
-    ///
-    /// # Errors
-    /// Nothing was published.
-    pub fn previous(&self, name: &str) -> Result<u64, StoreError> {
+    fn previous(&self, name: &str) -> Result<u64, StoreError> {
         let connection = self.connection.lock();
         let read = || -> rusqlite::Result<Vec<u64>> {
             connection
@@ -476,11 +368,7 @@ impl Journal {
         }
     }
 
-    /// Makes `version` live.
-    ///
-    /// # Errors
-    /// Not there.
-    pub fn publish(&self, name: &str, version: u64, action: Action) -> Result<Receipt, StoreError> {
+    fn publish(&self, name: &str, version: u64, action: Action) -> Result<Receipt, StoreError> {
         let action = match action {
             Action::Publish => "publish",
             Action::Rollback => "rollback",
@@ -514,11 +402,7 @@ impl Journal {
         })
     }
 
-    /// Takes the newest publication of a binding back.
-    ///
-    /// # Errors
-    /// Nothing was published.
-    pub fn undo(&self, name: &str) -> Result<Receipt, StoreError> {
+    fn undo(&self, name: &str) -> Result<Receipt, StoreError> {
         self.change("roll back", |connection| {
             connection
                 .query_row(
@@ -534,11 +418,7 @@ impl Journal {
         })
     }
 
-    /// Takes a change back as if it had never been.
-    ///
-    /// # Errors
-    /// The database refuses.
-    pub fn revert(&self, receipt: Receipt) -> Result<(), StoreError> {
+    fn revert(&self, receipt: Receipt) -> Result<(), StoreError> {
         let (statement, id) = match receipt {
             Receipt::Added(id) => ("DELETE FROM publications WHERE id = ?1", id),
             Receipt::Undone(id) => ("UPDATE publications SET undone_at = NULL WHERE id = ?1", id),
@@ -551,11 +431,7 @@ impl Journal {
         })
     }
 
-    /// The newest `limit` publications of a binding, newest first.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub fn history(&self, name: &str, limit: u32) -> Result<Vec<Publication>, StoreError> {
+    fn history(&self, name: &str, limit: u32) -> Result<Vec<Publication>, StoreError> {
         let connection = self.connection.lock();
         let read = || -> rusqlite::Result<_> {
             connection

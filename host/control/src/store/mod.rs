@@ -1,5 +1,5 @@
-//! What survives a restart: one folder that belongs to one gateway. `blobs` holds modules, `journal` what was made of
-//! them and what is live, `certificates` those of listeners, `acme` the accounts and orders behind them, `keys` the secrets that the gateway makes
+//! What survives a restart: one folder that belongs to one gateway. `blobs` holds modules, `plugins` what was made of
+//! them and what is live, `documents` the API model, `certificates` those of listeners, `acme` the accounts and orders behind them, `keys` the secrets that the gateway makes
 //! itself.
 //!
 //! Crash safety: a module's file is durable before its row, a row's transaction is durable before anyone is told, and
@@ -13,6 +13,7 @@ pub mod certificates;
 pub mod documents;
 mod journal;
 pub mod keys;
+pub mod plugins;
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -30,7 +31,8 @@ pub(crate) use acme::StoredAccount;
 pub use blobs::{Blobs, Upload};
 pub use certificates::{Certificates, StoredCertificate};
 pub use documents::{AuditCheck, AuditEntry, AuditQuery, AuditRow, DocumentChange, ModelStore, audit_mac};
-pub use journal::{Action, Journal, ModuleRow, Publication, Receipt, VersionRow};
+pub use journal::Journal;
+pub use plugins::{Action, ModuleRow, PluginStore, Publication, Receipt, VersionRow};
 
 /// File of the database.
 const DATABASE: &str = "edgeward.db";
@@ -49,8 +51,8 @@ pub struct Store {
     root: PathBuf,
     /// Modules by digest.
     pub blobs: Blobs,
-    /// Versions and publications.
-    pub journal: Arc<Journal>,
+    /// Modules, versions and publications.
+    pub plugins: Arc<dyn PluginStore>,
     /// The API model and the audit log.
     pub model: Arc<dyn ModelStore>,
     /// Certificates by name.
@@ -171,7 +173,7 @@ impl Store {
             root,
             blobs,
             model: Arc::clone(&journal) as Arc<dyn ModelStore>,
-            journal,
+            plugins: journal,
             certificates,
             acme,
             _lock: lock,
@@ -234,7 +236,7 @@ impl Store {
     /// The disk or the database refuses.
     pub fn keep(&self, upload: Upload, info: &serde_json::Value) -> Result<ModuleRow, StoreError> {
         let (digest, size) = self.blobs.keep(upload)?;
-        self.journal.add_module(digest, size, info)
+        self.plugins.add_module(digest, size, info)
     }
 
     /// Makes a module of the configuration part of the store, so that it stays what it is; `info` is what inspection finds in it.
@@ -250,8 +252,8 @@ impl Store {
         if !self.blobs.path(digest).exists() {
             replace(&self.blobs.path(digest), bytes)?;
         }
-        if self.journal.module(digest).is_err() {
-            self.journal.add_module(digest, bytes.len() as u64, &info())?;
+        if self.plugins.module(digest).is_err() {
+            self.plugins.add_module(digest, bytes.len() as u64, &info())?;
         }
         Ok(digest)
     }
@@ -261,7 +263,7 @@ impl Store {
     /// # Errors
     /// Not there, or in use.
     pub fn forget(&self, digest: Digest) -> Result<(), StoreError> {
-        self.journal.remove_module(digest)?;
+        self.plugins.remove_module(digest)?;
         self.blobs.remove(digest)
     }
 }

@@ -20,7 +20,7 @@ fn module(store: &Store, bytes: &[u8]) -> Digest {
     store.keep(upload(store, bytes), &json!({})).unwrap().digest
 }
 
-impl Journal {
+impl dyn PluginStore {
     /// A version that was found to work.
     fn add_version(
         &self,
@@ -36,7 +36,7 @@ impl Journal {
 
 fn live(store: &Store, name: &str) -> u64 {
     store
-        .journal
+        .plugins
         .live()
         .unwrap()
         .get(name)
@@ -106,12 +106,12 @@ fn an_aborted_publish_leaves_the_old_version_live() {
         let digest = module(&store, b"m");
         for config in [1, 2] {
             let (_, new) = store
-                .journal
+                .plugins
                 .add_version("auth", digest, &json!({ "config": config }))
                 .unwrap();
             assert!(new);
         }
-        let _receipt = store.journal.publish("auth", 1, Action::Publish).unwrap();
+        let _receipt = store.plugins.publish("auth", 1, Action::Publish).unwrap();
     }
     // a process killed inside the transaction: what it wrote was never committed
     let writer = rusqlite::Connection::open(dir.path().join("edgeward.db")).unwrap();
@@ -123,7 +123,7 @@ fn an_aborted_publish_leaves_the_old_version_live() {
     drop(writer);
     let store = Store::open(dir.path()).unwrap();
     assert_eq!(live(&store, "auth"), 1);
-    assert_eq!(store.journal.history("auth", 10).unwrap().len(), 1);
+    assert_eq!(store.plugins.history("auth", 10).unwrap().len(), 1);
 }
 
 #[test]
@@ -132,8 +132,8 @@ fn the_state_of_a_copied_folder_without_shutdown_is_whole() {
     let copy = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let digest = module(&store, b"m");
-    store.journal.add_version("auth", digest, &json!({})).unwrap();
-    let _receipt = store.journal.publish("auth", 1, Action::Publish).unwrap();
+    store.plugins.add_version("auth", digest, &json!({})).unwrap();
+    let _receipt = store.plugins.publish("auth", 1, Action::Publish).unwrap();
     // as a kill would leave it: the write-ahead log was never folded into the database
     for entry in fs::read_dir(dir.path()).unwrap() {
         let entry = entry.unwrap();
@@ -173,26 +173,26 @@ fn rollback_goes_back_step_by_step_to_the_file() {
     let digest = module(&store, b"m");
     for config in 1..=3 {
         store
-            .journal
+            .plugins
             .add_version("auth", digest, &json!({ "config": config }))
             .unwrap();
-        let _receipt = store.journal.publish("auth", config, Action::Publish).unwrap();
+        let _receipt = store.plugins.publish("auth", config, Action::Publish).unwrap();
     }
     for expected in [2, 1, 0] {
-        assert_eq!(store.journal.previous("auth").unwrap(), expected);
-        let _receipt = store.journal.undo("auth").unwrap();
+        assert_eq!(store.plugins.previous("auth").unwrap(), expected);
+        let _receipt = store.plugins.undo("auth").unwrap();
         assert_eq!(live(&store, "auth"), expected);
     }
     assert!(matches!(
-        store.journal.previous("auth"),
+        store.plugins.previous("auth"),
         Err(StoreError::Conflict(_))
     ));
-    assert!(matches!(store.journal.undo("auth"), Err(StoreError::Conflict(_))));
-    let _receipt = store.journal.publish("auth", 3, Action::Rollback).unwrap();
+    assert!(matches!(store.plugins.undo("auth"), Err(StoreError::Conflict(_))));
+    let _receipt = store.plugins.publish("auth", 3, Action::Rollback).unwrap();
     assert_eq!(live(&store, "auth"), 3);
-    let _receipt = store.journal.publish("auth", 0, Action::Rollback).unwrap();
+    let _receipt = store.plugins.publish("auth", 0, Action::Rollback).unwrap();
     assert_eq!(live(&store, "auth"), 0);
-    assert_eq!(store.journal.previous("auth").unwrap(), 3);
+    assert_eq!(store.plugins.previous("auth").unwrap(), 3);
 }
 
 #[test]
@@ -200,13 +200,13 @@ fn a_change_that_is_reverted_leaves_no_trace() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let digest = module(&store, b"m");
-    store.journal.add_version("auth", digest, &json!({})).unwrap();
-    let receipt = store.journal.publish("auth", 1, Action::Publish).unwrap();
-    store.journal.revert(receipt).unwrap();
-    assert!(store.journal.history("auth", 10).unwrap().is_empty());
-    let _receipt = store.journal.publish("auth", 1, Action::Publish).unwrap();
-    let receipt = store.journal.undo("auth").unwrap();
-    store.journal.revert(receipt).unwrap();
+    store.plugins.add_version("auth", digest, &json!({})).unwrap();
+    let receipt = store.plugins.publish("auth", 1, Action::Publish).unwrap();
+    store.plugins.revert(receipt).unwrap();
+    assert!(store.plugins.history("auth", 10).unwrap().is_empty());
+    let _receipt = store.plugins.publish("auth", 1, Action::Publish).unwrap();
+    let receipt = store.plugins.undo("auth").unwrap();
+    store.plugins.revert(receipt).unwrap();
     assert_eq!(live(&store, "auth"), 1);
 }
 
@@ -215,13 +215,13 @@ fn the_same_version_twice_is_one_and_numbers_are_never_used_again() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let digest = module(&store, b"m");
-    assert!(store.journal.add_version("auth", digest, &json!({})).unwrap().1);
-    let (row, new) = store.journal.add_version("auth", digest, &json!({})).unwrap();
+    assert!(store.plugins.add_version("auth", digest, &json!({})).unwrap().1);
+    let (row, new) = store.plugins.add_version("auth", digest, &json!({})).unwrap();
     assert_eq!((row.version, new), (1, false));
-    store.journal.remove_version("auth", 1).unwrap();
+    store.plugins.remove_version("auth", 1).unwrap();
     assert_eq!(
         store
-            .journal
+            .plugins
             .add_version("auth", digest, &json!({}))
             .unwrap()
             .0
@@ -229,7 +229,7 @@ fn the_same_version_twice_is_one_and_numbers_are_never_used_again() {
         2
     );
     assert!(matches!(
-        store.journal.publish("auth", 1, Action::Publish),
+        store.plugins.publish("auth", 1, Action::Publish),
         Err(StoreError::NotFound(_))
     ));
 }
@@ -239,13 +239,13 @@ fn a_version_that_a_kill_left_untried_is_not_there() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let digest = module(&store, b"m");
-    let (row, new) = store.journal.next_version("auth", digest, &json!({})).unwrap();
+    let (row, new) = store.plugins.next_version("auth", digest, &json!({})).unwrap();
     assert_eq!((row.version, new), (1, true));
     drop(store);
     let store = Store::open(dir.path()).unwrap();
-    assert!(store.journal.versions("auth", 10).unwrap().is_empty());
-    assert!(store.journal.publish("auth", 1, Action::Publish).is_err());
-    let (row, new) = store.journal.add_version("auth", digest, &json!({})).unwrap();
+    assert!(store.plugins.versions("auth", None, 10).unwrap().is_empty());
+    assert!(store.plugins.publish("auth", 1, Action::Publish).is_err());
+    let (row, new) = store.plugins.add_version("auth", digest, &json!({})).unwrap();
     assert_eq!((row.version, new), (2, true));
 }
 
@@ -254,16 +254,16 @@ fn what_is_in_use_cannot_be_removed() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let digest = module(&store, b"m");
-    store.journal.add_version("auth", digest, &json!({})).unwrap();
-    let _receipt = store.journal.publish("auth", 1, Action::Publish).unwrap();
+    store.plugins.add_version("auth", digest, &json!({})).unwrap();
+    let _receipt = store.plugins.publish("auth", 1, Action::Publish).unwrap();
     let error = store.forget(digest).unwrap_err().to_string();
     assert!(error.contains("used by auth@1"), "{error}");
     assert!(matches!(
-        store.journal.remove_version("auth", 1),
+        store.plugins.remove_version("auth", 1),
         Err(StoreError::Conflict(_))
     ));
-    let _receipt = store.journal.undo("auth").unwrap();
-    store.journal.remove_version("auth", 1).unwrap();
+    let _receipt = store.plugins.undo("auth").unwrap();
+    store.plugins.remove_version("auth", 1).unwrap();
     store.forget(digest).unwrap();
     assert!(matches!(store.forget(digest), Err(StoreError::NotFound(_))));
     assert_eq!(files(&store), 0);

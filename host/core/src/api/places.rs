@@ -55,9 +55,9 @@ pub fn check_stage(stage: &Stage) -> Vec<Problem> {
                 format!("`{name}` is not the name of a cookie"),
             ));
         }
-        Some(Sticky::Address(false)) => {
+        Some(Sticky::Address(false) | Sticky::Key(false)) => {
             problems.push(Problem::new(
-                "canary.sticky.address",
+                "canary.sticky",
                 "`false` says nothing: leave `sticky` out",
             ));
         }

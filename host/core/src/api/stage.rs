@@ -155,6 +155,8 @@ pub enum Sticky {
     Cookie(String),
     /// The client's address. Write `address: true`.
     Address(bool),
+    /// The API key: the value of `x-api-key`. Write `key: true`.
+    Key(bool),
 }
 
 /// When a canary is given up: one of the margins is exceeded, and both arms have served enough requests to tell.
@@ -189,6 +191,9 @@ pub struct Domain {
     /// What it is for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// Name of a kept certificate that listeners with TLS show to clients who ask for this domain, whatever theirs are for. Default: the listeners' own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
     /// Whether mappings or rules decide. Default `mappings-only`.
     pub routing_mode: RoutingMode,
     /// Words to find it by.

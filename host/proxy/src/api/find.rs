@@ -13,6 +13,8 @@ use siphasher::sip::SipHasher13;
 
 use super::{ApisInput, Arm, Call, DomainInput, Voice, arm::Builder};
 
+/// Field that API keys come in.
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// Key of the hash that keeps requests together: the same in every gateway, so that all make the same choice.
 const STICKY_KEY: (u64, u64) = (0x6564_6765_7761_7264, 0x6361_6e61_7279_0001);
 
@@ -343,6 +345,7 @@ impl Canary {
                     Sticky::Header(name) => By::Header(name.parse().ok()?),
                     Sticky::Cookie(name) => By::Cookie(name.clone()),
                     Sticky::Address(_) => By::Address,
+                    Sticky::Key(_) => By::Header(API_KEY),
                 })
             }),
         }

@@ -1,6 +1,9 @@
 //! TLS of listeners: protocol versions, certificates by server name, client certificates, ALPN.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use edgeward_core::{
     config::{
@@ -28,6 +31,9 @@ use crate::{
 /// Sessions of a listener that HTTP/3 clients may resume; the oldest go first. About 2 KiB each.
 const QUIC_SESSIONS: usize = 4096;
 
+/// Names of kept certificates, by the domain that they are shown for.
+pub(crate) type DomainCertificates = BTreeMap<String, String>;
+
 /// TLS of a listener, ready to serve.
 #[derive(Debug)]
 pub(crate) struct Tls {
@@ -54,8 +60,8 @@ impl ServerTls {
     pub fn build(config: &ListenerTls, material: &Material, previous: Option<&Self>) -> Result<Self, String> {
         Tls::build(
             config,
-            false,
-            false,
+            &BTreeMap::new(),
+            (false, false),
             material,
             previous.map(|previous| &previous.0),
         )
@@ -111,13 +117,13 @@ struct Sources {
 
 /// A certificate, read.
 struct Source {
-    /// Its place in the configuration's list.
-    index: usize,
+    /// Its place in the configuration's list; `None` where a domain names it.
+    index: Option<usize>,
     label: String,
     chain: Content,
     key: Content,
     ocsp: Option<Content>,
-    /// Names that it was given when it was kept.
+    /// Names that it was given when it was kept, or the domain that names it.
     names: Vec<String>,
 }
 
@@ -155,12 +161,12 @@ fn has(names: &[String], name: &str) -> bool {
 }
 
 impl Sources {
-    fn read(config: &ListenerTls, material: &Material) -> Result<Self, String> {
+    fn read(config: &ListenerTls, domains: &DomainCertificates, material: &Material) -> Result<Self, String> {
         let mut certificates = Vec::new();
         for (index, certificate) in config.certificates.iter().enumerate() {
             match certificate.source() {
                 Some(CertificateSource::Files { cert, key, ocsp }) => certificates.push(Source {
-                    index,
+                    index: Some(index),
                     label: cert.display().to_string(),
                     chain: material.file(cert)?,
                     key: material.file(key).map_err(|problem| {
@@ -187,13 +193,19 @@ impl Sources {
                             || (name == "*" && is_certificate_name(kept))
                             || (in_place && is_acme_certificate_name(kept) && serves(pem))
                     });
-                    certificates.extend(wanted.map(|(name, pem)| Source::kept(index, name, pem)));
+                    certificates
+                        .extend(wanted.map(|(name, pem)| Source::kept(Some(index), name, pem, &pem.names)));
                 }
                 None => return Err("a certificate is neither in files nor stored".to_owned()),
             }
         }
-        let domains = config.domains.iter().map(|domain| &domain.client_auth);
-        let auth = std::iter::once(&config.client_auth).chain(domains);
+        for (domain, name) in domains {
+            if let Some(pem) = material.certificates().get(name) {
+                certificates.push(Source::kept(None, name, pem, std::slice::from_ref(domain)));
+            }
+        }
+        let rules = config.domains.iter().map(|domain| &domain.client_auth);
+        let auth = std::iter::once(&config.client_auth).chain(rules);
         Ok(Self {
             certificates,
             auth: auth
@@ -216,14 +228,14 @@ impl Sources {
 }
 
 impl Source {
-    fn kept(index: usize, name: &str, pem: &CertificatePem) -> Self {
+    fn kept(index: Option<usize>, name: &str, pem: &CertificatePem, names: &[String]) -> Self {
         Self {
             index,
             label: name.to_owned(),
             chain: Content::from(pem.chain.as_bytes()),
             key: Content::from(pem.key.as_bytes()),
             ocsp: None,
-            names: pem.names.clone(),
+            names: names.to_vec(),
         }
     }
 
@@ -260,16 +272,17 @@ impl Source {
 }
 
 impl Tls {
-    /// The TLS settings of a listener; the error names file and reason. `previous`, of the same listener before, is returned as it is when nothing has
+    /// The TLS settings of a listener, which may serve HTTP/2 and HTTP/3; the error names file and reason. Domains that name a certificate get it whatever
+    /// the listener's own are for. `previous`, of the same listener before, is returned as it is when nothing has
     /// changed. Else what did not change of it lives on: certificates, and sessions where the same check of client certificates holds.
     pub(crate) fn build(
         config: &ListenerTls,
-        http2: bool,
-        http3: bool,
+        domains: &DomainCertificates,
+        (http2, http3): (bool, bool),
         material: &Material,
         previous: Option<&Arc<Self>>,
     ) -> Result<Arc<Self>, String> {
-        let sources = Sources::read(config, material)?;
+        let sources = Sources::read(config, domains, material)?;
         let digests = sources.digests();
         if let Some(same) = previous.filter(|previous| {
             previous.config == *config
@@ -414,12 +427,12 @@ impl Resolver {
         provider: &CryptoProvider,
         previous: Option<&Arc<Tls>>,
     ) -> Result<Self, String> {
-        let mut names = Names::new();
         let mut certificates = Vec::new();
+        let mut named = Vec::new();
+        let of_domain = Certificate::default();
         for source in &sources.certificates {
-            let Some(config) = config.certificates.get(source.index) else {
-                continue;
-            };
+            let own = source.index.and_then(|index| config.certificates.get(index));
+            let config = own.unwrap_or(&of_domain);
             let digests = source.digests();
             let known = previous.and_then(|previous| {
                 let mut shown = previous.resolver.certificates.iter();
@@ -434,10 +447,16 @@ impl Resolver {
             for name in given.into_iter().flatten() {
                 // one that was ordered before a name was added is not for that name
                 if config.acme.is_none() || has(&source.names, name) {
-                    names.insert(name, Arc::clone(&shown.key));
+                    named.push((source.index, name.clone(), Arc::clone(&shown.key)));
                 }
             }
             certificates.push((digests, shown));
+        }
+        // those of domains first
+        named.sort_by_key(|(index, ..)| *index);
+        let mut names = Names::new();
+        for (_, name, key) in named {
+            names.insert(&name, key);
         }
         Ok(Self { names, certificates })
     }
@@ -487,7 +506,7 @@ mod tests {
         let load = || Material::new(folder.path(), Certificates::new());
         let first_load = load();
         let build = |config: &ListenerTls, material: &Material, previous: Option<&Arc<Tls>>| {
-            Tls::build(config, true, true, material, previous)
+            Tls::build(config, &BTreeMap::new(), (true, true), material, previous)
         };
         let first = build(&config, &first_load, None).unwrap();
         assert!(Arc::ptr_eq(
