@@ -14,6 +14,7 @@ pub mod ids;
 pub mod normalize;
 pub mod openapi;
 pub mod phase;
+pub mod policy;
 pub mod reject;
 pub mod retry;
 pub mod route;

@@ -3,6 +3,7 @@
 mod config;
 mod openapi;
 mod path;
+mod policy;
 mod router;
 
-pub use self::{config::config, openapi::openapi, path::path, router::router};
+pub use self::{config::config, openapi::openapi, path::path, policy::policy, router::router};
