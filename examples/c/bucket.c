@@ -55,6 +55,7 @@ bool exports_edgeward_plugin_lifecycle_init(transformer_string_t *config, export
   ret->phases = EXPORTS_EDGEWARD_PLUGIN_LIFECYCLE_PHASES_REQUEST_HEAD | EXPORTS_EDGEWARD_PLUGIN_LIFECYCLE_PHASES_RESPONSE_HEAD;
   ret->request_body.tag = EXPORTS_EDGEWARD_PLUGIN_LIFECYCLE_BODY_MODE_NONE;
   ret->response_body.tag = EXPORTS_EDGEWARD_PLUGIN_LIFECYCLE_BODY_MODE_NONE;
+  ret->request_digest = false;
   ret->capabilities.ptr = NULL;
   ret->capabilities.len = 0;
   return true;

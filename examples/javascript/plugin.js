@@ -26,6 +26,7 @@ export const lifecycle = {
       phases: { authorize: true },
       requestBody: NO_BODY,
       responseBody: NO_BODY,
+      requestDigest: false,
       capabilities: ["secret"],
     };
   },

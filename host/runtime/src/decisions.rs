@@ -1,74 +1,162 @@
 //! Decisions of an authorizer that are kept: what it said of a caller is said again of the next request with the same credentials, without a call.
-//! Only `allow` is kept, for as long as the plugin says. Later hooks of the plugin see every request, as ever.
+//! What is kept is what it said, not what came of it: a policy is held against each request anew. Refusals are kept where the plugin says so. Later hooks of
+//! the plugin see every request, as ever.
+//!
+//! Each worker has a part of its own, so that none waits for another. A decision that one worker lacks is taken from the others, and while one asks the
+//! plugin, the others wait for what it says.
 
 use std::{
-    sync::Arc,
+    collections::{HashMap, hash_map::Entry},
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
 use aws_lc_rs::digest::{Context, SHA256};
 use edgeward_core::{config::DecisionCache, normalize::parse_query};
-use http::HeaderName;
-use moka::{Expiry, sync::Cache};
+use http::{HeaderName, HeaderValue, StatusCode};
+use lru::LruCache;
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::sync::watch;
 
-use crate::exchange::{ContextValue, Exchange, Undo};
+use crate::{
+    exchange::{ContextValue, Exchange, Granted, Undo},
+    session::Decision,
+};
 
 /// SHA-256 of everything that a decision is kept for: credentials are not in memory longer than their requests.
-pub(crate) type Key = [u8; 32];
+pub type Key = [u8; 32];
 
 /// What an entry weighs besides its values, in bytes.
 const ENTRY: usize = 256;
+/// What a policy weighs, as a multiple of its text.
+const POLICY: usize = 4;
+/// Parts at most; machines with more cores share them.
+const PARTS_MAX: usize = 64;
 
-/// The kept decisions of one version.
-pub(crate) struct Decisions {
+/// Kept decisions of one authorizer.
+#[derive(Debug)]
+pub struct Decisions {
     headers: Vec<HeaderName>,
     query: Vec<String>,
     ttl_max: Duration,
-    size: u64,
-    cache: Cache<Key, Arc<Decision>>,
+    ttl_default: Duration,
+    /// Bytes of each part.
+    size: usize,
+    /// Entries of each part.
+    entries: usize,
+    parts: Box<[Mutex<Part>]>,
+    /// Keys that are being asked about.
+    asked: Mutex<HashMap<Key, watch::Receiver<()>>>,
+    /// Raised when decisions are thrown away: what was asked before is not kept after.
+    flushed: AtomicU64,
+    counts: Counts,
+}
+
+/// Decisions of one worker.
+#[derive(Debug)]
+struct Part {
+    known: LruCache<Key, Arc<Said>>,
+    weight: usize,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    hits: AtomicU64,
+    misses: AtomicU64,
+    evictions: AtomicU64,
+}
+
+/// How often decisions were there, were not, and made room for others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DecisionCounts {
+    /// Requests that were decided by what was kept.
+    pub hits: u64,
+    /// Requests that the plugin was asked about.
+    pub misses: u64,
+    /// Decisions that made room for others.
+    pub evictions: u64,
 }
 
 /// What an authorizer said of a caller.
-pub(crate) struct Decision {
-    ttl: Duration,
-    principal: Option<String>,
-    usage_key: Option<String>,
-    context: Vec<((Arc<str>, String), ContextValue)>,
+#[derive(Debug)]
+pub(crate) struct Said {
+    until: Instant,
+    weight: usize,
+    verdict: Verdict,
 }
 
-struct Ttl;
+#[derive(Debug)]
+enum Verdict {
+    Allow {
+        principal: Option<String>,
+        usage_key: Option<String>,
+        policy: Option<Arc<Granted>>,
+        context: Vec<((Arc<str>, String), ContextValue)>,
+    },
+    Deny {
+        status: StatusCode,
+        reason: String,
+        headers: Vec<(HeaderName, HeaderValue)>,
+    },
+}
 
-impl Expiry<Key, Arc<Decision>> for Ttl {
-    fn expire_after_create(&self, _: &Key, decision: &Arc<Decision>, _: Instant) -> Option<Duration> {
-        Some(decision.ttl)
-    }
+/// What is known of a key.
+pub(crate) enum Found {
+    /// This was said.
+    Said(Arc<Said>),
+    /// Nothing: the plugin is asked, and others who want to know wait until this is dropped.
+    Nothing(Asking),
+}
 
-    fn expire_after_update(
-        &self,
-        _: &Key,
-        decision: &Arc<Decision>,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(decision.ttl)
+/// A question that is under way.
+pub(crate) struct Asking {
+    of: Arc<Decisions>,
+    key: Key,
+    flushed: u64,
+    /// Dropped with this, which wakes those who wait; none where somebody else asks, too.
+    _first: Option<watch::Sender<()>>,
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if self._first.is_some() {
+            self.of.asked.lock().remove(&self.key);
+        }
     }
 }
 
 impl Decisions {
-    /// `settings` were checked; a name that is no field name would be ignored.
-    pub(crate) fn new(settings: &DecisionCache) -> Self {
+    /// `settings` were checked; a name that is no field name would be ignored. What the plugin gives no time is kept for `ttl_default`.
+    #[must_use]
+    pub fn new(settings: &DecisionCache, ttl_default: Duration) -> Arc<Self> {
         let field = |name: &String| HeaderName::from_bytes(name.as_bytes()).ok();
-        Self {
+        let count = std::thread::available_parallelism()
+            .map_or(1, NonZeroUsize::get)
+            .min(PARTS_MAX);
+        let part = || {
+            Mutex::new(Part {
+                known: LruCache::unbounded(),
+                weight: 0,
+            })
+        };
+        let size = usize::try_from(settings.size.0).unwrap_or(usize::MAX);
+        Arc::new(Self {
             headers: settings.headers.iter().filter_map(field).collect(),
             query: settings.query.clone(),
             ttl_max: settings.max_ttl.0,
-            size: settings.size.0,
-            cache: Cache::builder()
-                .max_capacity(settings.size.0)
-                .weigher(|_, decision: &Arc<Decision>| u32::try_from(decision.weight()).unwrap_or(u32::MAX))
-                .expire_after(Ttl)
-                .build(),
-        }
+            ttl_default,
+            size: size / count,
+            entries: (settings.entries / count).max(1),
+            parts: (0..count).map(|_| part()).collect(),
+            asked: Mutex::default(),
+            flushed: AtomicU64::new(0),
+            counts: Counts::default(),
+        })
     }
 
     /// What a decision about this request would be kept under: route, method and all values of the fields and parameters. None when one of them is
@@ -104,60 +192,264 @@ impl Decisions {
         hash.finish().as_ref().try_into().ok()
     }
 
-    pub(crate) fn get(&self, key: &Key) -> Option<Arc<Decision>> {
-        self.cache.get(key)
+    /// What was said under a key. Waits while it is being asked about, as long as that takes.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing is lost.
+    pub(crate) async fn find(self: &Arc<Self>, key: Key) -> Found {
+        if let Some(said) = self.get(&key) {
+            return Found::Said(said);
+        }
+        let flushed = self.flushed.load(Relaxed);
+        let (sender, receiver) = watch::channel(());
+        let asked = match self.asked.lock().entry(key) {
+            Entry::Occupied(asked) => Some(asked.get().clone()),
+            Entry::Vacant(place) => {
+                place.insert(receiver);
+                None
+            }
+        };
+        let first = match asked {
+            None => Some(sender),
+            Some(mut asked) => {
+                // an error: the sender is gone, which is what is waited for
+                let _ended = asked.changed().await;
+                if let Some(said) = self.get(&key) {
+                    return Found::Said(said);
+                }
+                // it cannot be kept: each asks for itself
+                None
+            }
+        };
+        self.counts.misses.fetch_add(1, Relaxed);
+        Found::Nothing(Asking {
+            of: Arc::clone(self),
+            key,
+            flushed,
+            _first: first,
+        })
     }
 
-    /// Keeps what an authorizer has just said and not yet committed. Nothing is kept of one that edited the request, which was this one only.
-    pub(crate) fn keep(&self, key: Key, ttl_seconds: u32, exchange: &Exchange) {
-        let ttl = Duration::from_secs(ttl_seconds.into()).min(self.ttl_max);
-        if ttl.is_zero() {
-            return;
-        }
-        let mut decision = Decision {
-            ttl,
-            principal: exchange.principal.clone(),
-            usage_key: exchange.usage_key.clone(),
-            context: Vec::new(),
-        };
-        for undo in &exchange.undo {
-            let Undo::Context(key, _) = undo else { return };
-            if let Some(value) = exchange.context.get(key)
-                && decision.context.iter().all(|(known, _)| known != key)
-            {
-                decision.context.push((key.clone(), value.clone()));
+    fn get(&self, key: &Key) -> Option<Arc<Said>> {
+        let (own, now) = (worker() % self.parts.len(), Instant::now());
+        let mut said = self.parts.get(own)?.lock().get(key, now);
+        if said.is_none() {
+            let mut others = self.parts.iter().enumerate().filter(|(at, _)| *at != own);
+            said = others.find_map(|(_, part)| part.lock().get(key, now));
+            if let Some(said) = &said {
+                self.put(*key, Arc::clone(said));
             }
         }
-        if decision.weight() as u64 <= self.size {
-            self.cache.insert(key, Arc::new(decision));
+        if said.is_some() {
+            self.counts.hits.fetch_add(1, Relaxed);
+        }
+        said
+    }
+
+    fn put(&self, key: Key, said: Arc<Said>) {
+        let Some(part) = self.parts.get(worker() % self.parts.len()) else {
+            return;
+        };
+        let mut evicted = 0;
+        let mut part = part.lock();
+        part.weight += said.weight;
+        if let Some((_, old)) = part.known.push(key, said) {
+            part.weight -= old.weight;
+        }
+        while part.weight > self.size || part.known.len() > self.entries {
+            let Some((_, old)) = part.known.pop_lru() else {
+                break;
+            };
+            part.weight -= old.weight;
+            evicted += 1;
+        }
+        self.counts.evictions.fetch_add(evicted, Relaxed);
+    }
+
+    /// Throws decisions away: those about a principal, or all. What is being asked is not kept either.
+    pub fn flush(&self, principal: Option<&str>) -> usize {
+        self.flushed.fetch_add(1, Relaxed);
+        let mut gone = 0;
+        for part in &self.parts {
+            let mut part = part.lock();
+            let about = |said: &Said| match (&said.verdict, principal) {
+                (_, None) => true,
+                (Verdict::Allow { principal: known, .. }, Some(wanted)) => known.as_deref() == Some(wanted),
+                (Verdict::Deny { .. }, Some(_)) => false,
+            };
+            let keys: Vec<Key> = part
+                .known
+                .iter()
+                .filter(|(_, said)| about(said))
+                .map(|(key, _)| *key)
+                .collect();
+            for key in keys {
+                if let Some(said) = part.known.pop(&key) {
+                    part.weight -= said.weight;
+                    gone += 1;
+                }
+            }
+        }
+        gone
+    }
+
+    /// How often it was of use.
+    #[must_use]
+    pub fn counts(&self) -> DecisionCounts {
+        DecisionCounts {
+            hits: self.counts.hits.load(Relaxed),
+            misses: self.counts.misses.load(Relaxed),
+            evictions: self.counts.evictions.load(Relaxed),
         }
     }
 }
 
-impl Decision {
+impl Part {
+    fn get(&mut self, key: &Key, now: Instant) -> Option<Arc<Said>> {
+        let said = self.known.get(key)?;
+        if said.until > now {
+            return Some(Arc::clone(said));
+        }
+        if let Some(old) = self.known.pop(key) {
+            self.weight -= old.weight;
+        }
+        None
+    }
+}
+
+impl Asking {
+    /// Keeps what an authorizer has just said and not yet committed, for as long as it says. Nothing is kept of one that edited the request, which was this
+    /// one only.
+    pub(crate) fn keep(&self, decision: &Decision, exchange: &Exchange) {
+        let (ttl, verdict) = match decision {
+            Decision::Allow { ttl_seconds } => {
+                let mut context: Vec<((Arc<str>, String), ContextValue)> = Vec::new();
+                for undo in &exchange.undo {
+                    let Undo::Context(key, _) = undo else { return };
+                    if let Some(value) = exchange.context.get(key)
+                        && context.iter().all(|(known, _)| known != key)
+                    {
+                        context.push((key.clone(), value.clone()));
+                    }
+                }
+                let verdict = Verdict::Allow {
+                    principal: exchange.principal.clone(),
+                    usage_key: exchange.usage_key.clone(),
+                    policy: exchange.policy.clone(),
+                    context,
+                };
+                (ttl_seconds.map(u64::from), verdict)
+            }
+            Decision::Deny {
+                status,
+                reason,
+                headers,
+                ttl_seconds,
+            } => {
+                let edited = exchange
+                    .undo
+                    .iter()
+                    .any(|undo| !matches!(undo, Undo::Context(..)));
+                if edited || *ttl_seconds == 0 {
+                    return;
+                }
+                let verdict = Verdict::Deny {
+                    status: *status,
+                    reason: reason.clone(),
+                    headers: headers.clone(),
+                };
+                (Some(u64::from(*ttl_seconds)), verdict)
+            }
+            Decision::Respond(_) => return,
+        };
+        let ttl = ttl
+            .map_or(self.of.ttl_default, Duration::from_secs)
+            .min(self.of.ttl_max);
+        let weight = verdict.weight();
+        let stale = self.of.flushed.load(Relaxed) != self.flushed;
+        if ttl.is_zero() || weight > self.of.size || stale {
+            return;
+        }
+        let until = Instant::now() + ttl;
+        self.of.put(
+            self.key,
+            Arc::new(Said {
+                until,
+                weight,
+                verdict,
+            }),
+        );
+    }
+}
+
+impl Said {
     /// Says it again.
-    pub(crate) fn apply(&self, exchange: &mut Exchange) {
-        exchange.principal.clone_from(&self.principal);
-        exchange.usage_key.clone_from(&self.usage_key);
-        for (key, value) in &self.context {
-            exchange.context.insert(key.clone(), value.clone());
+    pub(crate) fn again(&self, exchange: &mut Exchange) -> Decision {
+        let left = self.until.saturating_duration_since(Instant::now());
+        let ttl_seconds = u32::try_from(left.as_secs()).unwrap_or(u32::MAX);
+        match &self.verdict {
+            Verdict::Allow {
+                principal,
+                usage_key,
+                policy,
+                context,
+            } => {
+                exchange.principal.clone_from(principal);
+                exchange.usage_key.clone_from(usage_key);
+                exchange.policy.clone_from(policy);
+                for (key, value) in context {
+                    exchange.context.insert(key.clone(), value.clone());
+                }
+                Decision::Allow {
+                    ttl_seconds: Some(ttl_seconds),
+                }
+            }
+            Verdict::Deny {
+                status,
+                reason,
+                headers,
+            } => Decision::Deny {
+                status: *status,
+                reason: reason.clone(),
+                headers: headers.clone(),
+                ttl_seconds,
+            },
         }
     }
+}
 
-    pub(crate) fn ttl_seconds(&self) -> u32 {
-        u32::try_from(self.ttl.as_secs()).unwrap_or(u32::MAX)
-    }
-
+impl Verdict {
     fn weight(&self) -> usize {
-        let texts = [&self.principal, &self.usage_key];
-        ENTRY
-            + texts.into_iter().flatten().map(String::len).sum::<usize>()
-            + self
-                .context
-                .iter()
-                .map(|((_, key), value)| key.len() + value.size())
-                .sum::<usize>()
+        let own = match self {
+            Self::Allow {
+                principal,
+                usage_key,
+                policy,
+                context,
+            } => {
+                let texts = [principal, usage_key];
+                let policy = policy.as_ref().map_or(0, |policy| POLICY * policy.text);
+                let context = context.iter().map(|((_, key), value)| key.len() + value.size());
+                texts.into_iter().flatten().map(String::len).sum::<usize>() + policy + context.sum::<usize>()
+            }
+            Self::Deny { reason, headers, .. } => {
+                let headers = headers
+                    .iter()
+                    .map(|(name, value)| name.as_str().len() + value.len());
+                reason.len() + headers.sum::<usize>()
+            }
+        };
+        ENTRY + own
     }
+}
+
+/// Number of this thread, in the order in which threads came here.
+fn worker() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static OWN: usize = NEXT.fetch_add(1, Relaxed);
+    }
+    OWN.with(|own| *own)
 }
 
 #[cfg(test)]
@@ -168,14 +460,32 @@ mod tests {
     use super::*;
     use crate::exchange::{HeaderEdit, Peer, RequestHead, RouteInfo, Side};
 
-    fn decisions(headers: &[&str], query: &[&str]) -> Decisions {
+    fn settings(headers: &[&str], query: &[&str]) -> DecisionCache {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Decisions::new(&DecisionCache {
+        DecisionCache {
             headers: owned(headers),
             query: owned(query),
             max_ttl: Time::secs(60),
             size: Bytes::mib(1),
-        })
+            entries: 1000,
+        }
+    }
+
+    fn decisions(headers: &[&str], query: &[&str]) -> Arc<Decisions> {
+        Decisions::new(&settings(headers, query), Duration::ZERO)
+    }
+
+    const ALLOW: Decision = Decision::Allow {
+        ttl_seconds: Some(60),
+    };
+
+    /// Asks about a key that nothing is known of.
+    fn ask(decisions: &Arc<Decisions>, key: Key) -> Asking {
+        use futures_util::FutureExt as _;
+        match decisions.find(key).now_or_never() {
+            Some(Found::Nothing(asking)) => asking,
+            _ => panic!("something is known of it"),
+        }
     }
 
     fn exchange(query: &str, headers: &[(&'static str, &'static str)]) -> Exchange {
@@ -211,14 +521,14 @@ mod tests {
 
     /// Whether a decision about the first request goes for the second, after `edit`.
     fn used_again(
-        decisions: &Decisions,
+        decisions: &Arc<Decisions>,
         mut first: Exchange,
         second: &Exchange,
         edit: impl FnOnce(&mut Exchange),
     ) -> bool {
         let key = decisions.key(&first).unwrap();
         edit(&mut first);
-        decisions.keep(key, 60, &first);
+        ask(decisions, key).keep(&ALLOW, &first);
         decisions
             .key(second)
             .is_some_and(|key| decisions.get(&key).is_some())
@@ -262,7 +572,7 @@ mod tests {
         };
         let mut second = request();
         assert!(used_again(&by, request(), &second, say));
-        by.get(&by.key(&second).unwrap()).unwrap().apply(&mut second);
+        drop(by.get(&by.key(&second).unwrap()).unwrap().again(&mut second));
         assert_eq!(second.principal.as_deref(), Some("alice"));
         assert_eq!(
             second.context[&(Arc::from("login"), "team".to_owned())],
@@ -293,5 +603,105 @@ mod tests {
             exchange.set_context(&Arc::from("login"), "claims", value);
         });
         assert!(!used);
+    }
+
+    #[test]
+    fn refusals_are_kept_as_long_as_is_said_and_what_is_flushed_is_gone() {
+        let by = decisions(&["a"], &[]);
+        let request = exchange("", &[("a", "1")]);
+        let key = by.key(&request).unwrap();
+        let deny = |ttl_seconds| Decision::Deny {
+            status: StatusCode::FORBIDDEN,
+            reason: "no".to_owned(),
+            headers: Vec::new(),
+            ttl_seconds,
+        };
+        ask(&by, key).keep(&deny(0), &request);
+        assert!(by.get(&key).is_none());
+        ask(&by, key).keep(&deny(5), &request);
+        let mut again = exchange("", &[("a", "1")]);
+        let said = by.get(&key).unwrap().again(&mut again);
+        assert!(matches!(said, Decision::Deny { status, .. } if status == StatusCode::FORBIDDEN));
+        assert_eq!(by.flush(Some("alice")), 0);
+        // what was asked before the flush is not kept after it
+        let other = by.key(&exchange("", &[("a", "2")])).unwrap();
+        let asking = ask(&by, other);
+        assert_eq!(by.flush(None), 1);
+        asking.keep(&ALLOW, &request);
+        assert!(by.get(&other).is_none() && by.get(&key).is_none());
+    }
+
+    #[test]
+    fn a_principal_is_forgotten_and_others_are_not() {
+        let by = decisions(&["a"], &[]);
+        for (value, name) in [("1", "alice"), ("2", "bob")] {
+            let mut request = exchange("", &[("a", value)]);
+            let asking = ask(&by, by.key(&request).unwrap());
+            request.principal = Some(name.to_owned());
+            asking.keep(&ALLOW, &request);
+        }
+        assert_eq!(by.flush(Some("alice")), 1);
+        let left = by.key(&exchange("", &[("a", "2")])).unwrap();
+        assert!(by.get(&left).is_some());
+    }
+
+    #[test]
+    fn those_least_in_use_make_room_by_number_and_by_bytes() {
+        let settings = DecisionCache {
+            entries: 1,
+            ..settings(&["a"], &[])
+        };
+        let by = Decisions::new(&settings, Duration::ZERO);
+        let key = |number: u8| [number; 32];
+        for number in 0..3 {
+            let asking = ask(&by, key(number));
+            asking.keep(&ALLOW, &exchange("", &[("a", "1")]));
+        }
+        assert!(by.get(&key(0)).is_none() && by.get(&key(2)).is_some());
+        assert_eq!(by.counts().evictions, 2);
+        let by = decisions(&["a"], &[]);
+        for number in 0..3 {
+            let asking = ask(&by, key(number));
+            let mut said = exchange("", &[("a", "1")]);
+            let share = by.size;
+            said.set_context(
+                &Arc::from("login"),
+                "x",
+                ContextValue::Text("x".repeat(share * 3 / 4)),
+            );
+            asking.keep(&ALLOW, &said);
+        }
+        assert!(by.get(&key(1)).is_none() && by.get(&key(2)).is_some());
+    }
+
+    #[tokio::test]
+    async fn one_asks_and_the_others_wait_for_what_it_says() {
+        let by = decisions(&["a"], &[]);
+        let request = exchange("", &[("a", "1")]);
+        let key = by.key(&request).unwrap();
+        let first = ask(&by, key);
+        let others: Vec<_> = (0..4)
+            .map(|_| {
+                let by = Arc::clone(&by);
+                tokio::spawn(async move { matches!(by.find(key).await, Found::Said(_)) })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        first.keep(&ALLOW, &request);
+        drop(first);
+        for other in others {
+            assert!(other.await.unwrap());
+        }
+        assert_eq!(by.counts().misses, 1);
+        // where nothing can be kept they all ask
+        by.flush(None);
+        let first = ask(&by, key);
+        let waiting = {
+            let by = Arc::clone(&by);
+            tokio::spawn(async move { matches!(by.find(key).await, Found::Nothing(_)) })
+        };
+        tokio::task::yield_now().await;
+        drop(first);
+        assert!(waiting.await.unwrap());
     }
 }

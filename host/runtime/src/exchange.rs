@@ -7,9 +7,10 @@ use std::{borrow::Cow, collections::BTreeMap, net::SocketAddr, sync::Arc};
 use edgeward_core::{
     normalize::{PathError, normalize_path, refuse_ambiguous},
     phase::Phase,
+    policy::Policy,
     route::Params,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, uri::PathAndQuery};
 use smallvec::SmallVec;
 
 /// Handle type of the WIT resource `request-head`.
@@ -36,6 +37,15 @@ pub struct Peer {
     pub sni: Option<String>,
     /// Verified client certificate, DER.
     pub client_certificate: Option<Vec<u8>>,
+}
+
+/// What an authorizer says that a caller may do.
+#[derive(Debug)]
+pub struct Granted {
+    /// The policy.
+    pub policy: Policy,
+    /// Bytes of its text.
+    pub(crate) text: usize,
 }
 
 /// Name and pattern of a matched route.
@@ -125,6 +135,12 @@ pub struct Exchange {
     pub peer: Arc<Peer>,
     /// Client address after trusted hops.
     pub client: std::net::IpAddr,
+    /// Path and query as the client sent them, where plugins of the route want to know.
+    pub raw_target: Option<PathAndQuery>,
+    /// Host and port as the client sent them, likewise.
+    pub raw_authority: Option<HeaderValue>,
+    /// SHA-256 of the body as the client sent it, once it was collected for `authorize`.
+    pub body_digest: Option<[u8; 32]>,
     /// Request head.
     pub request: RequestHead,
     /// Response head, once there is one.
@@ -135,6 +151,8 @@ pub struct Exchange {
     pub principal: Option<String>,
     /// Key that usage is counted by.
     pub usage_key: Option<String>,
+    /// What the last authorizer says that the caller may do; none: everything.
+    pub policy: Option<Arc<Granted>>,
     pub(crate) undo: Vec<Undo>,
 }
 
@@ -190,11 +208,15 @@ impl Exchange {
             encoded_slashes: false,
             peer,
             client,
+            raw_target: None,
+            raw_authority: None,
+            body_digest: None,
             request,
             response: None,
             context: BTreeMap::new(),
             principal: None,
             usage_key: None,
+            policy: None,
             undo: Vec::new(),
         }
     }
@@ -212,11 +234,15 @@ impl Exchange {
             encoded_slashes: self.encoded_slashes,
             peer: Arc::clone(&self.peer),
             client: self.client,
+            raw_target: self.raw_target.clone(),
+            raw_authority: self.raw_authority.clone(),
+            body_digest: self.body_digest,
             request: self.request.clone(),
             response: self.response.clone(),
             context: self.context.clone(),
             principal: self.principal.clone(),
             usage_key: self.usage_key.clone(),
+            policy: self.policy.clone(),
             undo: Vec::new(),
         }
     }

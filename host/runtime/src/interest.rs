@@ -35,6 +35,8 @@ pub struct Interest {
     pub request_body: BodyMode,
     /// How it sees response bodies.
     pub response_body: BodyMode,
+    /// Whether `authorize` needs the digest of the request's body.
+    pub request_digest: bool,
     /// Capabilities it needs with its configuration.
     pub capabilities: Vec<String>,
 }
@@ -45,6 +47,8 @@ struct Text {
     phases: Vec<String>,
     request_body: BodyMode,
     response_body: BodyMode,
+    #[serde(default)]
+    request_digest: bool,
     capabilities: Vec<String>,
 }
 
@@ -54,6 +58,7 @@ impl Serialize for Interest {
             phases: self.phases.iter().map(|phase| phase.name().to_owned()).collect(),
             request_body: self.request_body,
             response_body: self.response_body,
+            request_digest: self.request_digest,
             capabilities: self.capabilities.clone(),
         }
         .serialize(serializer)
@@ -72,6 +77,7 @@ impl<'de> Deserialize<'de> for Interest {
             phases,
             request_body: text.request_body,
             response_body: text.response_body,
+            request_digest: text.request_digest,
             capabilities: text.capabilities,
         })
     }
@@ -120,6 +126,7 @@ impl Interest {
             phases,
             request_body: mode(wit.request_body),
             response_body: mode(wit.response_body),
+            request_digest: wit.request_digest,
             capabilities: wit.capabilities,
         }
     }

@@ -56,7 +56,8 @@ use parking_lot::Mutex;
 use wasmtime::{Engine, component::Linker};
 
 pub use artifact::digest;
-pub use exchange::{ContextValue, Exchange, Peer, RequestHead, ResponseHead, RouteInfo, is_framing};
+pub use decisions::{DecisionCounts, Decisions, Key as DecisionKey};
+pub use exchange::{ContextValue, Exchange, Granted, Peer, RequestHead, ResponseHead, RouteInfo, is_framing};
 pub use failure::{FailureKind, LoadError, PluginFailure};
 pub use interest::{BodyMode, Interest};
 pub use manifest::{ModuleInfo, WIT_PACKAGE, WIT_SERVED};
@@ -313,6 +314,11 @@ impl Runtime {
                 ("digest", &digest),
             ];
             let view = version.stats();
+            let kept = version
+                .decisions
+                .as_ref()
+                .map(|decisions| decisions.counts())
+                .unwrap_or_default();
             let mut calls = out.family("edgeward_plugin_calls_total", Counter, "Calls of hooks.");
             for (phase, count) in &view.calls {
                 calls.add(&and(labels, ("phase", phase)), count);
@@ -367,6 +373,18 @@ impl Runtime {
                     Counter,
                     "Requests that were let pass by a decision kept from an earlier one.",
                     view.decisions_reused,
+                ),
+                (
+                    "edgeward_plugin_decisions_missed_total",
+                    Counter,
+                    "Requests with credentials that no decision was kept for.",
+                    kept.misses,
+                ),
+                (
+                    "edgeward_plugin_decisions_evicted_total",
+                    Counter,
+                    "Kept decisions that made room for others.",
+                    kept.evictions,
                 ),
                 (
                     "edgeward_plugin_metrics_dropped_total",

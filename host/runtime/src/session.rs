@@ -7,7 +7,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use edgeward_core::phase::Phase;
+use edgeward_core::{
+    phase::Phase,
+    policy::{Policy, PolicyKind},
+};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use wasmtime::component::Resource;
 
@@ -17,9 +20,10 @@ use crate::{
         exports::edgeward::plugin::{authorize, inspect, observe, transform},
     },
     capabilities::head::from_wit,
+    decisions::{Decisions, Found, Key},
     exchange::{
-        Exchange, ExchangeHandle, RequestHandle, ResponseHandle, editable_name, field_value, final_status,
-        is_framing,
+        Exchange, ExchangeHandle, Granted, RequestHandle, ResponseHandle, editable_name, field_value,
+        final_status, is_framing,
     },
     failure::{Failed, FailureKind, PluginFailure, exceeded},
     instance::{Held, Instance},
@@ -37,8 +41,8 @@ pub type Answer = Response<Bytes>;
 pub enum Decision {
     /// Go on.
     Allow {
-        /// How long the decision may be reused, in seconds; 0 is not at all.
-        ttl_seconds: u32,
+        /// How long the decision may be reused, in seconds; 0 is not at all, none is as the operator says.
+        ttl_seconds: Option<u32>,
     },
     /// Refuse.
     Deny {
@@ -48,6 +52,8 @@ pub enum Decision {
         reason: String,
         /// Extra header fields.
         headers: Vec<(HeaderName, HeaderValue)>,
+        /// How long the refusal may be reused, in seconds.
+        ttl_seconds: u32,
     },
     /// Refuse with an answer of the plugin's own.
     Respond(Answer),
@@ -121,6 +127,8 @@ pub struct Outcome {
 /// One plugin in one exchange.
 pub struct Session {
     version: Arc<PluginVersion>,
+    /// Where decisions about this exchange are kept, in place of the version's own.
+    kept: Option<(Arc<Decisions>, Key)>,
     held: Held,
     /// Bytes of linear memory after the last call.
     memory: usize,
@@ -173,9 +181,15 @@ impl Session {
     pub fn new(version: &Arc<PluginVersion>) -> Self {
         Self {
             version: Arc::clone(version),
+            kept: None,
             held: Held::Nothing,
             memory: 0,
         }
+    }
+
+    /// Has what the hook `authorize` says kept under a key, and taken from there.
+    pub fn keep_decisions(&mut self, decisions: Arc<Decisions>, key: Key) {
+        self.kept = Some((decisions, key));
     }
 
     /// The version it runs.
@@ -196,8 +210,8 @@ impl Session {
         self.memory
     }
 
-    /// Hook `authorize`, or what it said before of the same credentials, where the binding has a `decision-cache`. On `Allow` principal, usage key and
-    /// context are in the exchange.
+    /// Hook `authorize`, or what it said before of the same credentials, where the binding has a `decision-cache` or [`Self::keep_decisions`] was called. On
+    /// `Allow` principal, usage key, policy and context are in the exchange.
     ///
     /// # Errors
     /// The failure; the exchange is as it was before.
@@ -205,22 +219,33 @@ impl Session {
     /// # Cancel safety
     /// Dropping the future drops instance and exchange.
     pub async fn authorize(&mut self, slot: &mut ExchangeSlot) -> Result<Decision, PluginFailure> {
-        let key = match (&self.version.decisions, slot.as_deref_mut()) {
-            (Some(decisions), Some(exchange)) => {
-                let key = decisions.key(exchange);
-                if let Some(kept) = key.and_then(|key| decisions.get(&key)) {
-                    kept.apply(exchange);
-                    self.version
-                        .stats
-                        .decisions_reused
-                        .fetch_add(1, Ordering::Relaxed);
-                    return Ok(Decision::Allow {
-                        ttl_seconds: kept.ttl_seconds(),
-                    });
-                }
-                key
+        let kept = match (&self.kept, &self.version.decisions, slot.as_deref()) {
+            (Some((decisions, key)), ..) => Some((Arc::clone(decisions), *key)),
+            (None, Some(decisions), Some(exchange)) => {
+                decisions.key(exchange).map(|key| (Arc::clone(decisions), key))
             }
             _ => None,
+        };
+        let asking = match kept {
+            None => None,
+            Some((decisions, key)) => {
+                // others ask for as long as their plugin may take
+                let limit = self.version.capabilities.limits.wall_time.0;
+                match tokio::time::timeout(limit, decisions.find(key)).await {
+                    Ok(Found::Said(said)) => {
+                        self.version
+                            .stats
+                            .decisions_reused
+                            .fetch_add(1, Ordering::Relaxed);
+                        return match slot.as_deref_mut() {
+                            Some(exchange) => Ok(said.again(exchange)),
+                            None => Err(self.failure(Phase::Authorize, lost())),
+                        };
+                    }
+                    Ok(Found::Nothing(asking)) => Some(asking),
+                    Err(_elapsed) => None,
+                }
+            }
         };
         let decision = enter!(
             self,
@@ -229,10 +254,8 @@ impl Session {
             authorize.call_authorize(request(), exchange_handle())
         );
         let checked = self.decide(slot, decision);
-        if let (Ok(Decision::Allow { ttl_seconds }), Some(decisions), Some(key), Some(exchange)) =
-            (&checked, &self.version.decisions, key, slot.as_deref())
-        {
-            decisions.keep(key, *ttl_seconds, exchange);
+        if let (Ok(decision), Some(asking), Some(exchange)) = (&checked, &asking, slot.as_deref()) {
+            asking.keep(decision, exchange);
         }
         self.checked(Phase::Authorize, slot, checked)
     }
@@ -252,10 +275,12 @@ impl Session {
                     })?;
                     exchange.set_context(self.version.shared_name(), &fact.key, value);
                 }
+                let policy = allowed.policy.map(|text| granted(&text)).transpose()?;
                 exchange.principal = Some(allowed.principal);
                 exchange.usage_key = allowed.usage_key;
+                exchange.policy = policy;
                 Ok(Decision::Allow {
-                    ttl_seconds: allowed.ttl_seconds.unwrap_or(0),
+                    ttl_seconds: allowed.ttl_seconds,
                 })
             }
             authorize::Decision::Deny(denied) => {
@@ -274,6 +299,7 @@ impl Session {
                     status,
                     reason: denied.reason,
                     headers,
+                    ttl_seconds: denied.ttl_seconds.unwrap_or(0),
                 })
             }
             authorize::Decision::Respond(answer) => self.answer(answer).map(Decision::Respond),
@@ -603,6 +629,16 @@ fn refusal(status: u16, what: &str) -> Result<StatusCode, Failed> {
             "{what} with status {status}, which is not between 400 and 599"
         ))),
     }
+}
+
+/// What an authorizer says that a caller may do, read.
+fn granted(text: &str) -> Result<Arc<Granted>, Failed> {
+    let read = Policy::read(text, PolicyKind::Authorizer);
+    let read = read.map_err(|problems| invalid(format!("policy: {problems}")))?;
+    Ok(Arc::new(Granted {
+        policy: read.policy,
+        text: text.len(),
+    }))
 }
 
 fn invalid(message: String) -> Failed {

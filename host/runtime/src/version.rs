@@ -103,7 +103,7 @@ pub struct PluginVersion {
     /// Idle instances for reuse; one list per worker thread, so that the locks are not contended.
     pub(crate) idle: [Idle; IDLE_LISTS],
     pub(crate) breaker: Breaker,
-    pub(crate) decisions: Option<Decisions>,
+    pub(crate) decisions: Option<Arc<Decisions>>,
     pub(crate) uses_wasi: bool,
     /// True when a call may wait for something outside, so that wall time has to be watched.
     pub(crate) may_wait: bool,
@@ -703,7 +703,12 @@ impl Loading {
             image: Mutex::default(),
             idle: Default::default(),
             breaker: Breaker::new(self.spec.settings.breaker.clone()),
-            decisions: self.spec.settings.decision_cache.as_ref().map(Decisions::new),
+            decisions: self
+                .spec
+                .settings
+                .decision_cache
+                .as_ref()
+                .map(|cache| Decisions::new(cache, Duration::ZERO)),
             uses_wasi: self.uses_wasi,
             on_error: self.spec.settings.on_error,
             info: self.info,

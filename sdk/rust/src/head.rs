@@ -64,6 +64,22 @@ impl RequestHead {
         self.0.query()
     }
 
+    /// Path and query exactly as the client sent them, before anything was normalised: for signatures.
+    pub fn raw_target(&self) -> String {
+        self.0.raw_target()
+    }
+
+    /// Host and optional port exactly as the client sent them.
+    pub fn raw_authority(&self) -> String {
+        self.0.raw_authority()
+    }
+
+    /// SHA-256 of the request's body as the client sent it: in [`crate::Authorize::authorize`], where the interest has
+    /// [`request_digest`](crate::Interest::request_digest). None where there is no body.
+    pub fn body_digest(&self) -> Option<Vec<u8>> {
+        self.0.body_digest()
+    }
+
     /// Replaces the query; an empty text removes it.
     ///
     /// # Errors

@@ -153,9 +153,9 @@ impl Default for PluginLimits {
 }
 
 /// A decision is used again for requests to the same route with the same method and the same values, all of them, of these header fields and query
-/// parameters. Name whatever the plugin looks at before it allows. A request without one of them always goes to the plugin. Only what it allows is
-/// kept, in memory, with principal, usage key and context; what it refuses is not, and neither is what it allows and edits. A new version of the
-/// plugin begins anew.
+/// parameters. Name whatever the plugin looks at before it allows. A request without one of them always goes to the plugin. What it allows is
+/// kept, in memory, with principal, usage key, policy and context, for as long as the plugin says; what it refuses only if it says for how long; what it
+/// allows and edits never. A new version of the plugin begins anew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct DecisionCache {
@@ -167,6 +167,8 @@ pub struct DecisionCache {
     pub max_ttl: Time,
     /// Memory for decisions; those least in use make room. Default `16MiB`.
     pub size: Bytes,
+    /// Decisions at most. Default 100000.
+    pub entries: usize,
 }
 
 impl Default for DecisionCache {
@@ -176,6 +178,7 @@ impl Default for DecisionCache {
             query: Vec::new(),
             max_ttl: Time::secs(300),
             size: Bytes::mib(16),
+            entries: 100_000,
         }
     }
 }

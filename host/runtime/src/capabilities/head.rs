@@ -150,6 +150,27 @@ impl HostRequestHead for HostState {
     fn authority(&mut self, _: Request) -> Result<String> {
         Ok(self.read()?.request.authority.clone())
     }
+    fn raw_target(&mut self, _: Request) -> Result<String> {
+        let exchange = self.read()?;
+        Ok(match &exchange.raw_target {
+            Some(raw) => raw.as_str().to_owned(),
+            None => match &exchange.request.query {
+                Some(query) => format!("{}?{query}", exchange.request.path),
+                None => exchange.request.path.clone(),
+            },
+        })
+    }
+    fn raw_authority(&mut self, _: Request) -> Result<String> {
+        let exchange = self.read()?;
+        let raw = exchange.raw_authority.as_ref();
+        Ok(raw
+            .and_then(|raw| raw.to_str().ok())
+            .unwrap_or(&exchange.request.authority)
+            .to_owned())
+    }
+    fn body_digest(&mut self, _: Request) -> Result<Option<Vec<u8>>> {
+        Ok(self.read()?.body_digest.map(|digest| digest.to_vec()))
+    }
     fn version(&mut self, _: Request) -> Result<String> {
         Ok(match self.read()?.request.version {
             Version::HTTP_10 => "HTTP/1.0",

@@ -70,6 +70,7 @@ impl<P: Instance> lifecycle::exports::edgeward::plugin::lifecycle::Guest for Com
             phases: interest.phases,
             request_body: mode(interest.request_body),
             response_body: mode(interest.response_body),
+            request_digest: interest.request_digest,
             capabilities: interest.capabilities,
         })
     }

@@ -45,6 +45,7 @@ impl Allowed {
             principal: principal.into(),
             context: Vec::new(),
             usage_key: None,
+            policy: None,
             ttl_seconds: None,
         }
     }
@@ -66,6 +67,14 @@ impl Allowed {
         self
     }
 
+    /// Says what the caller may do, as a policy in the language of IAM (JSON): the gateway holds each request of the caller against it, those that reuse
+    /// the decision too. Only on routes of APIs.
+    #[must_use]
+    pub fn policy(mut self, policy: impl Into<String>) -> Self {
+        self.policy = Some(policy.into());
+        self
+    }
+
     /// Lets the gateway reuse the decision for the same credential for that many seconds.
     #[must_use]
     pub fn ttl_seconds(mut self, seconds: u32) -> Self {
@@ -81,6 +90,7 @@ impl Denied {
             status,
             reason: reason.into(),
             headers: Vec::new(),
+            ttl_seconds: None,
         }
     }
 
@@ -91,6 +101,13 @@ impl Denied {
             name: name.into(),
             value: value.into(),
         });
+        self
+    }
+
+    /// Lets the gateway refuse the same credential for that many seconds without asking again.
+    #[must_use]
+    pub fn ttl_seconds(mut self, seconds: u32) -> Self {
+        self.ttl_seconds = Some(seconds);
         self
     }
 }

@@ -52,6 +52,8 @@ pub struct Interest {
     pub request_body: BodyMode,
     /// How it wants response bodies ([`crate::Transform::on_response_body`]).
     pub response_body: BodyMode,
+    /// Whether [`crate::Authorize::authorize`] needs [`crate::RequestHead::body_digest`].
+    pub request_digest: bool,
     /// Names of the capabilities it needs with this configuration.
     pub capabilities: Vec<String>,
 }
@@ -63,6 +65,7 @@ impl Interest {
             phases: Phases::empty(),
             request_body: BodyMode::None,
             response_body: BodyMode::None,
+            request_digest: false,
             capabilities: Vec::new(),
         }
     }
@@ -76,6 +79,13 @@ impl Interest {
     #[must_use]
     pub fn authorize(self) -> Self {
         self.phase(Phases::AUTHORIZE)
+    }
+
+    /// Has the gateway collect and hash the request's body before [`crate::Authorize::authorize`], for [`crate::RequestHead::body_digest`].
+    #[must_use]
+    pub fn request_digest(mut self) -> Self {
+        self.request_digest = true;
+        self
     }
 
     /// Calls [`crate::Inspect::inspect`] with the head, and with the body as `body` says (`Stream` is not possible there).

@@ -39,6 +39,13 @@ impl RequestHead {
         self
     }
 
+    /// Gives the request a body whose SHA-256 is this.
+    #[must_use]
+    pub fn with_body_digest(mut self, digest: impl Into<Vec<u8>>) -> Self {
+        self.0.body_digest = Some(digest.into());
+        self
+    }
+
     /// Sets the HTTP version, e.g. `HTTP/2.0`.
     #[must_use]
     pub fn with_version(mut self, version: &str) -> Self {

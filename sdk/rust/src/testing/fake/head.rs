@@ -93,6 +93,8 @@ pub struct RequestHead {
     method: RefCell<String>,
     scheme: String,
     authority: String,
+    raw_target: String,
+    pub(in crate::testing) body_digest: Option<Vec<u8>>,
     path: RefCell<String>,
     query: RefCell<String>,
     pub(in crate::testing) version: String,
@@ -115,6 +117,10 @@ impl RequestHead {
             method: RefCell::new(method.as_str().to_owned()),
             scheme: scheme.to_owned(),
             authority: authority.to_string(),
+            raw_target: url
+                .path_and_query()
+                .map_or_else(|| "/".to_owned(), ToString::to_string),
+            body_digest: None,
             path: RefCell::new(url.path().to_owned()),
             query: RefCell::new(url.query().unwrap_or("").to_owned()),
             version: "HTTP/1.1".to_owned(),
@@ -140,6 +146,18 @@ impl RequestHead {
 
     pub fn authority(&self) -> String {
         self.authority.clone()
+    }
+
+    pub fn raw_target(&self) -> String {
+        self.raw_target.clone()
+    }
+
+    pub fn raw_authority(&self) -> String {
+        self.authority.clone()
+    }
+
+    pub fn body_digest(&self) -> Option<Vec<u8>> {
+        self.body_digest.clone()
     }
 
     pub fn version(&self) -> String {
