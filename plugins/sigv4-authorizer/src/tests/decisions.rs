@@ -3,7 +3,7 @@
 use edgeward_sigv4::{PathStyle, Signer, Timestamp, UNSIGNED_PAYLOAD, to_hex};
 use serde_json::{Value, json};
 
-use super::wire::{HOST, ID, NOW, SECRET, Wire, check, config, outside, refused, settings, signer, wire};
+use super::wire::{ID, NOW, SECRET, Wire, check, config, outside, refused, settings, signer, wire};
 use crate::{authorizer, ecdsa, refusal::Kind, settings::Settings};
 
 const TOKEN: &str = "AQoDYXdzEPT//////////wEXAMPLE+/==";
@@ -80,20 +80,15 @@ fn every_part_of_the_request_is_covered() {
     mismatched(&good.clone().without("x-trace"));
     mismatched(&good.clone().with("x-trace", "1"));
     mismatched(&good.clone().set("x-amz-date", |_| NOW.plus(1).basic()));
+    let other = wire("/").signed(&signer()).headers.pop().unwrap().1;
+    let other = String::from_utf8(other).unwrap();
     mismatched(&good.clone().set("authorization", |text| {
-        text.replace("Signature=", "Signature=0").replacen("00", "0", 1)[..text.len()].to_owned()
+        format!("{}{}", &text[..text.len() - 64], &other[other.len() - 64..])
     }));
-    mismatched(
-        &Wire {
-            target: "/pets?a".into(),
-            ..wire("/").presigned(&signer(), 60)
-        }
-        .clone()
-        .signed(&Signer {
-            secret: "other",
-            ..signer()
-        }),
-    );
+    mismatched(&wire("/").signed(&Signer {
+        secret: "other",
+        ..signer()
+    }));
     accepted(json!({}), &good.with("accept", "*/*"));
 }
 
@@ -469,6 +464,39 @@ fn version_4a_is_for_a_set_of_regions_and_takes_a_configured_key_too() {
     assert_eq!(refused(wrong_key, &good).kind, Kind::Signature);
 }
 
+/// Random requests as botocore and awscrt sign them; `tests/vectors/generate.py` makes them.
+#[test]
+fn what_amazons_own_clients_sign_is_accepted() {
+    let vectors: Vec<Value> =
+        serde_json::from_str(include_str!("../../tests/vectors/botocore.json")).unwrap();
+    assert!(vectors.len() >= 60);
+    for vector in &vectors {
+        let text = |name: &str| vector[name].as_str().unwrap().to_owned();
+        let headers = vector["headers"].as_array().unwrap().iter();
+        let request = Wire {
+            method: text("method").leak(),
+            target: text("target"),
+            host: text("host").leak(),
+            headers: headers
+                .map(|field| {
+                    let part = |index: usize| field[index].as_str().unwrap();
+                    (part(0).to_owned(), part(1).as_bytes().to_vec())
+                })
+                .collect(),
+            body: text("body").leak(),
+        };
+        let mut config = config(json!({}));
+        if vector["token"].is_string() {
+            config["credentials"][0]["session-token"] = json!("token");
+        }
+        let settings = Settings::new(serde_json::from_value(config).unwrap()).unwrap();
+        let fake = outside();
+        fake.hide("token", vector["token"].as_str().unwrap_or_default().as_bytes());
+        let outcome = authorizer::check(&settings, &request, &fake);
+        assert!(outcome.is_ok(), "{vector}: {outcome:?}");
+    }
+}
+
 #[test]
 fn forms_can_be_switched_off() {
     let header = wire("/").signed(&signer());
@@ -538,5 +566,4 @@ fn nothing_is_fetched_for_a_request_that_is_refused_anyway() {
     fake.set_time(Timestamp(NOW.0 + 1000).0 * 1000);
     assert!(authorizer::check(&settings, &wire("/").signed(&signer()), &fake).is_err());
     assert_eq!(fake.fetches(), 0);
-    assert_eq!(HOST, "api.test");
 }

@@ -60,8 +60,7 @@ fn a_signature_that_does_not_match() {
          e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'\n\n\
          The String-to-Sign should have been\n\
          'AWS4-HMAC-SHA256\n20150830T123600Z\n20150830/us-east-1/execute-api/aws4_request\n\
-         25bf72d3ffbcec08a3b2c43cdd1b6baee0ae08a7f5cf4f74bc2afa6dcb1b07fb'\n"
-            .replace("25bf72d3ffbcec08a3b2c43cdd1b6baee0ae08a7f5cf4f74bc2afa6dcb1b07fb", &refusal.detail[refusal.detail.len() - 64..])
+         5160be2846d38ef25757c6514a21555b99488b5c3df42b57c3f92c5cef38bc27'\n"
     );
     assert_eq!(refusal.kind.aws_type(), "InvalidSignatureException");
     // the log says what to compare, without values of header fields and without the secret
@@ -170,9 +169,10 @@ fn credentials_that_cannot_be_read() {
     };
     assert_eq!(
         text("Bearer abc"),
-        "Invalid key=value pair (missing equal-sign) in Authorization header (hashed with SHA-256 and encoded with Base64): \
-         'dGsxMmSLrqpDf+Vvo3P0Wzs4YhvPgJ+hc8nVVpVnwH8='."
-            .replace("dGsxMmSLrqpDf+Vvo3P0Wzs4YhvPgJ+hc8nVVpVnwH8=", &hash("Bearer abc"))
+        format!(
+            "Invalid key=value pair (missing equal-sign) in Authorization header (hashed with SHA-256 and encoded with Base64): '{}'.",
+            hash("Bearer abc")
+        )
     );
     assert_eq!(
         text("abc"),
@@ -226,12 +226,10 @@ fn credentials_that_cannot_be_read() {
 }
 
 /// SHA-256 in Base64, as OpenSSL makes it.
-fn hash(text: &str) -> String {
+fn hash(text: &str) -> &'static str {
     match text {
-        "abc" => "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=".into(),
-        "Bearer abc" => HASH_OF_BEARER_ABC.into(),
+        "abc" => "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=",
+        "Bearer abc" => "w1Xc6WwWEogNEZQP/dkBTThsJT4MNlKmzQanIm970rY=",
         other => panic!("no hash of {other:?} is known"),
     }
 }
-
-const HASH_OF_BEARER_ABC: &str = "w1Xc6WwWEogNEZQP/dkBTThsJT4MNlKmzQanIm970rY=";
