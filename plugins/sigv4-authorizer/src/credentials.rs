@@ -3,6 +3,8 @@
 //! Under `sigv4-key:<url> <id>` the store has what the source said last: a key, that there is none, or that it failed. Counters with a
 //! time to live bound how much is kept and how often the source is asked, whatever ids callers make up.
 
+use std::fmt;
+
 use edgeward_sigv4::{Timestamp, encode};
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +21,7 @@ const RETRY_MS: u64 = 2000;
 const ANSWER_LIMIT: usize = 16 * 1024;
 
 /// An access key.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Known {
     /// Secret access key; none when there is only a public key.
     pub secret: Option<String>,
@@ -33,8 +35,17 @@ pub struct Known {
     pub expires: Option<Timestamp>,
 }
 
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Known")
+            .field("identity", &self.identity)
+            .field("expires", &self.expires)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What a source answers with status 200.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer {
     secret_access_key: String,
@@ -46,7 +57,7 @@ struct Answer {
 }
 
 /// What is kept of an answer.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Entry {
     Known(Answer),

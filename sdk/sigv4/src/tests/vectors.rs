@@ -1,13 +1,13 @@
 //! The signing test suite of aws-c-auth: every text on the way, for signing and for reading, header and query form.
 
-use edgeward_sigv4::{
+use crate::{
     EMPTY_SHA256, PathStyle, Payload, Presented, Request, Signer, Timestamp, Verify as _, fixed_signature,
     from_hex, private_key, to_hex,
 };
-use edgeward_sigv4::{Mac as _, split_target};
+use crate::{Mac as _, split_target};
 use serde::Deserialize;
 
-use crate::crypto::{Crypto, ID, SECRET};
+use super::crypto::{Crypto, ID, SECRET};
 
 #[derive(Deserialize)]
 struct Suite {
@@ -48,7 +48,7 @@ struct Texts {
 }
 
 fn suite() -> Suite {
-    serde_json::from_str(include_str!("../vectors/aws-signing-test-suite.json")).unwrap()
+    serde_json::from_str(include_str!("../../tests/vectors/aws-signing-test-suite.json")).unwrap()
 }
 
 /// A request as a text, taken apart.
@@ -235,13 +235,8 @@ fn paths_of_management_calls_are_encoded_twice() {
             }
         }
         let signed = ["host", "x-amz-date"].map(str::to_owned);
-        let text = edgeward_sigv4::canonical_request(
-            &parsed.request(),
-            "",
-            &signed,
-            EMPTY_SHA256,
-            PathStyle::default(),
-        );
+        let text =
+            crate::canonical_request(&parsed.request(), "", &signed, EMPTY_SHA256, PathStyle::default());
         assert_eq!(
             String::from_utf8(text).unwrap(),
             case.header.canonical,

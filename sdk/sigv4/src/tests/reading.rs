@@ -1,8 +1,6 @@
 //! Credentials are read in exactly one way or not at all.
 
-use edgeward_sigv4::{
-    AUTHORIZATION_LIMIT, Algorithm, Form, Malformed, Payload, Presented, Request, Timestamp,
-};
+use crate::{AUTHORIZATION_LIMIT, Algorithm, Form, Malformed, Payload, Presented, Request, Timestamp};
 
 const SIGNATURE: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 

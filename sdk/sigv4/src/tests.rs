@@ -1,4 +1,4 @@
-//! Tests of the library as its users see it.
+//! Tests that cross modules.
 
 mod crypto;
 mod model;

@@ -1,12 +1,12 @@
 //! The cryptography of the tests, and keys.
 
+use crate::{Mac, Verify};
 use aws_lc_rs::{agreement, digest, hmac, signature};
-use edgeward_sigv4::{Mac, Verify};
 
-pub(crate) const ID: &str = "AKIDEXAMPLE";
-pub(crate) const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+pub(super) const ID: &str = "AKIDEXAMPLE";
+pub(super) const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
-pub(crate) struct Crypto;
+pub(super) struct Crypto;
 
 impl Mac for Crypto {
     fn sha256(&self, message: &[u8]) -> Vec<u8> {

@@ -2,12 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use edgeward_sigv4::{
-    PathStyle, Presented, Query, Request, Signer, Timestamp, canonical_path, canonical_request,
-};
+use crate::{PathStyle, Presented, Query, Request, Signer, Timestamp, canonical_path, canonical_request};
 use proptest::prelude::*;
 
-use crate::crypto::{Crypto, ID, SECRET};
+use super::crypto::{Crypto, ID, SECRET};
 
 fn escape(bytes: &[u8]) -> String {
     let mut text = String::new();
