@@ -42,9 +42,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 
 fn all_sources() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for part in [
-        "host", "plugins", "sdk/rust", "tests", "benches", "examples", "fuzz",
-    ] {
+    for part in ["host", "plugins", "sdk", "tests", "benches", "examples", "fuzz"] {
         sources(&workspace().join(part), &mut found);
     }
     assert!(found.len() > 50);

@@ -1,0 +1,190 @@
+//! The seams of the logic, answered by the gateway.
+
+use edgeward_sdk::{
+    Allowed, Answer, Decision, Denied, RequestHead, clock,
+    crypto::{self, HashAlgorithm, PublicKey, SignatureAlgorithm},
+    http_client, kv, log, secret,
+};
+use edgeward_sigv4::{Mac, Verify};
+
+use crate::{
+    authorizer::Accepted,
+    config::Errors,
+    ecdsa,
+    outside::{Incoming, Outside, Severity},
+    refusal::{Kind, Refusal},
+    settings::Settings,
+};
+
+/// The gateway.
+pub(crate) struct Gateway;
+
+impl Mac for Gateway {
+    fn sha256(&self, message: &[u8]) -> Vec<u8> {
+        crypto::hash(HashAlgorithm::Sha256, message)
+    }
+
+    fn hmac_sha256(&self, key: &[u8], message: &[u8]) -> Vec<u8> {
+        crypto::hmac(HashAlgorithm::Sha256, key, message)
+    }
+}
+
+impl Verify for Gateway {
+    fn hmac_sha256_is(&self, key: &[u8], message: &[u8], mac: &[u8]) -> bool {
+        crypto::hmac_verify(HashAlgorithm::Sha256, key, message, mac)
+    }
+
+    fn ecdsa_p256_is(&self, public_key: &[u8], message: &[u8], signature: &[u8]) -> Result<bool, String> {
+        let key = PublicKey::Ec(public_key.to_vec());
+        crypto::verify(SignatureAlgorithm::Es256, &key, message, signature)
+    }
+
+    fn p256_public_key(&self, private_key: &[u8]) -> Option<Vec<u8>> {
+        ecdsa::public_key(private_key)
+    }
+}
+
+impl Outside for Gateway {
+    fn now_ms(&self) -> u64 {
+        clock::now_ms()
+    }
+
+    fn secret(&self, name: &str) -> Result<Vec<u8>, String> {
+        secret::get(name).map_err(|error| format!("secret {name:?}: {}", error.reason()))
+    }
+
+    fn fetch(&self, url: &str, timeout_ms: u32) -> Result<(u16, Vec<u8>), String> {
+        let request = http_client::Request::get(url)
+            .header("accept", "application/json")
+            .timeout_ms(timeout_ms);
+        let response = http_client::send(&request).map_err(|error| error.reason().to_owned())?;
+        Ok((response.status, response.body))
+    }
+
+    fn read(&self, store: &str, key: &str) -> Result<Option<Vec<u8>>, String> {
+        let entry = kv::get(store, key).map_err(|error| store_failed(store, &error))?;
+        Ok(entry.map(|entry| entry.value))
+    }
+
+    fn write(&self, store: &str, key: &str, value: &[u8], ttl_ms: u64) -> Result<(), String> {
+        kv::set(store, key, value, Some(ttl_ms))
+            .map(|_version| ())
+            .map_err(|error| store_failed(store, &error))
+    }
+
+    fn write_if_absent(&self, store: &str, key: &str, value: &[u8], ttl_ms: u64) -> Result<bool, String> {
+        let version = kv::compare_and_set(store, key, 0, value, Some(ttl_ms));
+        version
+            .map(|version| version.is_some())
+            .map_err(|error| store_failed(store, &error))
+    }
+
+    fn count(&self, store: &str, key: &str, ttl_ms: u64) -> Result<u64, String> {
+        let sum = kv::increment(store, key, 1, Some(ttl_ms)).map_err(|error| store_failed(store, &error))?;
+        // a counter that somebody else made negative stops nobody's bound from holding
+        Ok(u64::try_from(sum).unwrap_or(u64::MAX))
+    }
+
+    fn same(&self, one: &[u8], other: &[u8]) -> bool {
+        crypto::constant_time_equal(one, other)
+    }
+
+    fn log(&self, severity: Severity, message: &str) {
+        let level = match severity {
+            Severity::Debug => log::Level::Debug,
+            Severity::Info => log::Level::Info,
+            Severity::Error => log::Level::Error,
+        };
+        log::log(level, message);
+    }
+}
+
+fn store_failed(store: &str, error: &kv::Error) -> String {
+    format!("kv store {store:?}: {}", error.reason())
+}
+
+/// The request of a hook.
+pub(crate) struct Original<'a>(pub(crate) &'a RequestHead);
+
+impl Incoming for Original<'_> {
+    fn method(&self) -> String {
+        self.0.method()
+    }
+
+    fn headers(&self) -> Vec<(String, Vec<u8>)> {
+        let headers = self.0.headers().into_iter();
+        headers.map(|field| (field.name, field.value)).collect()
+    }
+
+    // What follows is what the interface has today: path and query after normalisation, and no hash of the body.
+
+    fn raw_target(&self) -> String {
+        format!("{}?{}", self.0.path(), self.0.query())
+    }
+
+    fn raw_authority(&self) -> String {
+        self.0.authority()
+    }
+
+    fn body_sha256(&self) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+/// The decision for a caller whose signature holds.
+pub(crate) fn allowed(accepted: Accepted) -> Allowed {
+    let Accepted {
+        access_key_id,
+        identity,
+    } = accepted;
+    let principal = identity.arn.clone().unwrap_or_else(|| access_key_id.clone());
+    let facts = [
+        ("accountId", identity.account),
+        ("userArn", identity.arn),
+        (
+            "userId",
+            Some(identity.user_id.unwrap_or_else(|| access_key_id.clone())),
+        ),
+        ("accessKey", Some(access_key_id)),
+    ];
+    facts
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value?)))
+        .fold(Allowed::new(principal), |allowed, (key, value)| {
+            allowed.fact(key, value)
+        })
+}
+
+/// The decision for a caller who is refused.
+pub(crate) fn refused(refusal: &Refusal, settings: &Settings) -> Decision {
+    let severity = match refusal.kind {
+        Kind::NoCredentials => Severity::Debug,
+        Kind::Unavailable => Severity::Error,
+        _ => Severity::Info,
+    };
+    Gateway.log(severity, &format!("refused: {}", refusal.detail));
+    match settings.errors {
+        Errors::Aws => aws(refusal).into(),
+        Errors::Plain => plain(refusal, settings).into(),
+    }
+}
+
+fn aws(refusal: &Refusal) -> Answer {
+    let body = serde_json::json!({ "message": refusal.aws }).to_string();
+    Answer::new(refusal.kind.aws_status())
+        .header("content-type", "application/json")
+        .header("x-amzn-errortype", refusal.kind.aws_type())
+        .body(body)
+}
+
+fn plain(refusal: &Refusal, settings: &Settings) -> Denied {
+    let denied = Denied::new(refusal.kind.plain_status(), refusal.public);
+    match refusal.kind.plain_status() {
+        401 => {
+            let schemes: Vec<&str> = settings.algorithms.iter().map(|one| one.name()).collect();
+            denied.header("www-authenticate", schemes.join(", "))
+        }
+        503 => denied.header("retry-after", "1"),
+        _ => denied,
+    }
+}

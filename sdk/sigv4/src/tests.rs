@@ -1,0 +1,6 @@
+//! Tests that cross modules.
+
+mod crypto;
+mod model;
+mod reading;
+mod vectors;
