@@ -116,18 +116,16 @@ impl Incoming for Original<'_> {
         headers.map(|field| (field.name, field.value)).collect()
     }
 
-    // What follows is what the interface has today: path and query after normalisation, and no hash of the body.
-
     fn raw_target(&self) -> String {
-        format!("{}?{}", self.0.path(), self.0.query())
+        self.0.raw_target()
     }
 
     fn raw_authority(&self) -> String {
-        self.0.authority()
+        self.0.raw_authority()
     }
 
     fn body_sha256(&self) -> Option<Vec<u8>> {
-        None
+        self.0.body_digest()
     }
 }
 

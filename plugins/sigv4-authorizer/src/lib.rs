@@ -34,7 +34,7 @@ impl Plugin for Sigv4Authorizer {
         let interest = settings
             .capabilities()
             .into_iter()
-            .fold(Interest::none().authorize(), Interest::needs);
+            .fold(Interest::none().authorize().request_digest(), Interest::needs);
         Ok((Self(settings), interest))
     }
 }
