@@ -146,7 +146,14 @@ fn keys_of_a_source_are_fetched_once() {
         .install();
     let extra = json!({"credentials": [], "source": {"url": "https://keys.test/"}, "replay": {}});
     let (mut plugin, interest) = init(extra);
-    assert_eq!(interest, Interest::none().authorize().needs("http").needs("kv"));
+    assert_eq!(
+        interest,
+        Interest::none()
+            .authorize()
+            .request_digest()
+            .needs("http")
+            .needs("kv")
+    );
     for target in ["/1", "/2", "/3"] {
         let decision = plugin.authorize(&request(&wire(target).signed(&signer())), &testing::exchange());
         assert!(
