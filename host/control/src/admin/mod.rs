@@ -4,6 +4,7 @@
 mod apis;
 mod auth;
 mod certificates;
+mod decisions;
 mod documents;
 mod listen;
 mod model;
@@ -30,7 +31,7 @@ use axum::{
     extract::{DefaultBodyLimit, Request},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
-    routing::{get, post, put},
+    routing::{delete, get, post, put},
 };
 use edgeward_core::{config::Admin, openapi::DOCUMENT_MAX};
 use futures_util::{FutureExt as _, StreamExt as _, stream};
@@ -104,6 +105,11 @@ fn router(deployer: Deployer, upload_limit: u64, access: Access) -> Router {
         )
         .route("/v1/plugins/{name}/publish", post(plugins::publish))
         .route("/v1/plugins/{name}/rollback", post(plugins::rollback))
+        .route("/v1/plugins/{name}/decisions", delete(decisions::of_plugin))
+        .route(
+            "/v1/apis/{parent}/stages/{name}/cache/authorizers",
+            delete(decisions::of_stage),
+        )
         .route("/v1/certificates", get(certificates::list))
         .route(
             "/v1/certificates/{name}",
