@@ -11,6 +11,7 @@ mod modules;
 mod noted;
 mod openapi;
 mod plugins;
+mod policy;
 mod principals;
 mod problem;
 mod status;
@@ -127,6 +128,7 @@ fn router(deployer: Deployer, upload_limit: u64, access: Access) -> Router {
                 .put(documents::change)
                 .layer(DefaultBodyLimit::max(DOCUMENT_MAX)),
         )
+        .route("/v1/policy/explain", post(policy::explain))
         .route("/v1/audit", get(apis::audit))
         .route("/v1/audit/verify", get(apis::verify))
         .merge(model::routes())

@@ -7,7 +7,7 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::{apis, certificates, documents, model, modules, plugins, principals, status};
+use super::{apis, certificates, documents, model, modules, plugins, policy, principals, status};
 use crate::model::Kind;
 
 #[derive(OpenApi)]
@@ -22,6 +22,7 @@ use crate::model::Kind;
         documents::create, documents::change, documents::write,
         certificates::list, certificates::read, certificates::put, certificates::remove, certificates::renew,
         principals::whoami, principals::create, principals::rotate,
+        policy::explain,
     ),
     modifiers(&Token),
 )]
