@@ -2,7 +2,6 @@
 
 use axum::{Json, body::Bytes};
 use edgeward_core::policy::explain::{Explanation, Question};
-use serde_json::Value;
 
 use super::{ApiError, apis};
 use crate::{clock::now_ms, error::ControlError};
