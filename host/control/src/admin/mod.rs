@@ -13,6 +13,7 @@ mod noted;
 mod once;
 mod openapi;
 mod plugins;
+mod policy;
 mod principals;
 mod problem;
 mod status;
@@ -123,6 +124,7 @@ fn router(deployer: Deployer, upload_limit: u64, access: Access) -> Router {
             post(documents::create).layer(DefaultBodyLimit::max(DOCUMENT_MAX)),
         )
         .route("/v1/shadows/{name}/counts", get(apis::shadow))
+        .route("/v1/policy/explain", post(policy::explain))
         .route("/v1/audit", get(apis::audit))
         .route("/v1/audit/verify", get(apis::verify))
         .route_layer(middleware::from_fn(model::without_conditions));

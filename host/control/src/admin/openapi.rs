@@ -7,7 +7,9 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::{apis, certificates, decisions, documents, model, modules, plugins, principals, status};
+use super::{
+    apis, certificates, decisions, documents, model, modules, plugins, policy, principals, status,
+};
 use crate::model::Kind;
 
 #[derive(OpenApi)]
@@ -23,6 +25,7 @@ use crate::model::Kind;
         documents::create, documents::change, documents::write,
         certificates::list, certificates::read, certificates::put, certificates::remove, certificates::renew,
         principals::whoami, principals::create, principals::rotate,
+        policy::explain,
     ),
     modifiers(&Token),
 )]
