@@ -7,9 +7,7 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::{
-    apis, certificates, decisions, documents, model, modules, plugins, policy, principals, status,
-};
+use super::{apis, certificates, decisions, documents, model, modules, plugins, policy, principals, status};
 use crate::model::Kind;
 
 #[derive(OpenApi)]
