@@ -36,8 +36,8 @@ pub struct Config {
     pub max_body_bytes: u32,
     /// How long the gateway may reuse an answer that allows, in seconds, 0 to 3600; with `cache-control` the longest. Default 0.
     #[serde(default)]
-    pub ttl_seconds: u32,
-    /// Takes the time from the answer's `Cache-Control: max-age`, up to `ttl-seconds`. Default false.
+    pub decision_ttl_seconds: u32,
+    /// Takes the time from the answer's `Cache-Control: max-age`, up to `decision-ttl-seconds`. Default false.
     #[serde(default)]
     pub cache_control: bool,
     /// Time limit of a question in milliseconds, 50 to 60000; keep it below the binding's `limits.wall-time`. Default 2000.

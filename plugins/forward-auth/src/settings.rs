@@ -185,9 +185,9 @@ impl Settings {
             }
         }
         check.range("max-body-bytes", config.max_body_bytes, 0, 1_048_576);
-        check.range("ttl-seconds", config.ttl_seconds, 0, 3600);
-        if config.cache_control && config.ttl_seconds == 0 {
-            check.problem("cache-control: needs ttl-seconds, the longest time");
+        check.range("decision-ttl-seconds", config.decision_ttl_seconds, 0, 3600);
+        if config.cache_control && config.decision_ttl_seconds == 0 {
+            check.problem("cache-control: needs decision-ttl-seconds, the longest time");
         }
         check.range("timeout-ms", config.timeout_ms, 50, 60_000);
         if !check.problems.is_empty() {
@@ -204,7 +204,7 @@ impl Settings {
             principal_header,
             redirects: config.redirects,
             max_body: usize::try_from(config.max_body_bytes).unwrap_or(usize::MAX),
-            ttl_seconds: config.ttl_seconds,
+            ttl_seconds: config.decision_ttl_seconds,
             cache_control: config.cache_control,
             timeout_ms: config.timeout_ms,
         })
@@ -305,12 +305,12 @@ mod tests {
                 "config.max-body-bytes: 1048577 is outside",
             ),
             (
-                json!({"ttl-seconds": 3601}),
-                "config.ttl-seconds: 3601 is outside 0 to 3600",
+                json!({"decision-ttl-seconds": 3601}),
+                "config.decision-ttl-seconds: 3601 is outside 0 to 3600",
             ),
             (
                 json!({"cache-control": true}),
-                "config.cache-control: needs ttl-seconds",
+                "config.cache-control: needs decision-ttl-seconds",
             ),
             (
                 json!({"timeout-ms": 1}),

@@ -155,8 +155,7 @@ fn principal_facts_and_time_come_from_the_answer() {
         ("age", "30"),
     ];
     let (_host, _) = service(Ok(response(200, &fields, "")));
-    let mut extra =
-        json!({"principal-header": "X-User", "response-headers": ["X-Group", "x-none"], "ttl-seconds": 300});
+    let mut extra = json!({"principal-header": "X-User", "response-headers": ["X-Group", "x-none"], "decision-ttl-seconds": 300});
     let wanted = |ttl| -> Decision {
         Allowed::new("ada")
             .fact("x-group", "dev, ops")
@@ -166,7 +165,7 @@ fn principal_facts_and_time_come_from_the_answer() {
     assert_eq!(ask(extra.clone(), &testing::exchange()), wanted(300));
     extra["cache-control"] = json!(true);
     assert_eq!(ask(extra.clone(), &testing::exchange()), wanted(60));
-    extra["ttl-seconds"] = json!(10);
+    extra["decision-ttl-seconds"] = json!(10);
     assert_eq!(ask(extra, &testing::exchange()), wanted(10));
 }
 
@@ -355,7 +354,7 @@ proptest! {
         names in proptest::collection::vec("location|x-user|set-cookie|cache-control", 0..4),
         value: Vec<u8>,
     ) {
-        let extra = json!({"principal-header": "x-user", "ttl-seconds": 5, "cache-control": true});
+        let extra = json!({"principal-header": "x-user", "decision-ttl-seconds": 5, "cache-control": true});
         let settings = Settings::new(serde_json::from_value(config(extra)).unwrap()).unwrap();
         let headers = names.into_iter().map(|name| (name, value.clone())).collect();
         match ask::verdict(&settings, Reply { status, headers, body: Vec::new() }) {
