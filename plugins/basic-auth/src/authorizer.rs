@@ -113,7 +113,6 @@ pub fn check(settings: &Settings, lines: &[Vec<u8>], outside: &impl Outside) -> 
     };
     let stranger = own.is_none();
     let place = own.or_else(|| stand_in(&given.name, places, outside));
-    let wrong = || Refusal::Wrong(format!("user {:?}: the password is wrong", given.name));
     let Some(place) = place else {
         return Err(Refusal::Wrong("there are no users".into()));
     };
@@ -127,7 +126,10 @@ pub fn check(settings: &Settings, lines: &[Vec<u8>], outside: &impl Outside) -> 
         return Err(Refusal::Wrong("there is no such user".into()));
     }
     if !holds {
-        return Err(wrong());
+        return Err(Refusal::Wrong(format!(
+            "user {:?}: the password is wrong",
+            given.name
+        )));
     }
     Ok(Accepted {
         name: given.name,
