@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     algorithm::Algorithm,
-    claims,
+    claims::{self, Scopes},
     config::Encoding,
     jwk::{Key, KeySet},
     key_cache::{KeyCache, Refetch},
@@ -79,9 +79,9 @@ impl Authorizer {
             .as_ref()
             .map(|path| claims::name(&token.claims, path))
             .transpose()?;
-        claims::check_scopes(&token.claims, &settings.scopes)?;
+        claims::check_scopes(&token.claims, &settings.scopes, Scopes::All)?;
         claims::check_rules(&token.claims, &settings.rules)?;
-        let ttl_seconds = reuse_seconds(settings.decision_ttl, expires, now_ms);
+        let ttl_seconds = claims::reuse_seconds(settings.decision_ttl, expires, now_ms);
         Ok(Accepted {
             principal,
             usage_key,
@@ -303,14 +303,6 @@ fn decode(raw: Vec<u8>, encoding: Encoding) -> Result<Vec<u8>, String> {
     }
 }
 
-/// Seconds for which the decision may be reused: as configured, but not beyond the expiry (without leeway).
-fn reuse_seconds(configured: u32, expires: Option<f64>, now_ms: u64) -> Option<u32> {
-    let left = expires.map_or(f64::MAX, |at| at - now_ms as f64 / 1000.0);
-    // The cast saturates: a token that lives on leeway gives 0.
-    let seconds = configured.min(left.floor() as u32);
-    (seconds > 0).then_some(seconds)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,14 +327,5 @@ mod tests {
                 "{error}"
             );
         }
-    }
-
-    #[test]
-    fn a_decision_is_reused_until_the_expiry_at_most() {
-        assert_eq!(reuse_seconds(60, Some(100.0), 10_000), Some(60));
-        assert_eq!(reuse_seconds(60, Some(100.0), 50_500), Some(49));
-        assert_eq!(reuse_seconds(60, Some(100.0), 110_000), None);
-        assert_eq!(reuse_seconds(60, None, 110_000), Some(60));
-        assert_eq!(reuse_seconds(0, Some(1e12), 0), None);
     }
 }

@@ -1,25 +1,22 @@
 //! Authorizes requests by JSON Web Tokens. This file is the glue to the gateway; the logic knows nothing of it and reads in this order:
 //! [`config`] -> [`settings`], [`locate`] -> [`token`] -> [`authorizer`] -> ([`key_cache`], [`jwk`], [`claims`]) -> [`refusal`].
+//! What it has in common with other plugins is in the crate `edgeward-bearer`.
 
 pub mod algorithm;
 pub mod authorizer;
-pub mod claim_path;
-pub mod claims;
 pub mod config;
 #[cfg(test)]
 mod fake;
 mod host;
 pub mod jwk;
 pub mod key_cache;
-pub mod locate;
 pub mod outside;
-pub mod refusal;
 pub mod settings;
-pub mod strict_json;
 #[cfg(test)]
 mod tests;
 pub mod token;
 
+use edgeward_bearer::{claim_path, claims, locate, refusal, strict_json};
 use edgeward_sdk::{
     Answer, Authorize, Decision, Denied, Exchange, HeadAction, Interest, Plugin, RequestHead, Transform,
     log_debug, log_error, log_info, log_warn,

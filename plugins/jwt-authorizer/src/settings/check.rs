@@ -257,10 +257,7 @@ impl Check {
             let path = format!("token-from[{index}]");
             match (&place.header, &place.query, &place.cookie) {
                 (Some(name), None, None) => {
-                    let name = name.to_ascii_lowercase();
-                    let default = if name == "authorization" { "Bearer" } else { "" };
-                    let scheme = place.scheme.clone().unwrap_or_else(|| default.into());
-                    locations.push(Location::Header { name, scheme });
+                    locations.push(Location::header(name, place.scheme.as_deref()));
                 }
                 (None, Some(name), None) => locations.push(Location::Query(name.clone())),
                 (None, None, Some(name)) => locations.push(Location::Cookie(name.clone())),

@@ -49,6 +49,15 @@ impl Location {
         }
     }
 
+    /// A header field. Without a scheme of its own `Authorization` has `Bearer`, and others have none.
+    #[must_use]
+    pub fn header(name: &str, scheme: Option<&str>) -> Self {
+        let name = name.to_ascii_lowercase();
+        let default = if name == "authorization" { "Bearer" } else { "" };
+        let scheme = scheme.unwrap_or(default).to_owned();
+        Self::Header { name, scheme }
+    }
+
     /// Every token in this place.
     fn tokens(&self, fields: &dyn Fields) -> Vec<Vec<u8>> {
         let found: Vec<Vec<u8>> = match self {
