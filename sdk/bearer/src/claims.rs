@@ -14,6 +14,11 @@ const DATE_LIMIT: f64 = 9_007_199_254_740_992.0;
 /// Longest principal and usage key in bytes.
 const NAME_LIMIT: usize = 1024;
 
+/// What a caller is told whose token has ended.
+pub const EXPIRED: &str = "the token has expired";
+/// What a caller is told whose token is not good yet.
+pub const NOT_YET: &str = "the token is not valid yet";
+
 /// What the times of a token must fulfil.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeRules {
@@ -67,7 +72,7 @@ pub fn check_times(
         // RFC 7519 section 4.1.4: not accepted "on or after" the time.
         Some(at) if now >= at + rules.leeway => {
             let detail = format!("expired {:.0} s ago, leeway {} s", now - at, rules.leeway);
-            return Err(Refusal::token("the token has expired", detail));
+            return Err(Refusal::token(EXPIRED, detail));
         }
         _ => {}
     }
@@ -79,7 +84,7 @@ pub fn check_times(
             at - now,
             rules.leeway
         );
-        return Err(Refusal::token("the token is not valid yet", detail));
+        return Err(Refusal::token(NOT_YET, detail));
     }
     let issued = date(claims, "iat")?;
     if let Some(at) = issued
@@ -90,7 +95,7 @@ pub fn check_times(
             at - now,
             rules.leeway
         );
-        return Err(Refusal::token("the token is not valid yet", detail));
+        return Err(Refusal::token(NOT_YET, detail));
     }
     if let Some(max_age) = rules.max_age {
         let Some(at) = issued else {
