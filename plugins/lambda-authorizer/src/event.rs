@@ -233,14 +233,17 @@ fn epoch(seen: &Seen) -> Value {
 
 /// The header fields that a function is told, with those that a gateway adds.
 fn fields(seen: &Seen) -> impl Iterator<Item = (String, String)> {
-    let added = |name: &str| name.starts_with("x-forwarded-");
+    let added = |name: &str| ["x-forwarded-for", "x-forwarded-port", "x-forwarded-proto"].contains(&name);
     let own = seen
         .headers
         .iter()
         .filter(move |(name, _)| !UNSEEN.contains(&name.as_str()) && !added(name))
         .map(|(name, value)| (name.clone(), lossy(value)));
-    let hops = seen.header_values("x-forwarded-for").map(lossy);
-    let hops: Vec<String> = hops.chain([seen.client.clone()]).collect();
+    // the gateway has put the client's address there already
+    let mut hops: Vec<String> = seen.header_values("x-forwarded-for").map(lossy).collect();
+    if hops.is_empty() {
+        hops.push(seen.client.clone());
+    }
     let port = seen.authority.rsplit_once(':').map(|(_, port)| port);
     let port = port.filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
     let port = port.unwrap_or(if seen.scheme == "https" { "443" } else { "80" });

@@ -61,7 +61,7 @@ impl Seen {
         self.variable(name).unwrap_or_default()
     }
 
-    /// What the context does not have and is known otherwise. `own` are the account and the region of the configuration.
+    /// What the context does not have and is known otherwise. `account` is that of the configuration.
     pub fn fill(&mut self, account: &str, known: &Known, now_ms: u64) {
         let host = self.authority.rsplit_once(':');
         let host = host.filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
@@ -71,7 +71,7 @@ impl Seen {
         let identity = [("sourceIp", Some(self.client.clone())), ("userAgent", agent)];
         let members = [
             ("accountId", account.to_owned()),
-            ("apiId", known.route.clone()),
+            ("apiId", part_of_arn(&known.route)),
             ("domainName", host),
             ("domainPrefix", prefix),
             ("extendedRequestId", known.request_id.clone()),
@@ -113,6 +113,14 @@ pub struct Known {
     pub pattern: String,
     /// HTTP version, e.g. `HTTP/1.1`.
     pub version: String,
+}
+
+/// A name with what no part of an ARN has replaced.
+fn part_of_arn(name: &str) -> String {
+    let allowed = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    name.chars()
+        .map(|letter| if allowed(letter) { letter } else { '-' })
+        .collect()
 }
 
 /// Bytes of a field as text.
@@ -168,6 +176,12 @@ mod tests {
     fn times_are_written_as_in_the_common_log_format() {
         assert_eq!(common_log_time(1_428_582_896_000), "09/Apr/2015:12:34:56 +0000");
         assert_eq!(common_log_time(0), "01/Jan/1970:00:00:00 +0000");
+    }
+
+    #[test]
+    fn names_of_routes_cannot_widen_an_arn() {
+        assert_eq!(part_of_arn("pets"), "pets");
+        assert_eq!(part_of_arn("/a:*/{b}?"), "-a----b--");
     }
 
     #[test]
