@@ -390,7 +390,7 @@ async fn an_authorizer_can_allow_deny_and_answer() {
     let reply = ask("deny 200 is no refusal").await;
     assert_eq!(
         (reply.status, reply.response_type().as_str()),
-        (500, "AUTHORIZER_FAILURE")
+        (500, "AUTHORIZER_CONFIGURATION")
     );
     assert_eq!(gateway.failures("invalid-answer"), 1);
 }

@@ -15,6 +15,7 @@ use crate::{
     config::Encoding,
     jwk::{Key, KeySet},
     key_cache::{KeyCache, Refetch},
+    manner,
     outside::{Outside, Severity},
     refusal::{Refusal, excerpt},
     settings::{Keys, Settings, UrlSource},
@@ -66,22 +67,24 @@ impl Authorizer {
         let token = token::parse(text, self.settings.max_token_bytes)?;
         let algorithm = self.algorithm(&token)?;
         self.check_type(&token)?;
+        manner::check_kid(&self.settings, &token)?;
         // Not trusted yet: a wrong issuer is refused before any key is looked up, an accepted one selects its sources.
         let issuer = claims::check_issuer(&token.claims, &self.settings.issuers)?;
         self.verify(&token, algorithm, issuer, outside)?;
         let settings = &self.settings;
         let now_ms = outside.now_ms();
         let expires = claims::check_times(&token.claims, now_ms, settings.times)?;
-        claims::check_audience(&token.claims, &settings.audiences)?;
-        let principal = claims::name(&token.claims, &settings.principal)?;
+        manner::check_audience(settings, &token.claims, issuer, outside)?;
+        manner::check_use(settings, &token.claims)?;
+        let principal = manner::principal(settings, &token.claims)?;
         let usage_key = settings
             .usage_key
             .as_ref()
             .map(|path| claims::name(&token.claims, path))
             .transpose()?;
-        claims::check_scopes(&token.claims, &settings.scopes)?;
+        claims::check_scopes(&token.claims, &settings.scopes, settings.scope_match)?;
         claims::check_rules(&token.claims, &settings.rules)?;
-        let ttl_seconds = reuse_seconds(settings.decision_ttl, expires, now_ms);
+        let ttl_seconds = claims::reuse_seconds(settings.decision_ttl, expires, now_ms);
         Ok(Accepted {
             principal,
             usage_key,
@@ -131,6 +134,7 @@ impl Authorizer {
             token,
             algorithm,
             outside,
+            by_name: !self.settings.preset.is_native(),
             attempts: 0,
             matched: false,
         };
@@ -185,7 +189,7 @@ impl Authorizer {
                     "no key fits alg {algorithm}, kid {kid:?}, iss {:?}",
                     issuer.map(excerpt)
                 );
-                Err(Refusal::token("no key for this token", detail))
+                Err(Refusal::token(manner::NO_KEY, detail))
             }
         }
     }
@@ -196,6 +200,8 @@ struct Trial<'a> {
     token: &'a Token<'a>,
     algorithm: Algorithm,
     outside: &'a dyn Outside,
+    /// Only the key that the token names counts.
+    by_name: bool,
     attempts: u32,
     /// A key was there that the token names, or may mean when it names none.
     matched: bool,
@@ -203,7 +209,9 @@ struct Trial<'a> {
 
 impl Trial<'_> {
     fn verifies(&mut self, set: &KeySet) -> bool {
-        for key in set.candidates(self.algorithm, self.token.kid.as_deref()) {
+        let kid = self.token.kid.as_deref();
+        let candidates = set.candidates(self.algorithm, kid).into_iter();
+        for key in candidates.filter(|key| !self.by_name || key.kid.as_deref() == kid) {
             if self.attempts == ATTEMPTS_LIMIT {
                 let message =
                     format!("token without usable kid: {ATTEMPTS_LIMIT} keys tried, the rest is not");
@@ -303,14 +311,6 @@ fn decode(raw: Vec<u8>, encoding: Encoding) -> Result<Vec<u8>, String> {
     }
 }
 
-/// Seconds for which the decision may be reused: as configured, but not beyond the expiry (without leeway).
-fn reuse_seconds(configured: u32, expires: Option<f64>, now_ms: u64) -> Option<u32> {
-    let left = expires.map_or(f64::MAX, |at| at - now_ms as f64 / 1000.0);
-    // The cast saturates: a token that lives on leeway gives 0.
-    let seconds = configured.min(left.floor() as u32);
-    (seconds > 0).then_some(seconds)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,14 +335,5 @@ mod tests {
                 "{error}"
             );
         }
-    }
-
-    #[test]
-    fn a_decision_is_reused_until_the_expiry_at_most() {
-        assert_eq!(reuse_seconds(60, Some(100.0), 10_000), Some(60));
-        assert_eq!(reuse_seconds(60, Some(100.0), 50_500), Some(49));
-        assert_eq!(reuse_seconds(60, Some(100.0), 110_000), None);
-        assert_eq!(reuse_seconds(60, None, 110_000), Some(60));
-        assert_eq!(reuse_seconds(0, Some(1e12), 0), None);
     }
 }

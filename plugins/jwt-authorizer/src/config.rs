@@ -15,6 +15,18 @@ use crate::algorithm::Algorithm;
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(title = "jwt-authorizer"))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
+    /// Whose rules hold: those of this plugin, or those of an authorizer of Amazon API Gateway. Default `native`.
+    #[serde(default)]
+    pub preset: Preset,
+    /// `cognito`: ARNs of user pools, in the place of `issuer`.
+    #[serde(default)]
+    pub user_pools: Vec<String>,
+    /// Issuers with audiences and claims of their own, in the place of `issuer` and `audience`.
+    #[serde(default)]
+    pub issuers: Vec<IssuerRule>,
+    /// `cognito`: regular expression that must match somewhere in `aud` (`^...$` for all of it). Default: any.
+    #[serde(default)]
+    pub audience_matches: Option<String>,
     /// Accepted values of `iss`: one or a list. Required unless `allow-any-issuer` is true.
     #[serde(default, deserialize_with = "one_or_many")]
     #[cfg_attr(test, schemars(with = "OneOrMany"))]
@@ -32,7 +44,8 @@ pub struct Config {
     /// Accepted algorithms. Default: what the type and the `alg` of each key allow, HS256 to HS512 excluded; those must be listed here.
     #[serde(default)]
     pub algorithms: Option<Vec<Algorithm>>,
-    /// Where the keys come from.
+    /// Where the keys come from. Default with a preset of Amazon API Gateway: what each issuer says of itself (`discovery`); else required.
+    #[serde(default)]
     pub keys: Vec<KeySource>,
     /// Where a token may be. Default: `Authorization: Bearer <token>`.
     #[serde(default)]
@@ -40,15 +53,18 @@ pub struct Config {
     /// Accepted `typ` of the token header, compared without case and without `application/`, e.g. `at+jwt` (RFC 9068). Default: any.
     #[serde(default)]
     pub types: Vec<String>,
-    /// Scopes that the token must all have, in the claims `scope` (space-separated) or `scp` (list). Default: none.
+    /// Scopes that the token must have, in the claims `scope` (space-separated) or `scp` (list). Default: none.
     #[serde(default)]
     pub scopes: Vec<String>,
+    /// How many of the scopes the token must have. Default `all`, with a preset of Amazon API Gateway always `any`.
+    #[serde(default)]
+    pub scope_match: Option<ScopeMatch>,
     /// Further conditions on claims; all must hold.
     #[serde(default)]
     pub claims: Vec<ClaimRule>,
-    /// Clock difference to the issuer that is tolerated, in seconds, 0 to 600. Default 30.
-    #[serde(default = "default_leeway_seconds")]
-    pub leeway_seconds: u32,
+    /// Clock difference to the issuer that is tolerated, in seconds, 0 to 600. Default 30, with a preset of Amazon API Gateway 0.
+    #[serde(default)]
+    pub leeway_seconds: Option<u32>,
     /// Refuses tokens without `exp`. Default true.
     #[serde(default = "default_true")]
     pub require_exp: bool,
@@ -67,6 +83,9 @@ pub struct Config {
     /// How long the gateway may reuse the decision for the same token, in seconds, 0 to 3600; never beyond `exp`. Default 0: every request is checked.
     #[serde(default)]
     pub decision_ttl_seconds: u32,
+    /// How long the gateway may refuse the same token without checking it again, in seconds, 0 to 300. Default 0.
+    #[serde(default)]
+    pub refusal_ttl_seconds: u32,
     /// What happens to the token when the request goes on. Default `keep`.
     #[serde(default)]
     pub forward: Forward,
@@ -78,6 +97,64 @@ pub struct Config {
     pub resource_metadata: Option<String>,
 }
 
+/// Whose rules hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Preset {
+    /// Those of this plugin.
+    #[default]
+    Native,
+    /// Those of JWT authorizers of HTTP APIs.
+    HttpApi,
+    /// Those of JWT authorizers of REST APIs.
+    RestJwt,
+    /// Those of Cognito user pool authorizers of REST APIs.
+    Cognito,
+}
+
+/// How many scopes a token must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum ScopeMatch {
+    /// All of them.
+    All,
+    /// At least one.
+    Any,
+}
+
+/// An issuer with rules of its own.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct IssuerRule {
+    /// Value of `iss`, compared exactly.
+    pub issuer: String,
+    /// Accepted values of `aud`, one or a list; the token must name at least one of them.
+    #[serde(deserialize_with = "one_or_many")]
+    #[cfg_attr(test, schemars(with = "OneOrMany"))]
+    pub audience: Vec<String>,
+    /// Claims that are texts with known values.
+    #[serde(default)]
+    pub additional_claims: Vec<AdditionalClaim>,
+}
+
+/// A claim that is a text with known values.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AdditionalClaim {
+    /// Name of the claim, at the top of the token.
+    pub name: String,
+    /// The claim must be there. Default false.
+    #[serde(default)]
+    pub required: bool,
+    /// Values that it may have. Default: any text.
+    #[serde(default)]
+    pub values: Vec<String>,
+}
+
 /// A source of keys.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -87,6 +164,36 @@ pub enum KeySource {
     Jwks(JwksSource),
     /// A secret shared with the issuer, for HS256 to HS512.
     Hmac(HmacSource),
+    /// What an issuer says of itself (OpenID Connect Discovery 1.0 section 4): the key set is at its `jwks_uri`.
+    Discovery(DiscoverySource),
+}
+
+/// What an issuer says of itself, at `{issuer}/.well-known/openid-configuration`. Needs the capabilities `http` and `kv`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DiscoverySource {
+    /// The issuer, `https://`; what it says must name it exactly so. Default: the accepted issuer, where there is one only.
+    #[serde(default)]
+    pub issuer: Option<String>,
+    /// Name of the `kv` store that caches the keys. Default `jwks`.
+    #[serde(default)]
+    pub store: Option<String>,
+    /// As in `jwks`.
+    #[serde(default)]
+    pub refresh_seconds: Option<u32>,
+    /// As in `jwks`.
+    #[serde(default)]
+    pub max_stale_seconds: Option<u32>,
+    /// As in `jwks`.
+    #[serde(default)]
+    pub cooldown_seconds: Option<u32>,
+    /// Time limit of each of the two fetches; as in `jwks`.
+    #[serde(default)]
+    pub timeout_ms: Option<u32>,
+    /// Accepts `http://`, for the issuer and its key set. Only for networks nobody else can write to. Default false.
+    #[serde(default)]
+    pub allow_plain_http: bool,
 }
 
 /// A JSON Web Key Set: exactly one of `inline`, `secret` and `url`.
@@ -220,10 +327,6 @@ fn default_true() -> bool {
     true
 }
 
-fn default_leeway_seconds() -> u32 {
-    30
-}
-
 fn default_max_token_bytes() -> usize {
     8192
 }
@@ -283,7 +386,8 @@ mod tests {
         assert!(error(r#"{"keys":[{"pem":{}}]}"#).contains("`pem`"));
         assert!(error(r#"{"keys":[],"algorithms":["none"]}"#).contains("`none`"));
         assert!(error(r#"{"keys":[],"issuer":7}"#).contains("a string or a list of strings"));
-        assert!(error("{}").contains("`keys`"));
+        assert!(error(r#"{"preset":"aws"}"#).contains("`aws`"));
+        assert!(error(r#"{"issuers":[{"issuer":"x"}]}"#).contains("`audience`"));
     }
 
     /// Writes the schema anew when `UPDATE_SCHEMA` is set.

@@ -121,6 +121,10 @@ impl Outside for Fake {
         verify(algorithm, key, message, given)
     }
 
+    fn audience_matches(&self, audience: &str) -> bool {
+        audience.starts_with("app-")
+    }
+
     fn log(&self, severity: Severity, message: &str) {
         self.log.borrow_mut().push(format!("{severity:?}: {message}"));
     }

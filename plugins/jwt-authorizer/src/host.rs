@@ -3,7 +3,9 @@
 use edgeward_sdk::{
     Allowed, ContextValue, RequestHead, clock,
     crypto::{self, HashAlgorithm, PublicKey, RsaKey, SignatureAlgorithm},
-    http_client, kv, log, secret,
+    http_client, kv, log,
+    matcher::RegexSet,
+    secret,
 };
 
 use crate::{
@@ -15,7 +17,9 @@ use crate::{
 };
 
 /// The gateway.
-pub(crate) struct Gateway;
+pub(crate) struct Gateway {
+    pub(crate) audience: Option<RegexSet>,
+}
 
 impl Outside for Gateway {
     fn now_ms(&self) -> u64 {
@@ -71,6 +75,11 @@ impl Outside for Gateway {
             Material::Ed25519(bytes) => PublicKey::Ed25519(bytes.clone()),
         };
         crypto::verify(signature(algorithm)?, &key, message, given)
+    }
+
+    fn audience_matches(&self, audience: &str) -> bool {
+        let audience = audience.as_bytes();
+        self.audience.is_some_and(|set| set.is_match(audience))
     }
 
     fn log(&self, severity: Severity, message: &str) {

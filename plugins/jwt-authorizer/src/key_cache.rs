@@ -4,6 +4,7 @@
 //! Two keys per URL: `jwks:<url>` holds the keys and when they were fetched, `jwks-gate:<url>` is there while nobody may fetch.
 //! - Keys younger than the refresh age are used. Older ones are used too, while the one request that takes the gate fetches.
 //! - When that fetch fails the old keys serve on, up to the stale age, and the gate opens again soon.
+//! - A token that names an unknown key has the keys fetched anew, once per cooldown; those that come while that happens, up to eight, fetch too.
 //! - Without any keys every request may fetch, unless a fetch failed just now.
 
 use std::sync::Arc;
@@ -13,12 +14,20 @@ use serde_json::{Value, json};
 use crate::{
     jwk::{self, KeySet},
     outside::{Outside, Severity},
-    settings::UrlSource,
+    refusal::excerpt,
+    settings::{Discovery, UrlSource},
     strict_json,
 };
 
 /// Pause after a failed fetch in milliseconds (the cooldown when that is shorter).
 const RETRY_MS: u64 = 5000;
+
+/// Largest discovery document in bytes.
+const DISCOVERY_LIMIT: usize = 64 * 1024;
+/// Longest `jwks_uri` in bytes.
+const ADDRESS_LIMIT: usize = 2048;
+/// How many requests may fetch beside the one that has the gate: those that name a new key while it is on its way should not fail.
+const JOINT_LIMIT: u32 = 8;
 
 const FETCHING: &[u8] = b"fetching";
 const FETCHED: &[u8] = b"fetched";
@@ -83,6 +92,10 @@ impl KeyCache {
                 .fetch(source, outside)
                 .map_or_else(Refetch::Unavailable, Refetch::Keys),
             Ok(false) => match gate(source, outside) {
+                // the new keys may be there already
+                Some(state) if state == FETCHING && may_join(source, outside) => self
+                    .fetch(source, outside)
+                    .map_or_else(Refetch::Unavailable, Refetch::Keys),
                 Some(state) if state == FETCHING => {
                     Refetch::Unavailable(format!("{} is being fetched", source.url))
                 }
@@ -150,16 +163,48 @@ impl KeyCache {
 }
 
 fn download(source: &UrlSource, outside: &dyn Outside) -> Result<Entry, String> {
-    let url = &source.url;
-    let (status, body) = outside
-        .fetch(url, source.timeout_ms)
-        .map_err(|error| format!("{url}: {error}"))?;
-    if status != 200 {
-        return Err(format!("{url}: status {status} instead of 200"));
-    }
+    let found = source.discovery.as_ref().map(|discovery| {
+        let body = get(&source.url, source.timeout_ms, DISCOVERY_LIMIT, outside)?;
+        key_set_address(discovery, &body).map_err(|error| format!("{}: {error}", source.url))
+    });
+    let found = found.transpose()?;
+    let url = found.as_ref().unwrap_or(&source.url);
+    let body = get(url, source.timeout_ms, source.limit, outside)?;
     let keys = jwk::compact(&body).map_err(|error| format!("{url}: {error}"))?;
     let entry = json!({ "fetched": outside.now_ms(), "jwks": keys });
     parse(entry.to_string().into_bytes()).map_err(|error| format!("{url}: {error}"))
+}
+
+fn get(url: &str, timeout_ms: u32, limit: usize, outside: &dyn Outside) -> Result<Vec<u8>, String> {
+    let fetched = outside.fetch(url, timeout_ms);
+    let (status, body) = fetched.map_err(|error| format!("{url}: {error}"))?;
+    if status != 200 {
+        return Err(format!("{url}: status {status} instead of 200"));
+    }
+    if body.len() > limit {
+        return Err(format!("{url}: {} bytes, the limit is {limit}", body.len()));
+    }
+    Ok(body)
+}
+
+/// Where the keys are, by what an issuer says of itself (OpenID Connect Discovery 1.0 section 4.3: it must name itself as it is known).
+fn key_set_address(discovery: &Discovery, body: &[u8]) -> Result<String, String> {
+    let said = strict_json::object(body).map_err(|error| format!("no discovery document: {error}"))?;
+    let text = |name: &str| said.get(name).and_then(Value::as_str).unwrap_or_default();
+    let issuer = text("issuer");
+    if issuer != discovery.issuer {
+        let (issuer, wanted) = (excerpt(issuer), &discovery.issuer);
+        return Err(format!("it is of issuer {issuer:?} and not of {wanted:?}"));
+    }
+    let url = text("jwks_uri");
+    let secure = url.starts_with("https://") || (discovery.plain && url.starts_with("http://"));
+    if !secure || url.len() > ADDRESS_LIMIT || !url.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let url = excerpt(url);
+        return Err(format!(
+            "jwks_uri {url:?} is no https:// address of at most {ADDRESS_LIMIT} bytes"
+        ));
+    }
+    Ok(url.to_owned())
 }
 
 fn parse(stored: Vec<u8>) -> Result<Entry, String> {
@@ -182,6 +227,15 @@ fn take_gate(source: &UrlSource, outside: &dyn Outside) -> Result<bool, String> 
     // At least as long as the fetch can take, so that a short cooldown does not let a second one start meanwhile.
     let pause_ms = source.cooldown_ms.max(source.timeout_ms.into());
     outside.write_if_absent(&source.store, &gate_name(source), FETCHING, pause_ms)
+}
+
+/// True for the few that may fetch while another does.
+fn may_join(source: &UrlSource, outside: &dyn Outside) -> bool {
+    (0..JOINT_LIMIT).any(|place| {
+        let name = format!("jwks-join-{place}:{}", source.url);
+        let taken = outside.write_if_absent(&source.store, &name, FETCHING, source.cooldown_ms);
+        taken.unwrap_or(false)
+    })
 }
 
 fn gate(source: &UrlSource, outside: &dyn Outside) -> Option<Vec<u8>> {
@@ -210,6 +264,8 @@ mod tests {
     fn source() -> UrlSource {
         UrlSource {
             url: URL.into(),
+            discovery: None,
+            limit: 150_000,
             store: "jwks".into(),
             refresh_ms: 300_000,
             max_stale_ms: 3_600_000,
@@ -295,8 +351,110 @@ mod tests {
     fn a_request_that_meets_a_running_fetch_is_told_so() {
         let fake = Fake::at(0);
         fake.put("jwks", "jwks-gate:https://id.test/jwks", FETCHING, 30_000);
-        let outcome = KeyCache::default().refetch(&source(), &fake);
-        assert!(matches!(outcome, Refetch::Unavailable(error) if error.contains("is being fetched")));
+        fake.serve(URL, 500, String::new());
+        let refetch = || match KeyCache::default().refetch(&source(), &fake) {
+            Refetch::Unavailable(error) => error,
+            Refetch::Keys(_) | Refetch::Recent => panic!("not unavailable"),
+        };
+        assert!(refetch().contains("status 500"), "it fetches too");
+        fake.put("jwks", "jwks-gate:https://id.test/jwks", FETCHING, 30_000);
+        for _ in 1..JOINT_LIMIT {
+            refetch();
+            fake.put("jwks", "jwks-gate:https://id.test/jwks", FETCHING, 30_000);
+        }
+        assert!(refetch().contains("is being fetched"), "not more than eight");
+        assert_eq!(fake.fetches(), JOINT_LIMIT as usize);
+    }
+
+    #[test]
+    fn requests_that_name_a_new_key_while_it_is_fetched_do_not_fail() {
+        let fake = Fake::at(0);
+        fake.serve(
+            URL,
+            200,
+            json!({"keys": [p256_jwk("a"), p256_jwk("b")]}).to_string(),
+        );
+        fake.put("jwks", "jwks-gate:https://id.test/jwks", FETCHING, 30_000);
+        for _ in 0..3 {
+            assert!(matches!(
+                KeyCache::default().refetch(&source(), &fake),
+                Refetch::Keys(_) | Refetch::Recent
+            ));
+        }
+        // what they found is there for all
+        assert_eq!(kids(&fake).unwrap(), ["a", "b"]);
+        assert_eq!(fake.fetches(), 1);
+    }
+
+    #[test]
+    fn an_issuer_says_where_its_keys_are() {
+        const ABOUT: &str = "https://id.test/.well-known/openid-configuration";
+        let source = |plain| UrlSource {
+            url: ABOUT.into(),
+            discovery: Some(Discovery {
+                issuer: "https://id.test/".into(),
+                plain,
+            }),
+            ..source()
+        };
+        let fake = Fake::at(0);
+        fake.serve(URL, 200, json!({"keys": [p256_jwk("a")]}).to_string());
+        fake.serve(
+            "http://id.test/jwks",
+            200,
+            json!({"keys": [p256_jwk("b")]}).to_string(),
+        );
+        let said =
+            |issuer: &str, uri: Value| json!({"issuer": issuer, "jwks_uri": uri, "more": 1}).to_string();
+        let keys = |plain| KeyCache::default().keys(&source(plain), &fake);
+        for (document, wanted) in [
+            ("<html>".to_owned(), "no discovery document"),
+            ("{}".to_owned(), "it is of issuer \"\""),
+            (
+                said("https://id.test", json!(URL)),
+                "it is of issuer \"https://id.test\" and not of \"https://id.test/\"",
+            ),
+            (said("https://id.test/", json!(null)), "jwks_uri \"\""),
+            (
+                said("https://id.test/", json!("http://id.test/jwks")),
+                "jwks_uri \"http://id.test/jwks\"",
+            ),
+            (said("https://id.test/", json!("file:///etc/passwd")), "jwks_uri"),
+            (
+                said("https://id.test/", json!("https://id.test/other")),
+                "connection refused",
+            ),
+            (
+                format!("{{\"x\":\"{}\"}}", "x".repeat(DISCOVERY_LIMIT)),
+                "the limit is 65536",
+            ),
+        ] {
+            fake.serve(ABOUT, 200, document.clone());
+            let error = keys(false).unwrap_err();
+            assert!(error.contains(wanted), "{error}");
+            fake.pass(RETRY_MS);
+        }
+        fake.serve(ABOUT, 200, said("https://id.test/", json!("http://id.test/jwks")));
+        assert_eq!(keys(true).unwrap().keys[0].kid.as_deref(), Some("b"));
+        fake.serve(ABOUT, 200, said("https://id.test/", json!(URL)));
+        fake.pass(300_000);
+        let before = fake.fetches();
+        for _ in 0..3 {
+            assert_eq!(keys(false).unwrap().keys[0].kid.as_deref(), Some("a"));
+        }
+        assert_eq!(fake.fetches(), before + 2, "the document and the keys, once");
+    }
+
+    #[test]
+    fn a_key_set_that_is_too_large_is_refused() {
+        let fake = Fake::at(0);
+        let padding = "x".repeat(150_000);
+        fake.serve(
+            URL,
+            200,
+            json!({"keys": [p256_jwk("a")], "padding": padding}).to_string(),
+        );
+        assert!(kids(&fake).unwrap_err().contains("the limit is 150000"));
     }
 
     #[test]

@@ -1,28 +1,27 @@
 //! Authorizes requests by JSON Web Tokens. This file is the glue to the gateway; the logic knows nothing of it and reads in this order:
-//! [`config`] -> [`settings`], [`locate`] -> [`token`] -> [`authorizer`] -> ([`key_cache`], [`jwk`], [`claims`]) -> [`refusal`].
+//! [`config`] -> [`settings`], [`locate`] -> [`token`] -> [`authorizer`] -> ([`key_cache`], [`jwk`], [`claims`]) -> [`refusal`]; [`manner`] has the ways of
+//! Amazon API Gateway.
+//! What it has in common with other plugins is in the crate `edgeward-bearer`.
 
 pub mod algorithm;
 pub mod authorizer;
-pub mod claim_path;
-pub mod claims;
 pub mod config;
 #[cfg(test)]
 mod fake;
 mod host;
 pub mod jwk;
 pub mod key_cache;
-pub mod locate;
+pub mod manner;
 pub mod outside;
-pub mod refusal;
 pub mod settings;
-pub mod strict_json;
 #[cfg(test)]
 mod tests;
 pub mod token;
 
+use edgeward_bearer::{claim_path, claims, locate, refusal, strict_json};
 use edgeward_sdk::{
     Answer, Authorize, Decision, Denied, Exchange, HeadAction, Interest, Plugin, RequestHead, Transform,
-    log_debug, log_error, log_info, log_warn,
+    log_debug, log_error, log_info, log_warn, matcher::RegexSet,
 };
 
 use crate::{
@@ -33,7 +32,11 @@ use crate::{
 };
 
 /// The plugin.
-pub struct JwtAuthorizer(Authorizer);
+pub struct JwtAuthorizer {
+    authorizer: Authorizer,
+    /// What `aud` must look like.
+    audience: Option<RegexSet>,
+}
 
 impl Plugin for JwtAuthorizer {
     fn init(config: &str) -> Result<(Self, Interest), String> {
@@ -52,14 +55,24 @@ impl Plugin for JwtAuthorizer {
             .capabilities()
             .into_iter()
             .fold(interest, Interest::needs);
-        Ok((Self(Authorizer::new(settings)), interest))
+        let audience = settings
+            .audience_matches
+            .as_deref()
+            .map(|pattern| RegexSet::new([pattern], false))
+            .transpose()
+            .map_err(|error| format!("config.audience-matches: {error}"))?;
+        let authorizer = Authorizer::new(settings);
+        Ok((Self { authorizer, audience }, interest))
     }
 }
 
 impl Authorize for JwtAuthorizer {
     fn authorize(&mut self, request: &RequestHead, _exchange: &Exchange) -> Decision {
-        let found = locate::find(&self.0.settings().locations, &Incoming(request));
-        match found.and_then(|token| self.0.check(&token, &Gateway)) {
+        let found = locate::find(&self.authorizer.settings().locations, &Incoming(request));
+        let gateway = Gateway {
+            audience: self.audience,
+        };
+        match found.and_then(|token| self.authorizer.check(&token, &gateway)) {
             Ok(accepted) => host::allowed(accepted).into(),
             Err(refusal) => self.denied(&refusal).into(),
         }
@@ -68,7 +81,7 @@ impl Authorize for JwtAuthorizer {
 
 impl Transform for JwtAuthorizer {
     fn on_request_head(&mut self, request: &RequestHead, _exchange: &Exchange) -> HeadAction {
-        if let Err(error) = Incoming(request).strip(&self.0.settings().locations) {
+        if let Err(error) = Incoming(request).strip(&self.authorizer.settings().locations) {
             log_error!("the token cannot be taken out of the request, which is refused: {error}");
             return Answer::new(400).into();
         }
@@ -83,8 +96,12 @@ impl JwtAuthorizer {
             Kind::Unavailable => log_error!("refused: {}", refusal.detail),
             _ => log_info!("refused: {}", refusal.detail),
         }
-        let (name, value) = refusal.header(&self.0.settings().challenge);
-        Denied::new(refusal.status(), refusal.public).header(name, value)
+        let answered = manner::answer(self.authorizer.settings(), refusal);
+        let (name, value) = answered.header;
+        Denied {
+            ttl_seconds: answered.ttl_seconds,
+            ..Denied::new(answered.status, answered.reason).header(name, value)
+        }
     }
 }
 

@@ -55,6 +55,8 @@ pub trait Outside {
         message: &[u8],
         signature: &[u8],
     ) -> Result<bool, String>;
+    /// True when a value of `aud` looks as configured.
+    fn audience_matches(&self, audience: &str) -> bool;
     /// Writes a log line.
     fn log(&self, severity: Severity, message: &str);
 }

@@ -1,23 +1,33 @@
 //! Checked configuration: what every request is checked against. Built once in `init`; every problem is reported at once.
 
 mod check;
+mod preset;
 
 use std::sync::Arc;
 
 use crate::{
     algorithm::Algorithm,
     claim_path::ClaimPath,
-    claims::{Rule, TimeRules},
-    config::{Config, Encoding, Forward},
+    claims::{Rule, Scopes, TimeRules},
+    config::{Config, Encoding, Forward, IssuerRule, Preset, ScopeMatch},
     jwk::KeySet,
     locate::Location,
     refusal::Challenge,
     settings::check::Check,
 };
 
+/// Tolerated clock difference where none is configured.
+const LEEWAY_SECONDS: u32 = 30;
+
 /// Checked configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Whose rules hold.
+    pub preset: Preset,
+    /// What holds for each issuer; empty: the same for all.
+    pub issuer_rules: Vec<IssuerRule>,
+    /// What `aud` must look like.
+    pub audience_matches: Option<String>,
     /// Accepted issuers; empty for any.
     pub issuers: Vec<String>,
     /// Accepted audiences; empty for any.
@@ -32,6 +42,8 @@ pub struct Settings {
     pub types: Vec<String>,
     /// Required scopes.
     pub scopes: Vec<String>,
+    /// How many of them.
+    pub scope_match: Scopes,
     /// Conditions on claims.
     pub rules: Vec<Rule>,
     /// Conditions on times.
@@ -40,10 +52,14 @@ pub struct Settings {
     pub max_token_bytes: usize,
     /// Claim that names the caller.
     pub principal: ClaimPath,
+    /// Claims that name the caller where a preset lets that one be missing.
+    pub other_principals: Vec<ClaimPath>,
     /// Claim that usage is counted by.
     pub usage_key: Option<ClaimPath>,
     /// Time a decision may be reused, in seconds.
     pub decision_ttl: u32,
+    /// Time a refusal may be reused, in seconds.
+    pub refusal_ttl: u32,
     /// The token is removed from the request.
     pub strip: bool,
     /// What challenges carry.
@@ -82,8 +98,12 @@ pub enum Keys {
 /// A key set behind a URL. Times in milliseconds.
 #[derive(Clone, Debug)]
 pub struct UrlSource {
-    /// Address.
+    /// Address of the key set, or of what the issuer says of itself.
     pub url: String,
+    /// There is what this issuer says of itself.
+    pub discovery: Option<Discovery>,
+    /// Largest key set in bytes.
+    pub limit: usize,
     /// Name of the `kv` store.
     pub store: String,
     /// Age at which to fetch again.
@@ -94,6 +114,15 @@ pub struct UrlSource {
     pub cooldown_ms: u64,
     /// Time limit of a fetch.
     pub timeout_ms: u32,
+}
+
+/// Where what an issuer says of itself leads to.
+#[derive(Clone, Debug)]
+pub struct Discovery {
+    /// The issuer that it must name.
+    pub issuer: String,
+    /// The key set may be at an `http://` address.
+    pub plain: bool,
 }
 
 impl Source {
@@ -111,9 +140,10 @@ impl Settings {
     /// All problems, separated by `; `, each with the path of the key.
     pub fn new(config: Config) -> Result<(Self, Vec<String>), String> {
         let mut check = Check::default();
+        let config = check.preset(config);
         check.identities(&config);
         let sources = check.sources(&config);
-        let locations = check.locations(config.token_from.as_deref());
+        let locations = check.locations(config.token_from.as_deref(), config.preset);
         let rules = check.rules(&config.claims);
         let principal = check.path("principal-claim", &config.principal_claim);
         let usage_key = config
@@ -146,22 +176,34 @@ impl Settings {
                 scopes: config.scopes.clone(),
                 resource_metadata: config.resource_metadata,
             },
+            preset: config.preset,
+            issuer_rules: config.issuers,
+            audience_matches: config.audience_matches,
             issuers: config.issuer,
             audiences: config.audience,
             algorithms: config.algorithms,
             sources,
             locations,
             scopes: config.scopes,
+            scope_match: match config.scope_match {
+                Some(ScopeMatch::Any) => Scopes::Any,
+                Some(ScopeMatch::All) | None => Scopes::All,
+            },
             rules,
             times: TimeRules {
-                leeway: f64::from(config.leeway_seconds),
+                leeway: f64::from(config.leeway_seconds.unwrap_or(LEEWAY_SECONDS)),
                 require_exp: config.require_exp,
                 max_age: config.max_age_seconds.map(f64::from),
             },
             max_token_bytes: config.max_token_bytes,
             principal,
+            other_principals: ["client_id", "iss"]
+                .iter()
+                .flat_map(|name| ClaimPath::parse(name))
+                .collect(),
             usage_key,
             decision_ttl: config.decision_ttl_seconds,
+            refusal_ttl: config.refusal_ttl_seconds,
             strip: config.forward == Forward::Strip,
         };
         Ok((settings, check.notes))

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Keys, Source, UrlSource};
+use super::{Discovery, Keys, LEEWAY_SECONDS, Source, UrlSource};
 use crate::{
     claim_path::ClaimPath,
     claims::{Condition, Rule},
-    config::{ClaimRule, Config, JwksSource, KeySource, TokenFrom},
+    config::{ClaimRule, Config, DiscoverySource, JwksSource, KeySource, Preset, TokenFrom},
     jwk::KeySet,
     locate::Location,
 };
@@ -24,7 +24,7 @@ pub(super) struct Check {
 }
 
 impl Check {
-    fn problem(&mut self, text: impl Into<String>) {
+    pub(super) fn problem(&mut self, text: impl Into<String>) {
         self.problems.push(text.into());
     }
 
@@ -84,7 +84,9 @@ impl Check {
     }
 
     pub(super) fn limits(&mut self, config: &Config) {
-        self.range("leeway-seconds", config.leeway_seconds.into(), 0, 600);
+        let leeway = config.leeway_seconds.unwrap_or(LEEWAY_SECONDS);
+        self.range("leeway-seconds", leeway.into(), 0, 600);
+        self.range("refusal-ttl-seconds", config.refusal_ttl_seconds.into(), 0, 300);
         self.range("max-token-bytes", config.max_token_bytes as u64, 256, 65_536);
         self.range(
             "decision-ttl-seconds",
@@ -110,12 +112,18 @@ impl Check {
         let mut sources = Vec::new();
         for (index, source) in config.keys.iter().enumerate() {
             let (path, issuers, keys) = match source {
+                KeySource::Discovery(discovery) => {
+                    let path = format!("keys[{index}].discovery");
+                    let source = self.discovery(&path, discovery, config);
+                    let issuers: Vec<String> = source.iter().map(|(issuer, _)| issuer.clone()).collect();
+                    (path, issuers, source.map(|(_, keys)| keys))
+                }
                 KeySource::Jwks(jwks) => {
                     let path = format!("keys[{index}].jwks");
                     (
                         path.clone(),
-                        &jwks.issuer,
-                        self.jwks(&path, jwks, signatures_accepted),
+                        jwks.issuer.clone(),
+                        self.jwks(&path, jwks, signatures_accepted, config.preset),
                     )
                 }
                 KeySource::Hmac(hmac) => {
@@ -130,10 +138,10 @@ impl Check {
                         kid: hmac.kid.clone(),
                         encoding: hmac.encoding,
                     };
-                    (path, &hmac.issuer, Some(keys))
+                    (path, hmac.issuer.clone(), Some(keys))
                 }
             };
-            for issuer in issuers {
+            for issuer in &issuers {
                 if !config.allow_any_issuer && !config.issuer.contains(issuer) {
                     self.problem(format!("{path}.issuer: {issuer:?} is not in the list `issuer`"));
                 }
@@ -155,7 +163,13 @@ impl Check {
         sources
     }
 
-    fn jwks(&mut self, path: &str, jwks: &JwksSource, signatures_accepted: bool) -> Option<Keys> {
+    fn jwks(
+        &mut self,
+        path: &str,
+        jwks: &JwksSource,
+        signatures_accepted: bool,
+        preset: Preset,
+    ) -> Option<Keys> {
         let url_only = [
             ("store", jwks.store.is_some()),
             ("refresh-seconds", jwks.refresh_seconds.is_some()),
@@ -176,7 +190,7 @@ impl Check {
                         "{path}.url: holds public keys, but `algorithms` lists only HS algorithms"
                     ));
                 }
-                Some(Keys::Url(self.url(path, url, jwks)))
+                Some(Keys::Url(self.url(path, url, jwks, preset)))
             }
             _ => {
                 self.problem(format!("{path}: exactly one of inline, secret and url is needed"));
@@ -206,7 +220,44 @@ impl Check {
         }
     }
 
-    fn url(&mut self, path: &str, url: &str, jwks: &JwksSource) -> UrlSource {
+    /// The keys of an issuer that says where they are.
+    fn discovery(&mut self, path: &str, source: &DiscoverySource, config: &Config) -> Option<(String, Keys)> {
+        let issuer = match (&source.issuer, config.issuer.as_slice()) {
+            (Some(issuer), _) | (None, [issuer]) => issuer.clone(),
+            (None, _) => {
+                self.problem(format!(
+                    "{path}.issuer: missing; it is known only where `issuer` is one"
+                ));
+                return None;
+            }
+        };
+        if issuer.contains(['?', '#']) {
+            self.problem(format!("{path}.issuer: {issuer:?} has a query or a fragment"));
+        }
+        // OpenID Connect Discovery 1.0 section 4.1
+        let base = issuer.strip_suffix('/').unwrap_or(&issuer);
+        let url = format!("{base}/.well-known/openid-configuration");
+        let times = JwksSource {
+            store: source.store.clone(),
+            refresh_seconds: source.refresh_seconds,
+            max_stale_seconds: source.max_stale_seconds,
+            cooldown_seconds: source.cooldown_seconds,
+            timeout_ms: source.timeout_ms,
+            allow_plain_http: source.allow_plain_http,
+            ..JwksSource::default()
+        };
+        let discovery = Discovery {
+            issuer: issuer.clone(),
+            plain: source.allow_plain_http,
+        };
+        let url = UrlSource {
+            discovery: Some(discovery),
+            ..self.url(path, &url, &times, config.preset)
+        };
+        Some((issuer, Keys::Url(url)))
+    }
+
+    fn url(&mut self, path: &str, url: &str, jwks: &JwksSource, preset: Preset) -> UrlSource {
         let secure = url.strip_prefix("https://");
         match secure.or_else(|| url.strip_prefix("http://")) {
             Some(rest) if rest.starts_with('/') || rest.is_empty() => {
@@ -225,18 +276,21 @@ impl Check {
                 "{path}.url: longer than {URL_LIMIT} bytes or with characters that no URL has"
             ));
         }
+        let usual = preset.key_times();
         let refresh = u64::from(jwks.refresh_seconds.unwrap_or(300));
         let max_stale = jwks
             .max_stale_seconds
-            .map_or_else(|| refresh.max(21_600), u64::from);
+            .map_or_else(|| refresh.max(usual.max_stale_seconds), u64::from);
         let cooldown = u64::from(jwks.cooldown_seconds.unwrap_or(30));
-        let timeout_ms = jwks.timeout_ms.unwrap_or(2000);
+        let timeout_ms = jwks.timeout_ms.unwrap_or(usual.timeout_ms);
         self.range(&format!("{path}.refresh-seconds"), refresh, 10, 86_400);
         self.range(&format!("{path}.max-stale-seconds"), max_stale, refresh, 604_800);
         self.range(&format!("{path}.cooldown-seconds"), cooldown, 1, 3600);
         self.range(&format!("{path}.timeout-ms"), timeout_ms.into(), 100, 60_000);
         UrlSource {
             url: url.to_owned(),
+            discovery: None,
+            limit: usual.limit,
             store: jwks.store.clone().unwrap_or_else(|| "jwks".into()),
             refresh_ms: refresh * 1000,
             max_stale_ms: max_stale * 1000,
@@ -245,9 +299,17 @@ impl Check {
         }
     }
 
-    pub(super) fn locations(&mut self, places: Option<&[TokenFrom]>) -> Vec<Location> {
+    pub(super) fn locations(&mut self, places: Option<&[TokenFrom]>, preset: Preset) -> Vec<Location> {
+        let bare = |name: &str| Location::Bare {
+            name: name.to_ascii_lowercase(),
+            scheme: "Bearer".into(),
+        };
         let Some(places) = places else {
-            return vec![Location::bearer()];
+            return vec![if preset.is_native() {
+                Location::bearer()
+            } else {
+                bare("authorization")
+            }];
         };
         if places.is_empty() {
             self.problem("token-from: an empty list finds no token; leave it out for Authorization: Bearer");
@@ -256,11 +318,11 @@ impl Check {
         for (index, place) in places.iter().enumerate() {
             let path = format!("token-from[{index}]");
             match (&place.header, &place.query, &place.cookie) {
+                (Some(name), None, None) if !preset.is_native() && place.scheme.is_none() => {
+                    locations.push(bare(name));
+                }
                 (Some(name), None, None) => {
-                    let name = name.to_ascii_lowercase();
-                    let default = if name == "authorization" { "Bearer" } else { "" };
-                    let scheme = place.scheme.clone().unwrap_or_else(|| default.into());
-                    locations.push(Location::Header { name, scheme });
+                    locations.push(Location::header(name, place.scheme.as_deref()));
                 }
                 (None, Some(name), None) => locations.push(Location::Query(name.clone())),
                 (None, None, Some(name)) => locations.push(Location::Cookie(name.clone())),

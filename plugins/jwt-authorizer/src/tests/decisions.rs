@@ -17,10 +17,10 @@ use crate::{
     token,
 };
 
-const NOW: u64 = 1_700_000_000;
+pub(super) const NOW: u64 = 1_700_000_000;
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-fn authorizer(config: Value) -> Authorizer {
+pub(super) fn authorizer(config: Value) -> Authorizer {
     let (settings, _) = Settings::new(serde_json::from_value(config).unwrap()).unwrap();
     Authorizer::new(settings)
 }
@@ -35,7 +35,7 @@ fn config(keys: Value, extra: Value) -> Value {
     config
 }
 
-fn inline(keys: Value) -> Value {
+pub(super) fn inline(keys: Value) -> Value {
     json!([{"jwks": {"inline": {"keys": keys}}}])
 }
 
@@ -44,7 +44,7 @@ fn claims() -> Value {
 }
 
 /// A key pair of one algorithm.
-enum Signer {
+pub(super) enum Signer {
     Rsa(Box<rsa::KeyPair>, &'static dyn signature::RsaEncoding),
     Ec(EcdsaKeyPair, &'static str),
     Ed(Ed25519KeyPair),
@@ -52,7 +52,7 @@ enum Signer {
 }
 
 impl Signer {
-    fn new(algorithm: Algorithm) -> Self {
+    pub(super) fn new(algorithm: Algorithm) -> Self {
         let rsa = |padding| {
             Self::Rsa(
                 Box::new(rsa::KeyPair::generate(rsa::KeySize::Rsa2048).unwrap()),
@@ -93,7 +93,7 @@ impl Signer {
         }
     }
 
-    fn jwk(&self, kid: &str) -> Value {
+    pub(super) fn jwk(&self, kid: &str) -> Value {
         match self {
             Self::Rsa(pair, _) => {
                 // RSAPublicKey of RFC 8017: the modulus of 256 bytes stands after two DER headers and a zero
@@ -112,7 +112,7 @@ impl Signer {
         }
     }
 
-    fn token(&self, header: Value, claims: &Value) -> String {
+    pub(super) fn token(&self, header: Value, claims: &Value) -> String {
         let signed = format!(
             "{}.{}",
             base64url(header.to_string()),
@@ -123,7 +123,7 @@ impl Signer {
     }
 }
 
-fn now() -> Fake {
+pub(super) fn now() -> Fake {
     Fake::at(NOW * 1000)
 }
 

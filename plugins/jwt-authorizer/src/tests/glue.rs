@@ -218,6 +218,42 @@ fn a_shared_secret_is_read_when_a_request_comes() {
 }
 
 #[test]
+fn a_preset_answers_in_the_words_of_amazon_api_gateway() {
+    let pair = Ed25519KeyPair::generate().unwrap();
+    let _host = host(&pair);
+    let config = json!({"preset": "http-api", "issuer": "https://id.test", "audience": "pets", "refusal-ttl-seconds": 9});
+    let (mut plugin, interest) = testing::init::<JwtAuthorizer>(&config.to_string()).unwrap();
+    assert_eq!(interest, Interest::none().authorize().needs("http").needs("kv"));
+    let mut ask = |authorization: &str| {
+        let request =
+            testing::request("GET", "https://api.test/pets").with_header("authorization", authorization);
+        plugin.authorize(&request, &testing::exchange())
+    };
+    let Decision::Deny(answer) = ask(&token(&pair, &claims())) else {
+        panic!("not denied")
+    };
+    assert_eq!(
+        (answer.status, answer.reason.as_str(), answer.ttl_seconds),
+        (401, "Unauthorized", Some(9))
+    );
+    assert_eq!(
+        denied(ask(&token(&pair, &claims()))).2,
+        "www-authenticate: Bearer scope=\"\" error=\"invalid_token\" error_description=\"the algorithm is not accepted\""
+    );
+    assert_eq!(denied(ask("")).2, "www-authenticate: Bearer");
+}
+
+#[test]
+fn expressions_for_audiences_are_built_in_init() {
+    let config = |pattern: &str| {
+        json!({"preset": "cognito", "issuer": "https://id.test", "audience-matches": pattern}).to_string()
+    };
+    assert!(testing::init::<JwtAuthorizer>(&config("^app-[0-9]+$")).is_ok());
+    let error = testing::init::<JwtAuthorizer>(&config("(")).err().unwrap();
+    assert!(error.starts_with("config.audience-matches: "), "{error}");
+}
+
+#[test]
 fn init_refuses_mistakes_with_their_path() {
     let error = |config: Value| testing::init::<JwtAuthorizer>(&config.to_string()).err().unwrap();
     assert!(error(json!({"keys": [{"jwks": {"uri": URL}}]})).contains("config.keys[0].jwks"));
@@ -243,5 +279,5 @@ fn the_examples_of_the_readme_are_accepted() {
             configs += 1;
         }
     }
-    assert_eq!(configs, 1);
+    assert_eq!(configs, 3);
 }

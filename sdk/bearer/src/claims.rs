@@ -14,6 +14,11 @@ const DATE_LIMIT: f64 = 9_007_199_254_740_992.0;
 /// Longest principal and usage key in bytes.
 const NAME_LIMIT: usize = 1024;
 
+/// What a caller is told whose token has ended.
+pub const EXPIRED: &str = "the token has expired";
+/// What a caller is told whose token is not good yet.
+pub const NOT_YET: &str = "the token is not valid yet";
+
 /// What the times of a token must fulfil.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeRules {
@@ -67,7 +72,7 @@ pub fn check_times(
         // RFC 7519 section 4.1.4: not accepted "on or after" the time.
         Some(at) if now >= at + rules.leeway => {
             let detail = format!("expired {:.0} s ago, leeway {} s", now - at, rules.leeway);
-            return Err(Refusal::token("the token has expired", detail));
+            return Err(Refusal::token(EXPIRED, detail));
         }
         _ => {}
     }
@@ -79,7 +84,7 @@ pub fn check_times(
             at - now,
             rules.leeway
         );
-        return Err(Refusal::token("the token is not valid yet", detail));
+        return Err(Refusal::token(NOT_YET, detail));
     }
     let issued = date(claims, "iat")?;
     if let Some(at) = issued
@@ -90,7 +95,7 @@ pub fn check_times(
             at - now,
             rules.leeway
         );
-        return Err(Refusal::token("the token is not valid yet", detail));
+        return Err(Refusal::token(NOT_YET, detail));
     }
     if let Some(max_age) = rules.max_age {
         let Some(at) = issued else {
@@ -179,11 +184,21 @@ pub fn check_audience(claims: &Map<String, Value>, accepted: &[String]) -> Resul
     ))
 }
 
-/// Checks that all scopes are granted, in `scope` (RFC 8693 section 4.2: one text) or `scp` (a list, as some issuers write it).
+/// How many of the scopes must be granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scopes {
+    /// All of them.
+    All,
+    /// At least one.
+    Any,
+}
+
+/// Checks that scopes are granted, in `scope` (RFC 8693 section 4.2: one text) or `scp` (a list, as some issuers write it). No scopes are always
+/// granted.
 ///
 /// # Errors
-/// Names the first scope that is missing.
-pub fn check_scopes(claims: &Map<String, Value>, required: &[String]) -> Result<(), Refusal> {
+/// Names the scopes that are missing.
+pub fn check_scopes(claims: &Map<String, Value>, required: &[String], how: Scopes) -> Result<(), Refusal> {
     let granted = |scope: &str| {
         ["scope", "scp"]
             .iter()
@@ -194,11 +209,20 @@ pub fn check_scopes(claims: &Map<String, Value>, required: &[String]) -> Result<
                 _ => false,
             })
     };
-    match required.iter().find(|scope| !granted(scope)) {
-        None => Ok(()),
-        Some(scope) => Err(Refusal::scope(
+    let missing = match how {
+        Scopes::All => required.iter().find(|scope| !granted(scope)),
+        Scopes::Any if required.iter().any(|scope| granted(scope)) => None,
+        Scopes::Any => required.first(),
+    };
+    match (missing, how) {
+        (None, _) => Ok(()),
+        (Some(scope), Scopes::All) => Err(Refusal::scope(
             "a required scope is missing",
             format!("scope {scope:?} is missing"),
+        )),
+        (Some(_), Scopes::Any) => Err(Refusal::scope(
+            "a required scope is missing",
+            format!("none of the scopes {} is there", required.join(", ")),
         )),
     }
 }
@@ -263,6 +287,15 @@ pub fn name(claims: &Map<String, Value>, path: &ClaimPath) -> Result<String, Ref
         return Err(Refusal::token(PUBLIC, detail));
     }
     Ok(text)
+}
+
+/// Seconds for which the decision may be reused: as configured, but not beyond the expiry (without leeway).
+#[must_use]
+pub fn reuse_seconds(configured: u32, expires: Option<f64>, now_ms: u64) -> Option<u32> {
+    let left = expires.map_or(f64::MAX, |at| at - now_ms as f64 / 1000.0);
+    // The cast saturates: a token that lives on leeway gives 0.
+    let seconds = configured.min(left.floor() as u32);
+    (seconds > 0).then_some(seconds)
 }
 
 #[cfg(test)]
@@ -408,9 +441,28 @@ mod tests {
             (json!({"scp": [["read"], "write"]}), false),
             (json!({}), false),
         ] {
-            let outcome = check_scopes(&map(claims.clone()), &required);
+            let outcome = check_scopes(&map(claims.clone()), &required, Scopes::All);
             assert_eq!(outcome.is_ok(), good, "{claims}");
             assert!(outcome.err().is_none_or(|refusal| refusal.status() == 403));
+        }
+    }
+
+    #[test]
+    fn one_scope_may_do() {
+        let required = ["read".to_owned(), "write".to_owned()];
+        for (claims, good) in [
+            (json!({"scope": "x write"}), true),
+            (json!({"scp": ["read"]}), true),
+            (json!({"scp": "read x"}), true),
+            (json!({"scope": "x"}), false),
+            (json!({"scope": ""}), false),
+            (json!({}), false),
+        ] {
+            let outcome = check_scopes(&map(claims.clone()), &required, Scopes::Any);
+            assert_eq!(outcome.is_ok(), good, "{claims}");
+        }
+        for how in [Scopes::All, Scopes::Any] {
+            assert!(check_scopes(&map(json!({})), &[], how).is_ok());
         }
     }
 
@@ -457,5 +509,14 @@ mod tests {
             assert!(name(&map(json!({"sub": sub})), &path).is_err(), "{sub}");
         }
         assert!(name(&map(json!({})), &path).is_err());
+    }
+
+    #[test]
+    fn a_decision_is_reused_until_the_expiry_at_most() {
+        assert_eq!(reuse_seconds(60, Some(100.0), 10_000), Some(60));
+        assert_eq!(reuse_seconds(60, Some(100.0), 50_500), Some(49));
+        assert_eq!(reuse_seconds(60, Some(100.0), 110_000), None);
+        assert_eq!(reuse_seconds(60, None, 110_000), Some(60));
+        assert_eq!(reuse_seconds(0, Some(1e12), 0), None);
     }
 }

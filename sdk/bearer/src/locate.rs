@@ -12,6 +12,13 @@ pub enum Location {
         /// Scheme before the token; empty for none.
         scheme: String,
     },
+    /// A header field whose value is a token, with or without a scheme before it.
+    Bare {
+        /// Lower-case name.
+        name: String,
+        /// Scheme that may be there.
+        scheme: String,
+    },
     /// A query parameter.
     Query(String),
     /// A cookie (RFC 6265 section 4.2).
@@ -49,6 +56,15 @@ impl Location {
         }
     }
 
+    /// A header field. Without a scheme of its own `Authorization` has `Bearer`, and others have none.
+    #[must_use]
+    pub fn header(name: &str, scheme: Option<&str>) -> Self {
+        let name = name.to_ascii_lowercase();
+        let default = if name == "authorization" { "Bearer" } else { "" };
+        let scheme = scheme.unwrap_or(default).to_owned();
+        Self::Header { name, scheme }
+    }
+
     /// Every token in this place.
     fn tokens(&self, fields: &dyn Fields) -> Vec<Vec<u8>> {
         let found: Vec<Vec<u8>> = match self {
@@ -57,6 +73,12 @@ impl Location {
                 .iter()
                 .filter_map(|value| after_scheme(value, scheme))
                 .collect(),
+            Self::Bare { name, scheme } => {
+                let values = fields.header_values(name).into_iter();
+                values
+                    .map(|value| after_scheme(&value, scheme).unwrap_or_else(|| value.trim_ascii().to_vec()))
+                    .collect()
+            }
             Self::Query(name) => fields
                 .query_values(name)
                 .into_iter()
@@ -79,7 +101,7 @@ impl Location {
             return None;
         }
         Some(match self {
-            Self::Header { name, .. } => Edit::RemoveHeader(name.clone()),
+            Self::Header { name, .. } | Self::Bare { name, .. } => Edit::RemoveHeader(name.clone()),
             Self::Query(name) => {
                 let query = fields.query();
                 let kept: Vec<&str> = query
@@ -241,6 +263,22 @@ mod tests {
         }
         assert_eq!(find(b"Bearer \xff\xfe"), Err(Kind::InvalidToken));
         assert_eq!(find("Bearer ü".as_bytes()), Err(Kind::InvalidToken));
+    }
+
+    #[test]
+    fn a_scheme_may_be_left_out_where_that_is_said() {
+        let place = Location::Bare {
+            name: "authorization".into(),
+            scheme: "Bearer".into(),
+        };
+        let find = |value| find(std::slice::from_ref(&place), &header(value)).map_err(|refusal| refusal.kind);
+        for value in [&b"abc"[..], b"Bearer abc", b"bearer abc", b" abc "] {
+            assert_eq!(find(value), Ok("abc".into()), "{value:?}");
+        }
+        for value in [&b""[..], b"Bearer", b"Bearer "] {
+            assert_eq!(find(value), Err(Kind::NoCredentials), "{value:?}");
+        }
+        assert_eq!(find(b"Bearerabc"), Ok("Bearerabc".into()));
     }
 
     #[test]

@@ -1,0 +1,126 @@
+//! The seams of the logic, answered by the gateway.
+
+use edgeward_bearer::{
+    locate::{self, Edit, Fields, Location},
+    refusal::{Challenge, Kind},
+};
+use edgeward_sdk::{
+    Allowed, ContextValue, Denied, RequestHead, clock,
+    crypto::{self, HashAlgorithm},
+    http_client, log_debug, log_error, log_info, secret,
+};
+use serde_json::Value;
+
+use crate::{
+    authorizer::{Accepted, Refused},
+    outside::{Outside, Post, Reply},
+};
+
+/// The gateway.
+pub(crate) struct Gateway;
+
+impl Outside for Gateway {
+    fn now_ms(&self) -> u64 {
+        clock::now_ms()
+    }
+
+    fn secret(&self, name: &str) -> Result<Vec<u8>, String> {
+        secret::get(name).map_err(|error| format!("secret {name:?}: {}", error.reason()))
+    }
+
+    fn post(&self, post: &Post) -> Result<Reply, String> {
+        let request = http_client::Request::new("POST", &post.url)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("accept", "application/json")
+            .body(post.form.clone())
+            .timeout_ms(post.timeout_ms);
+        let request = match &post.authorization {
+            Some(value) => request.header("authorization", value),
+            None => request,
+        };
+        let response = http_client::send(&request).map_err(|error| error.reason().to_owned())?;
+        let kind = response.header("content-type").unwrap_or_default();
+        Ok(Reply {
+            status: response.status,
+            content_type: String::from_utf8_lossy(kind).into_owned(),
+            body: response.body,
+        })
+    }
+
+    fn sha256(&self, bytes: &[u8]) -> Vec<u8> {
+        crypto::hash(HashAlgorithm::Sha256, bytes)
+    }
+}
+
+/// The request of a hook.
+pub(crate) struct Incoming<'a>(pub(crate) &'a RequestHead);
+
+impl Fields for Incoming<'_> {
+    fn header_values(&self, name: &str) -> Vec<Vec<u8>> {
+        self.0.header_values(name)
+    }
+
+    fn query_values(&self, name: &str) -> Vec<String> {
+        let params = self.0.query_params().into_iter();
+        params
+            .filter(|(one, _)| one == name)
+            .map(|(_, value)| value)
+            .collect()
+    }
+
+    fn query(&self) -> String {
+        self.0.query()
+    }
+}
+
+impl Incoming<'_> {
+    /// Takes the token out of the request.
+    pub(crate) fn strip(&self, locations: &[Location]) -> Result<(), String> {
+        locate::strip(locations, self)
+            .iter()
+            .try_for_each(|edit| match edit {
+                Edit::RemoveHeader(name) => self.0.remove_header(name),
+                Edit::SetHeader(name, value) => self.0.set_header(name, value),
+                Edit::SetQuery(query) => self.0.set_query(query),
+            })
+    }
+}
+
+/// The decision for a token that holds.
+pub(crate) fn allowed(accepted: Accepted) -> Allowed {
+    let allowed = Allowed {
+        usage_key: accepted.usage_key,
+        ttl_seconds: accepted.ttl_seconds,
+        ..Allowed::new(accepted.principal)
+    };
+    let facts = accepted.facts.into_iter();
+    let allowed = facts.fold(allowed, |allowed, (name, value)| {
+        let value = match value {
+            Value::String(text) => ContextValue::Text(text),
+            Value::Bool(truth) => ContextValue::Boolean(truth),
+            Value::Number(number) => number
+                .as_i64()
+                .map_or_else(|| ContextValue::Text(number.to_string()), ContextValue::Integer),
+            other => ContextValue::Json(other.to_string()),
+        };
+        allowed.fact(name, value)
+    });
+    // an object with text keys cannot fail
+    let claims = serde_json::to_string(&accepted.claims).unwrap_or_default();
+    allowed.fact("claims", ContextValue::Json(claims))
+}
+
+/// The decision for a token that is refused.
+pub(crate) fn denied(refused: &Refused, challenge: &Challenge) -> Denied {
+    let refusal = &refused.refusal;
+    match refusal.kind {
+        Kind::NoCredentials => log_debug!("refused: {}", refusal.detail),
+        Kind::Unavailable => log_error!("refused: {}", refusal.detail),
+        _ => log_info!("refused: {}", refusal.detail),
+    }
+    let (name, value) = refusal.header(challenge);
+    Denied {
+        ttl_seconds: refused.ttl_seconds,
+        ..Denied::new(refusal.status(), refusal.public).header(name, value)
+    }
+}

@@ -1,0 +1,70 @@
+//! Authorizes requests by tokens that their authorization server is asked about (OAuth 2.0 Token Introspection, RFC 7662). This file is the glue
+//! to the gateway; the logic knows nothing of it and reads in this order: [`config`] -> [`settings`] -> [`authorizer`] -> [`question`].
+//! What it has in common with other plugins is in the crate `edgeward-bearer`.
+
+pub mod authorizer;
+pub mod config;
+#[cfg(test)]
+mod fake;
+mod host;
+pub mod outside;
+pub mod question;
+pub mod settings;
+#[cfg(test)]
+mod tests;
+
+use edgeward_bearer::locate;
+use edgeward_sdk::{
+    Answer, Authorize, Decision, Exchange, HeadAction, Interest, Plugin, RequestHead, Transform, log_error,
+};
+
+use crate::{
+    host::{Gateway, Incoming},
+    settings::Settings,
+};
+
+/// The plugin.
+pub struct Introspection(Settings);
+
+impl Plugin for Introspection {
+    fn init(config: &str) -> Result<(Self, Interest), String> {
+        let settings = Settings::new(edgeward_sdk::config::parse(config)?)?;
+        // The decision may be reused without calling `authorize`, so the token is taken out where every request passes.
+        let interest = if settings.strip {
+            Interest::none().authorize().request_head()
+        } else {
+            Interest::none().authorize()
+        };
+        let interest = settings
+            .capabilities()
+            .into_iter()
+            .fold(interest, Interest::needs);
+        Ok((Self(settings), interest))
+    }
+}
+
+impl Authorize for Introspection {
+    fn authorize(&mut self, request: &RequestHead, exchange: &Exchange) -> Decision {
+        let found = locate::find(&self.0.locations, &Incoming(request));
+        let certificate = || exchange.peer().client_certificate;
+        match found
+            .map_err(authorizer::Refused::from)
+            .and_then(|token| authorizer::check(&self.0, &token, &certificate, &Gateway))
+        {
+            Ok(accepted) => host::allowed(accepted).into(),
+            Err(refused) => host::denied(&refused, &self.0.challenge).into(),
+        }
+    }
+}
+
+impl Transform for Introspection {
+    fn on_request_head(&mut self, request: &RequestHead, _exchange: &Exchange) -> HeadAction {
+        if let Err(error) = Incoming(request).strip(&self.0.locations) {
+            log_error!("the token cannot be taken out of the request, which is refused: {error}");
+            return Answer::new(400).into();
+        }
+        HeadAction::Proceed
+    }
+}
+
+edgeward_sdk::export!(Introspection: authorize, transform);

@@ -1,0 +1,341 @@
+//! Checked configuration: what every request is checked against. Built once in `init`; every problem is reported at once.
+
+use edgeward_bearer::{
+    claim_path::ClaimPath,
+    claims::{Condition, Rule, Scopes, TimeRules},
+    locate::Location,
+    refusal::Challenge,
+};
+
+use crate::config::{Authentication, ClaimRule, Config, Forward, ScopeMatch, TokenFrom};
+
+/// Longest address in bytes.
+const URL_LIMIT: usize = 2048;
+
+/// Checked configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Address of the endpoint.
+    pub endpoint: String,
+    /// How the gateway says who it is; secrets by name.
+    pub authentication: Authentication,
+    /// What kind of token the question is about.
+    pub hint: Option<String>,
+    /// Time limit of a question.
+    pub timeout_ms: u32,
+    /// Where a token may be.
+    pub locations: Vec<Location>,
+    /// Largest token in bytes.
+    pub max_token_bytes: usize,
+    /// Accepted issuers; empty for any.
+    pub issuers: Vec<String>,
+    /// Accepted audiences; empty for any.
+    pub audiences: Vec<String>,
+    /// Required scopes.
+    pub scopes: Vec<String>,
+    /// How many of them.
+    pub scope_match: Scopes,
+    /// Accepted types, lower case.
+    pub token_types: Vec<String>,
+    /// Bound tokens pass unchecked.
+    pub ignore_confirmation: bool,
+    /// Conditions on members.
+    pub rules: Vec<Rule>,
+    /// Conditions on times.
+    pub times: TimeRules,
+    /// Members that may name the caller.
+    pub principals: Vec<ClaimPath>,
+    /// Member that usage is counted by.
+    pub usage_key: Option<ClaimPath>,
+    /// Members that become facts.
+    pub facts: Vec<ClaimPath>,
+    /// Time a decision may be reused, in seconds.
+    pub cache: u32,
+    /// The same for tokens that are not active.
+    pub inactive_cache: u32,
+    /// The token is removed from the request.
+    pub strip: bool,
+    /// What challenges carry.
+    pub challenge: Challenge,
+}
+
+#[derive(Default)]
+struct Check {
+    problems: Vec<String>,
+}
+
+impl Check {
+    fn problem(&mut self, text: impl Into<String>) {
+        self.problems.push(text.into());
+    }
+
+    fn range(&mut self, key: &str, value: u64, low: u64, high: u64) {
+        if !(low..=high).contains(&value) {
+            self.problem(format!("{key}: {value} is outside {low} to {high}"));
+        }
+    }
+
+    fn path(&mut self, key: &str, text: &str) -> Option<ClaimPath> {
+        ClaimPath::parse(text)
+            .map_err(|error| self.problem(format!("{key}: {error}")))
+            .ok()
+    }
+
+    fn paths(&mut self, key: &str, texts: &[String]) -> Vec<ClaimPath> {
+        let texts = texts.iter().enumerate();
+        texts
+            .filter_map(|(index, text)| self.path(&format!("{key}[{index}]"), text))
+            .collect()
+    }
+
+    fn endpoint(&mut self, config: &Config) {
+        let url = &config.endpoint;
+        let secure = url.strip_prefix("https://");
+        match secure.or_else(|| url.strip_prefix("http://")) {
+            Some(rest) if rest.is_empty() || rest.starts_with(['/', '?', ':']) => {
+                self.problem(format!("endpoint: {url:?} has no host"));
+            }
+            Some(_) if secure.is_none() && !config.allow_plain_http => self.problem(format!(
+                "endpoint: {url:?} is not https://; set allow-plain-http: true if that is meant"
+            )),
+            Some(_) => {}
+            None => self.problem(format!("endpoint: {url:?} is no https:// URL")),
+        }
+        let wrong = |byte: u8| !byte.is_ascii_graphic() || byte == b'#' || byte == b'@';
+        if url.len() > URL_LIMIT || url.bytes().any(wrong) {
+            self.problem(format!(
+                "endpoint: longer than {URL_LIMIT} bytes, or with a user, a fragment or characters that no URL has"
+            ));
+        }
+    }
+
+    fn texts(&mut self, config: &Config) {
+        let graphic = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+        // RFC 6749 section 3.3: no quotes, no space; they are written into the challenge
+        for scope in &config.scopes {
+            if scope.is_empty() || !scope.bytes().all(graphic) {
+                self.problem(format!("scopes: {scope:?} is no scope"));
+            }
+        }
+        if let Authentication::Basic(client) | Authentication::Post(client) = &config.authentication
+            && client.client_id.is_empty()
+        {
+            self.problem("authentication.client-id: is empty");
+        }
+        let printable = |byte: u8| byte == b' ' || graphic(byte);
+        for (key, text) in [
+            ("realm", Some(&config.realm)),
+            ("resource-metadata", config.resource_metadata.as_ref()),
+            ("token-type-hint", config.token_type_hint.as_ref()),
+        ] {
+            if text.is_some_and(|text| !text.bytes().all(printable)) {
+                self.problem(format!(
+                    "{key}: only printable ASCII without quotes and backslashes"
+                ));
+            }
+        }
+        if config.token_types.is_empty() {
+            self.problem("token-types: an empty list accepts nothing");
+        }
+        if config.principal_claims.is_empty() {
+            self.problem("principal-claims: an empty list names no caller");
+        }
+    }
+
+    fn locations(&mut self, places: Option<&[TokenFrom]>) -> Vec<Location> {
+        let Some(places) = places else {
+            return vec![Location::bearer()];
+        };
+        if places.is_empty() {
+            self.problem("token-from: an empty list finds no token; leave it out for Authorization: Bearer");
+        }
+        let mut locations = Vec::new();
+        for (index, place) in places.iter().enumerate() {
+            match (&place.header, &place.query, &place.cookie) {
+                (Some(name), None, None) => {
+                    locations.push(Location::header(name, place.scheme.as_deref()));
+                }
+                (None, Some(name), None) => locations.push(Location::Query(name.clone())),
+                (None, None, Some(name)) => locations.push(Location::Cookie(name.clone())),
+                _ => self.problem(format!(
+                    "token-from[{index}]: exactly one of header, query and cookie is needed"
+                )),
+            }
+            if place.scheme.is_some() && place.header.is_none() {
+                self.problem(format!(
+                    "token-from[{index}].scheme: makes sense with `header` only"
+                ));
+            }
+        }
+        locations
+    }
+
+    fn rules(&mut self, rules: &[ClaimRule]) -> Vec<Rule> {
+        let mut checked = Vec::new();
+        for (index, rule) in rules.iter().enumerate() {
+            let key = format!("claims[{index}]");
+            let condition = match (&rule.equals, &rule.one_of, &rule.contains, rule.exists) {
+                (Some(value), None, None, None) => Condition::OneOf(vec![value.clone()]),
+                (None, Some(values), None, None) => Condition::OneOf(values.clone()),
+                (None, None, Some(value), None) => Condition::Contains(value.clone()),
+                (None, None, None, Some(exists)) => Condition::Exists(exists),
+                _ => {
+                    self.problem(format!(
+                        "{key}: exactly one of equals, one-of, contains and exists is needed"
+                    ));
+                    continue;
+                }
+            };
+            if let Some(path) = self.path(&format!("{key}.claim"), &rule.claim) {
+                checked.push(Rule { path, condition });
+            }
+        }
+        checked
+    }
+}
+
+impl Settings {
+    /// Checks a configuration.
+    ///
+    /// # Errors
+    /// All problems, separated by `; `, each with the path of the key.
+    pub fn new(config: Config) -> Result<Self, String> {
+        let mut check = Check::default();
+        check.endpoint(&config);
+        check.texts(&config);
+        let locations = check.locations(config.token_from.as_deref());
+        let rules = check.rules(&config.claims);
+        let principals = check.paths("principal-claims", &config.principal_claims);
+        let facts = check.paths("facts", &config.facts);
+        let usage = config.usage_key_claim.as_deref();
+        let usage_key = usage.and_then(|text| check.path("usage-key-claim", text));
+        check.range("timeout-ms", config.timeout_ms.into(), 100, 60_000);
+        check.range("max-token-bytes", config.max_token_bytes as u64, 16, 65_536);
+        check.range("leeway-seconds", config.leeway_seconds.into(), 0, 600);
+        check.range("cache-seconds", config.cache_seconds.into(), 0, 3600);
+        check.range(
+            "inactive-cache-seconds",
+            config.inactive_cache_seconds.into(),
+            0,
+            3600,
+        );
+        if !check.problems.is_empty() {
+            let problems = check.problems.iter().map(|problem| format!("config.{problem}"));
+            return Err(problems.collect::<Vec<_>>().join("; "));
+        }
+        let types = config.token_types.iter();
+        Ok(Self {
+            token_types: types.map(|name| name.to_ascii_lowercase()).collect(),
+            challenge: Challenge {
+                realm: config.realm,
+                scopes: config.scopes.clone(),
+                resource_metadata: config.resource_metadata,
+            },
+            endpoint: config.endpoint,
+            authentication: config.authentication,
+            hint: config.token_type_hint,
+            timeout_ms: config.timeout_ms,
+            locations,
+            max_token_bytes: config.max_token_bytes,
+            issuers: config.issuer,
+            audiences: config.audience,
+            scopes: config.scopes,
+            scope_match: match config.scope_match {
+                ScopeMatch::All => Scopes::All,
+                ScopeMatch::Any => Scopes::Any,
+            },
+            ignore_confirmation: config.ignore_confirmation,
+            rules,
+            times: TimeRules {
+                leeway: f64::from(config.leeway_seconds),
+                require_exp: config.require_exp,
+                max_age: None,
+            },
+            principals,
+            usage_key,
+            facts,
+            cache: config.cache_seconds,
+            inactive_cache: config.inactive_cache_seconds,
+            strip: config.forward == Forward::Strip,
+        })
+    }
+
+    /// Capabilities that this configuration needs.
+    #[must_use]
+    pub fn capabilities(&self) -> [&'static str; 2] {
+        ["http", "secret"]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn settings(extra: Value) -> Result<Settings, String> {
+        let mut config = json!({"endpoint": "https://id.test/introspect",
+            "authentication": {"basic": {"client-id": "gw", "secret": "s"}}});
+        let members = config.as_object_mut().unwrap();
+        members.extend(extra.as_object().unwrap().clone());
+        Settings::new(serde_json::from_value(config).unwrap())
+    }
+
+    #[test]
+    fn defaults_are_the_documented_ones() {
+        let settings = settings(json!({})).unwrap();
+        assert_eq!((settings.timeout_ms, settings.max_token_bytes), (2000, 8192));
+        assert_eq!((settings.cache, settings.inactive_cache), (0, 0));
+        assert_eq!(settings.token_types, ["bearer"]);
+        assert_eq!(settings.scope_match, Scopes::All);
+        assert!(!settings.times.require_exp && !settings.ignore_confirmation && !settings.strip);
+        let principals: Vec<String> = settings.principals.iter().map(ToString::to_string).collect();
+        assert_eq!(principals, ["sub", "username", "client_id"]);
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_path() {
+        for (extra, wanted) in [
+            (
+                json!({"endpoint": "http://a/"}),
+                "config.endpoint: \"http://a/\" is not https://",
+            ),
+            (json!({"endpoint": "https://"}), "has no host"),
+            (json!({"endpoint": "a"}), "is no https:// URL"),
+            (json!({"endpoint": "https://u:p@a/"}), "with a user"),
+            (
+                json!({"authentication": {"post": {"client-id": "", "secret": "s"}}}),
+                "authentication.client-id: is empty",
+            ),
+            (json!({"scopes": ["a b"]}), "scopes: \"a b\""),
+            (json!({"realm": "a\"b"}), "realm:"),
+            (json!({"token-type-hint": "a\nb"}), "token-type-hint:"),
+            (json!({"token-types": []}), "token-types: an empty list"),
+            (json!({"principal-claims": []}), "principal-claims: an empty list"),
+            (json!({"principal-claims": ["sub", ""]}), "principal-claims[1]:"),
+            (json!({"facts": ["a..b"]}), "facts[0]:"),
+            (json!({"usage-key-claim": "/"}), "usage-key-claim:"),
+            (json!({"claims": [{"claim": "a"}]}), "claims[0]: exactly one"),
+            (json!({"token-from": []}), "token-from: an empty list"),
+            (json!({"token-from": [{}]}), "token-from[0]: exactly one"),
+            (
+                json!({"token-from": [{"query": "a", "scheme": "b"}]}),
+                "token-from[0].scheme",
+            ),
+            (
+                json!({"timeout-ms": 99}),
+                "timeout-ms: 99 is outside 100 to 60000",
+            ),
+            (json!({"cache-seconds": 3601}), "cache-seconds: 3601"),
+            (
+                json!({"inactive-cache-seconds": 3601}),
+                "inactive-cache-seconds: 3601",
+            ),
+            (json!({"leeway-seconds": 601}), "leeway-seconds: 601"),
+            (json!({"max-token-bytes": 1}), "max-token-bytes: 1"),
+        ] {
+            let error = settings(extra.clone()).unwrap_err();
+            assert!(error.contains(wanted), "{extra}: {error}");
+        }
+    }
+}

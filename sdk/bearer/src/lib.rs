@@ -1,0 +1,8 @@
+//! What plugins that check bearer tokens have in common: where a token is in a request ([`locate`]), what its claims must say ([`claims`],
+//! [`claim_path`]), how refusals read ([`refusal`]), and JSON that means one thing only ([`strict_json`]). It knows no host.
+
+pub mod claim_path;
+pub mod claims;
+pub mod locate;
+pub mod refusal;
+pub mod strict_json;
