@@ -152,6 +152,18 @@ async fn each_role_may_what_it_is_for_and_no_more() {
             json!({"version": 0}),
             [403, 403, 200, 200],
         ),
+        (
+            "POST",
+            "/v1/policy/explain",
+            json!({"arn": "arn:aws:execute-api:r:a:pets/prod/GET/", "policy": {"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}}),
+            [200, 200, 200, 200],
+        ),
+        (
+            "POST",
+            "/v1/policy/explain",
+            json!({"arn": "x"}),
+            [422, 422, 422, 422],
+        ),
         ("GET", "/v1/certificates", Value::Null, [403, 403, 200, 200]),
         ("GET", "/v1/audit", Value::Null, [403, 403, 200, 200]),
         ("GET", "/v1/audit/verify", Value::Null, [403, 403, 200, 200]),

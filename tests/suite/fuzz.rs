@@ -60,6 +60,11 @@ fn paths_pass() {
 }
 
 #[test]
+fn policies_pass() {
+    replay("policy");
+}
+
+#[test]
 fn proxy_headers_pass() {
     replay("proxy_header");
 }

@@ -11,6 +11,7 @@ mod door;
 mod openapi;
 mod output;
 mod plugin;
+mod policy;
 mod principal;
 mod publish;
 mod schema;
@@ -50,6 +51,9 @@ enum Command {
     /// Make, build, test and upload plugins.
     #[command(subcommand)]
     Plugin(plugin::Command),
+    /// Find out what policies say about a call, and why.
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Put, list and delete certificates.
     #[command(subcommand)]
     Certificate(certificate::Command),
@@ -90,6 +94,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args, output),
         Command::Schema(args) => schema::run(&args, output),
         Command::Plugin(command) => plugin::run(command, output),
+        Command::Policy(command) => policy::run(command, output),
         Command::Certificate(command) => certificate::run(command, output),
         Command::Apply(args) => apply::apply(&args, output),
         Command::Diff(args) => apply::diff(&args, output),
@@ -136,6 +141,8 @@ mod tests {
             "plugin inspect a.wasm",
             "plugin try a.wasm --request a.http",
             "plugin push a a.wasm --publish",
+            "policy explain --policy a.json --arn b",
+            "policy explain --resource-policy a.json --arn b --principal c --account d --kind iam --action e --context f=g --context h=",
             "certificate put site --cert a.crt --key a.key --for a.example",
             "certificate list",
             "certificate delete site",

@@ -73,8 +73,10 @@ rejects! {
     NotImplemented "NOT_IMPLEMENTED" 501 Client "Not Implemented" "An extended CONNECT (RFC 8441) for another protocol than `websocket`, or to a route without `websocket: true`.";
     Unauthorized "UNAUTHORIZED" 401 Plugin "Unauthorized" "An authorizer found no valid credentials.";
     AccessDenied "ACCESS_DENIED" 403 Plugin "Forbidden" "An authorizer recognised the caller and refused.";
+    PolicyDenied "POLICY_DENIED" 403 Gateway "Forbidden" "A policy of the API or of the caller denies the call, or none of those that have to allow it does. `edgeward policy explain` shows the deciding statement.";
     WafFiltered "WAF_FILTERED" 403 Plugin "Forbidden" "An inspecting plugin (WAF) blocked the request.";
     AuthorizerFailure "AUTHORIZER_FAILURE" 500 Plugin "Internal Server Error" "An authorizer failed (trap, budget, breaker open) and its `on-error` is `closed`.";
+    AuthorizerConfiguration "AUTHORIZER_CONFIGURATION" 500 Plugin "Internal Server Error" "An authorizer answered with something that is no valid decision: a bad status, field or policy, or a policy where there is no API.";
     PluginFailure "PLUGIN_FAILURE" 500 Plugin "Internal Server Error" "A plugin failed (trap, budget, breaker open) and its `on-error` is `closed`.";
     PluginTimeout "PLUGIN_TIMEOUT" 504 Plugin "Gateway Timeout" "A plugin used up its wall time, usually waiting for an outgoing call.";
     PluginInvalidAnswer "PLUGIN_INVALID_ANSWER" 500 Plugin "Internal Server Error" "A plugin answered with something that is no valid response (status outside 200 to 599, invalid field).";

@@ -16,7 +16,7 @@ use edgeward_core::{
     reject::{Reject, RejectCode},
 };
 use edgeward_runtime::Outcome;
-use http::{HeaderMap, Method, Version};
+use http::{HeaderMap, HeaderValue, Method, Version, uri::PathAndQuery};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::Sleep;
 
@@ -70,6 +70,9 @@ pub(crate) struct Finish {
     pub(crate) tunnel: Option<Ended>,
     /// Status of the upstream's response.
     pub(crate) upstream_status: Option<u16>,
+    /// Path and query, and host, as the client sent them, where an authorizer may ask.
+    pub(crate) raw_target: Option<PathAndQuery>,
+    pub(crate) raw_authority: Option<HeaderValue>,
     /// Time to the response head, of APIs.
     pub(crate) answered: Option<Duration>,
 }
@@ -78,6 +81,7 @@ fn is_plugin_failure(code: RejectCode) -> bool {
     matches!(
         code,
         RejectCode::AuthorizerFailure
+            | RejectCode::AuthorizerConfiguration
             | RejectCode::PluginFailure
             | RejectCode::PluginTimeout
             | RejectCode::PluginInvalidAnswer

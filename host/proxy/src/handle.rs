@@ -11,6 +11,7 @@ use std::{
 
 use edgeward_core::{
     forwarded::{self, ForwardInfo},
+    phase::Phase,
     reject::{Reject, RejectCode},
     route::{Match, Params},
 };
@@ -161,6 +162,8 @@ fn begin(worker: Arc<Worker>, conn: Arc<ConnInfo>, method: &Method, version: Ver
         grpc: None,
         tunnel: None,
         answered: None,
+        raw_target: None,
+        raw_authority: None,
     })
 }
 
@@ -291,6 +294,14 @@ async fn steps(finish: &mut Finish, request: Request<Body>) -> Result<Response<B
         Some(wish) => wish.admit(route.websocket, &head, &body)?,
         None => None,
     };
+    if route.phases.has(Phase::Authorize) {
+        // signatures are of what the client sent
+        finish.raw_target = head.uri.path_and_query().cloned();
+        finish.raw_authority = match head.uri.authority() {
+            Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
+            None => head.headers.get(header::HOST).cloned(),
+        };
+    }
     // 4. connection fields go, client address and hops are established
     let client = hops(&conn, &mut head, &authority);
     finish.client = Some(client);
@@ -414,7 +425,7 @@ async fn before(
     body: Body,
 ) -> Result<Step<(RequestHead, Body)>, Reject> {
     let chain = chain(finish, route, params, client, head);
-    match chain.admit(body).await? {
+    match chain.admit(body, None).await? {
         Step::Next(body) => chain.request(body).await,
         Step::Answer(answer) => Ok(Step::Answer(answer)),
     }
@@ -436,6 +447,8 @@ pub(crate) fn chain(
         client,
         head,
     );
+    exchange.raw_target.clone_from(&finish.raw_target);
+    exchange.raw_authority.clone_from(&finish.raw_authority);
     exchange.encoded_slashes = finish.conn.listener.lenient.encoded_slashes;
     let chain = SharedChain::new(&route.chain, route.phases, exchange);
     finish.chain = Some(chain.clone());

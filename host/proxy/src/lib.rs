@@ -402,6 +402,23 @@ impl Proxy {
                     },
                 ),
             ];
+            for gate in arm.gates.values() {
+                let [api, stage, role] = of;
+                let counts = gate.counts().unwrap_or_default();
+                for (result, count) in [
+                    ("hit", counts.hits),
+                    ("miss", counts.misses),
+                    ("evicted", counts.evictions),
+                ] {
+                    let labels = [api, stage, role, ("authorizer", &*gate.name), ("result", result)];
+                    out.family(
+                        "edgeward_authorizer_decisions_total",
+                        Kind::Counter,
+                        "Decisions of authorizers that were kept, were not, and made room for others.",
+                    )
+                    .add(&labels, count);
+                }
+            }
             if let Some(rest) = &arm.rest {
                 let [api, stage, role] = of;
                 rest.write(&[api, stage, role, ("route", "*")], out);

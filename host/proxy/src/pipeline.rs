@@ -3,6 +3,7 @@
 //! The chain is shared by the request path, by body streams that go on after a head was sent, and by the observers at the end; a lock that nobody
 //! else wants guards it. Request phases run in the order of the pipeline, response phases in reverse.
 
+mod admit;
 mod collect;
 mod shadow;
 mod streaming;
@@ -16,8 +17,8 @@ use edgeward_core::{
     reject::{Reject, RejectCode},
 };
 use edgeward_runtime::{
-    Answer, BodyAction, BodyMode, BodyState, ContextValue, Decision, Exchange, ExchangeSlot, FailureKind,
-    HeadAction, Outcome, PluginFailure, PluginVersion, RequestHead, ResponseHead, Session,
+    Answer, BodyAction, BodyMode, BodyState, ContextValue, Exchange, ExchangeSlot, FailureKind, HeadAction,
+    Outcome, PluginFailure, PluginVersion, RequestHead, ResponseHead, Session,
 };
 use futures_util::stream;
 use http::Response;
@@ -173,22 +174,6 @@ impl SharedChain {
                 log(&failure, exchange);
             }
         }
-    }
-
-    /// Phases that decide whether the request goes on: inspect, authorize. Returns its body.
-    pub(crate) async fn admit(&self, mut body: Body) -> Result<Step<Body>, Reject> {
-        if self.phases.has(Phase::Inspect) {
-            match self.inspect(body).await? {
-                Step::Next(next) => body = next,
-                Step::Answer(answer) => return Ok(Step::Answer(answer)),
-            }
-        }
-        if self.phases.has(Phase::Authorize)
-            && let Some(answer) = self.authorize().await?
-        {
-            return Ok(Step::Answer(answer));
-        }
-        Ok(Step::Next(body))
     }
 
     /// Phases that change the request: head, body. Returns what is sent.
@@ -356,99 +341,6 @@ impl SharedChain {
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         response
-    }
-
-    async fn inspect(&self, body: Body) -> Result<Step<Body>, Reject> {
-        let mut chain = self.lock().await;
-        let Chain { exchange, links } = &mut *chain;
-        let mut wanted = 0;
-        for link in active(links, Phase::Inspect) {
-            if let BodyMode::Buffer { limit, .. } = link.session.interest().request_body {
-                wanted = limit.max(wanted);
-            }
-        }
-        let collected = if wanted > 0 && !body.is_empty() {
-            collect(body, wanted).await?
-        } else {
-            Collected::Unread(body)
-        };
-        for link in active(links, Phase::Inspect) {
-            let (bytes, state): (&[u8], _) = match (&collected, link.session.interest().request_body) {
-                (Collected::Whole(bytes, _), BodyMode::Buffer { limit, reject }) => {
-                    if bytes.len() as u64 <= limit {
-                        (bytes, BodyState::Last)
-                    } else if reject {
-                        return Err(Way::Request.too_large(limit));
-                    } else {
-                        (&[], BodyState::TooLarge)
-                    }
-                }
-                (Collected::TooLarge(_), BodyMode::Buffer { limit, reject: true }) => {
-                    return Err(Way::Request.too_large(limit));
-                }
-                (Collected::TooLarge(_), BodyMode::Buffer { reject: false, .. }) => {
-                    (&[], BodyState::TooLarge)
-                }
-                _ => (&[], BodyState::Last),
-            };
-            let before = link.before(exchange);
-            let verdict = link.session.inspect(exchange, bytes, state).await;
-            link.after(before, exchange, || {
-                (
-                    Hook::Inspect(Bytes::copy_from_slice(bytes), state),
-                    Said::verdict(&verdict),
-                )
-            });
-            match verdict {
-                Ok(verdict) => {
-                    if let Some(refused) = judge(link, exchange, verdict)? {
-                        return Ok(Step::Answer(refused));
-                    }
-                }
-                Err(failure) => {
-                    if let Some(answer) = link.failed(Phase::Inspect, &failure, exchange)? {
-                        return Ok(Step::Answer(answer));
-                    }
-                }
-            }
-        }
-        Ok(Step::Next(collected.into_body()))
-    }
-
-    async fn authorize(&self) -> Result<Option<Response<Body>>, Reject> {
-        let mut chain = self.lock().await;
-        let Chain { exchange, links } = &mut *chain;
-        for link in active(links, Phase::Authorize) {
-            let before = link.before(exchange);
-            let decision = link.session.authorize(exchange).await;
-            link.after(before, exchange, || (Hook::Authorize, Said::decision(&decision)));
-            match decision {
-                Ok(Decision::Allow { .. }) => {}
-                Ok(Decision::Deny {
-                    status,
-                    reason,
-                    headers,
-                }) => {
-                    let code = match status.as_u16() {
-                        401 => RejectCode::Unauthorized,
-                        500.. => RejectCode::AuthorizerFailure,
-                        _ => RejectCode::AccessDenied,
-                    };
-                    let mut reject =
-                        Reject::new(code, reason).because(format_args!("denied by plugin `{}`", link.name()));
-                    reject.status = status.as_u16();
-                    reject.headers = headers;
-                    return Err(reject);
-                }
-                Ok(Decision::Respond(answer)) => return Ok(Some(respond_with(answer))),
-                Err(failure) => {
-                    if let Some(answer) = link.failed(Phase::Authorize, &failure, exchange)? {
-                        return Ok(Some(answer));
-                    }
-                }
-            }
-        }
-        Ok(None)
     }
 
     /// Head phase of transformers.
@@ -705,8 +597,9 @@ fn lost() -> Reject {
 pub(crate) fn closed(phase: Phase, failure: &PluginFailure) -> Reject {
     let code = match (phase, failure.kind) {
         (_, FailureKind::Capacity) => RejectCode::Overloaded,
-        (_, FailureKind::WallTime) => RejectCode::PluginTimeout,
+        (Phase::Authorize, FailureKind::InvalidAnswer) => RejectCode::AuthorizerConfiguration,
         (Phase::Authorize, _) => RejectCode::AuthorizerFailure,
+        (_, FailureKind::WallTime) => RejectCode::PluginTimeout,
         (_, FailureKind::InvalidAnswer) => RejectCode::PluginInvalidAnswer,
         _ => RejectCode::PluginFailure,
     };
@@ -727,51 +620,6 @@ pub(crate) fn log(failure: &PluginFailure, exchange: &ExchangeSlot) {
         message = failure.message,
         "plugin failed"
     );
-}
-
-/// Records what an inspection found and refuses if it says so.
-fn judge(
-    link: &Link,
-    exchange: &mut ExchangeSlot,
-    verdict: edgeward_runtime::Verdict,
-) -> Result<Option<Response<Body>>, Reject> {
-    let Some(state) = exchange.as_deref_mut() else {
-        return Err(lost());
-    };
-    let rules: Vec<&str> = verdict.matched.iter().map(|(id, _, _)| id.as_str()).collect();
-    if !verdict.labels.is_empty() {
-        let labels = ContextValue::Json(serde_json::json!(verdict.labels).to_string());
-        state.context.insert(
-            (
-                Arc::clone(link.session.version().shared_name()),
-                "labels".to_owned(),
-            ),
-            labels,
-        );
-    }
-    if !rules.is_empty() || !verdict.labels.is_empty() {
-        tracing::info!(
-            target: "waf",
-            request_id = state.request_id,
-            route = state.route.name,
-            plugin = link.name(),
-            blocked = verdict.block.is_some(),
-            rules = rules.join(","),
-            labels = verdict.labels.join(","),
-            locations = verdict.matched.iter().map(|(_, _, location)| location.as_str()).collect::<Vec<_>>().join(","),
-            "rules matched"
-        );
-    }
-    match verdict.block {
-        None => Ok(None),
-        Some((_, Some(answer))) => Ok(Some(respond_with(answer))),
-        Some((status, None)) => {
-            let cause = format!("blocked by plugin `{}`, rules {}", link.name(), rules.join(", "));
-            let mut reject = Reject::new(RejectCode::WafFiltered, "the request was blocked").because(cause);
-            reject.status = status.as_u16();
-            Err(reject)
-        }
-    }
 }
 
 fn take(head: &mut RequestHead) -> RequestHead {

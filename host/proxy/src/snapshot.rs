@@ -217,6 +217,7 @@ impl Snapshot {
         };
         let mut builder = Builder {
             limits: &config.limits,
+            aws: &config.aws,
             upstreams: &upstreams,
             shadows: input.shadows,
             previous: input.previous.map(|previous| &previous.apis),
@@ -271,6 +272,26 @@ impl Snapshot {
         let stage = self.apis.stage(api, stage)?;
         let canary = stage.canary.as_ref().map(|canary| canary.arm.stats.counts());
         Some((stage.control.stats.counts(), canary))
+    }
+
+    /// Throws kept decisions of a stage's authorizers away: of one, or of all; about one principal, or about all. How many went; `None` without such a
+    /// stage, or without such an authorizer in it.
+    #[must_use]
+    pub fn flush_decisions(
+        &self,
+        api: &str,
+        stage: &str,
+        authorizer: Option<&str>,
+        principal: Option<&str>,
+    ) -> Option<usize> {
+        let stage = self.apis.stage(api, stage)?;
+        let canary = stage.canary.as_ref().map(|canary| &canary.arm);
+        let gates = std::iter::once(&stage.control)
+            .chain(canary)
+            .flat_map(|arm| arm.gates.values())
+            .filter(|gate| authorizer.is_none_or(|wanted| *gate.name == *wanted));
+        let gone: Vec<usize> = gates.map(|gate| gate.flush(principal)).collect();
+        (authorizer.is_none() || !gone.is_empty()).then(|| gone.into_iter().sum())
     }
 
     /// Upstreams by name, and servers that APIs name by address.

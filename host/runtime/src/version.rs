@@ -188,6 +188,12 @@ impl PluginVersion {
     pub fn report(&self) -> &LoadReport {
         &self.report
     }
+    /// Throws decisions away that its own `decision-cache` keeps: those about a principal, or all. How many went.
+    pub fn flush_decisions(&self, principal: Option<&str>) -> usize {
+        let decisions = self.decisions.as_ref();
+        decisions.map_or(0, |decisions| decisions.flush(principal))
+    }
+
     /// What it asked for.
     #[must_use]
     pub fn interest(&self) -> &Interest {

@@ -73,6 +73,9 @@ pub struct AccessKey {
     /// Unique id of the user. Default: the access key id.
     #[serde(default)]
     pub user_id: Option<String>,
+    /// What the caller may do, as a policy in the language of IAM, for authorizers of the type `iam` of APIs. Default: what the API's policy says.
+    #[serde(default)]
+    pub policy: Option<serde_json::Value>,
 }
 
 /// A service that knows access keys: `GET <url>?access-key-id=<id>` answers 200 with JSON, or 404.

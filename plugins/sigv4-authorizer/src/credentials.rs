@@ -53,6 +53,7 @@ struct Answer {
     principal_arn: Option<String>,
     account_id: Option<String>,
     user_id: Option<String>,
+    policy: Option<serde_json::Value>,
     expiration: Option<String>,
 }
 
@@ -188,7 +189,8 @@ fn known(source: &Source, answer: Answer) -> Result<Known, String> {
         secret: Some(answer.secret_access_key),
         public_key: None,
         session_token: answer.session_token,
-        identity: Identity::new(answer.principal_arn, answer.account_id, answer.user_id),
+        identity: Identity::new(answer.principal_arn, answer.account_id, answer.user_id)
+            .with_policy(answer.policy.as_ref()),
         expires: expires.transpose()?,
     })
 }

@@ -135,6 +135,7 @@ pub(crate) fn allowed(accepted: Accepted) -> Allowed {
         access_key_id,
         identity,
     } = accepted;
+    let policy = identity.policy.clone();
     let principal = identity.arn.clone().unwrap_or_else(|| access_key_id.clone());
     let facts = [
         ("accountId", identity.account),
@@ -145,12 +146,16 @@ pub(crate) fn allowed(accepted: Accepted) -> Allowed {
         ),
         ("accessKey", Some(access_key_id)),
     ];
-    facts
+    let allowed = facts
         .into_iter()
         .filter_map(|(key, value)| Some((key, value?)))
         .fold(Allowed::new(principal), |allowed, (key, value)| {
             allowed.fact(key, value)
-        })
+        });
+    match policy {
+        Some(policy) => allowed.policy(policy),
+        None => allowed,
+    }
 }
 
 /// The decision for a caller who is refused.

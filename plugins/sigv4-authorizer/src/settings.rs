@@ -73,6 +73,8 @@ pub struct Identity {
     pub account: Option<String>,
     /// Unique id.
     pub user_id: Option<String>,
+    /// What it may do, as a policy.
+    pub policy: Option<String>,
 }
 
 impl Identity {
@@ -91,7 +93,15 @@ impl Identity {
             arn,
             account,
             user_id,
+            policy: None,
         }
+    }
+
+    /// The same, and what it may do.
+    #[must_use]
+    pub fn with_policy(mut self, policy: Option<&serde_json::Value>) -> Self {
+        self.policy = policy.map(ToString::to_string);
+        self
     }
 }
 
@@ -192,7 +202,8 @@ impl Check {
                 key.principal_arn.clone(),
                 key.account_id.clone(),
                 key.user_id.clone(),
-            ),
+            )
+            .with_policy(key.policy.as_ref()),
         }
     }
 

@@ -9,7 +9,7 @@ pub use end_to_end::end_to_end;
 pub type Property = fn(&[u8]);
 
 /// The targets of `fuzz/` by name.
-pub const TARGETS: [(&str, Property); 9] = [
+pub const TARGETS: [(&str, Property); 10] = [
     ("config", edgeward_core::fuzz::config),
     ("end_to_end", end_to_end),
     ("http1_request", edgeward_proxy::fuzz::http1_request),
@@ -17,6 +17,7 @@ pub const TARGETS: [(&str, Property); 9] = [
     ("http3", edgeward_proxy::fuzz::http3),
     ("openapi", edgeward_core::fuzz::openapi),
     ("path", edgeward_core::fuzz::path),
+    ("policy", edgeward_core::fuzz::policy),
     ("proxy_header", edgeward_proxy::fuzz::proxy_header),
     ("router", edgeward_core::fuzz::router),
 ];

@@ -400,8 +400,12 @@ impl Run {
             Phase::Authorize,
             authorize(),
             |decision: &Decision| match decision {
-                Decision::Allow { ttl_seconds: 0 } => "allow".to_owned(),
-                Decision::Allow { ttl_seconds } => format!("allow for {ttl_seconds} s"),
+                Decision::Allow {
+                    ttl_seconds: None | Some(0),
+                } => "allow".to_owned(),
+                Decision::Allow {
+                    ttl_seconds: Some(seconds),
+                } => format!("allow for {seconds} s"),
                 Decision::Deny { status, reason, .. } => format!("deny with {status}: {reason}"),
                 Decision::Respond(answer) => format!("respond with {}", answer.status()),
             }
@@ -412,6 +416,7 @@ impl Run {
                 status,
                 reason,
                 headers,
+                ..
             }) => {
                 let code = if status == StatusCode::UNAUTHORIZED {
                     RejectCode::Unauthorized

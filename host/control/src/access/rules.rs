@@ -31,7 +31,7 @@ use Role::{Admin, Operator, Publisher, Viewer};
 use Scope::{All, Any, InPath, InQuery};
 
 /// Paths, with a slash at the end for what is below one; what reading needs, what all else needs, and for which APIs. The first one that fits holds.
-const RULES: [(&str, Option<Role>, Option<Role>, Scope); 20] = [
+const RULES: [(&str, Option<Role>, Option<Role>, Scope); 21] = [
     ("/v1/whoami", Some(Viewer), None, Any),
     ("/v1/status", Some(Viewer), None, Any),
     // it has settings of plugins, which may be secrets
@@ -47,6 +47,8 @@ const RULES: [(&str, Option<Role>, Option<Role>, Scope); 20] = [
     ("/v1/imports", None, Some(Publisher), InQuery),
     ("/v1/bundle", Some(Viewer), Some(Publisher), Any),
     ("/v1/domains", Some(Viewer), Some(Operator), Any),
+    // a question about policies that it brings along
+    ("/v1/policy/explain", None, Some(Viewer), Any),
     ("/v1/shadows", Some(Operator), Some(Operator), All),
     ("/v1/api-keys", Some(Operator), Some(Operator), All),
     ("/v1/usage-plans", Some(Operator), Some(Operator), All),
@@ -145,6 +147,8 @@ mod tests {
             ("/v1/imports", "- w w"),
             ("/v1/bundle", "r rw rw"),
             ("/v1/domains/{parent}/mappings", "r r rw"),
+            ("/v1/policy/explain", "w w w"),
+            ("/v1/policy", "- - -"),
             ("/v1/shadows/{name}/counts", "- - rw"),
             ("/v1/api-keys", "- - rw"),
             ("/v1/usage-plans/{name}", "- - rw"),

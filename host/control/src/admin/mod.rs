@@ -4,6 +4,7 @@
 mod apis;
 mod auth;
 mod certificates;
+mod decisions;
 mod documents;
 mod listen;
 mod model;
@@ -12,6 +13,7 @@ mod noted;
 mod once;
 mod openapi;
 mod plugins;
+mod policy;
 mod principals;
 mod problem;
 mod status;
@@ -30,7 +32,7 @@ use axum::{
     extract::{DefaultBodyLimit, Request},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
-    routing::{get, post, put},
+    routing::{delete, get, post, put},
 };
 use edgeward_core::{config::Admin, openapi::DOCUMENT_MAX};
 use futures_util::{FutureExt as _, StreamExt as _, stream};
@@ -104,6 +106,11 @@ fn router(deployer: Deployer, upload_limit: u64, access: Access) -> Router {
         )
         .route("/v1/plugins/{name}/publish", post(plugins::publish))
         .route("/v1/plugins/{name}/rollback", post(plugins::rollback))
+        .route("/v1/plugins/{name}/decisions", delete(decisions::of_plugin))
+        .route(
+            "/v1/apis/{parent}/stages/{name}/cache/authorizers",
+            delete(decisions::of_stage),
+        )
         .route("/v1/certificates", get(certificates::list))
         .route(
             "/v1/certificates/{name}",
@@ -117,6 +124,7 @@ fn router(deployer: Deployer, upload_limit: u64, access: Access) -> Router {
             post(documents::create).layer(DefaultBodyLimit::max(DOCUMENT_MAX)),
         )
         .route("/v1/shadows/{name}/counts", get(apis::shadow))
+        .route("/v1/policy/explain", post(policy::explain))
         .route("/v1/audit", get(apis::audit))
         .route("/v1/audit/verify", get(apis::verify))
         .route_layer(middleware::from_fn(model::without_conditions));

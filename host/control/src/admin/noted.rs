@@ -135,6 +135,11 @@ fn is_model(path: &str) -> bool {
     })
 }
 
+/// Whether a call only asks something, though it brings a body.
+fn is_question(path: &str) -> bool {
+    path == "/v1/policy/explain"
+}
+
 /// Notes calls. A call that changes something runs to its end and is noted even if its client goes away.
 pub(super) async fn note(State(api): State<Api>, request: Request, next: Next) -> Response {
     if is_read(request.method()) {
@@ -167,7 +172,7 @@ async fn noted(api: Api, request: Request, next: Next) -> Response {
     );
     let failed = status.as_u16() >= 400;
     // what was read, and what changed the model or only asked what would
-    if !denied && (is_read(&method) || (is_model(&path) && !failed)) {
+    if !denied && (is_read(&method) || is_question(&path) || (is_model(&path) && !failed)) {
         return response;
     }
     let mut detail = json!({"status": status.as_u16()});
@@ -227,7 +232,7 @@ fn named(method: &Method, path: &str) -> (String, String) {
 /// transaction with its entry: whatever becomes of the gateway meanwhile, the log has the beginning. Where that cannot be noted, nothing is changed.
 pub(super) async fn compare(State(api): State<Api>, request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
-    if is_read(request.method()) || is_model(&path) {
+    if is_read(request.method()) || is_question(&path) || is_model(&path) {
         return next.run(request).await;
     }
     let who = actor(request.extensions().get::<Source>().cloned().map(Extension));

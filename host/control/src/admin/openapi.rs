@@ -7,7 +7,7 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::{apis, certificates, documents, model, modules, plugins, principals, status};
+use super::{apis, certificates, decisions, documents, model, modules, plugins, policy, principals, status};
 use crate::model::Kind;
 
 #[derive(OpenApi)]
@@ -19,9 +19,11 @@ use crate::model::Kind;
         plugins::list, plugins::read, plugins::versions, plugins::version, plugins::remove, plugins::create,
         plugins::put_module, plugins::publish, plugins::rollback,
         apis::deploy, apis::rollback, apis::promote, apis::abort, apis::arms, apis::drifted, apis::shadow, apis::bundle, apis::apply, apis::audit, apis::verify,
+        decisions::of_stage, decisions::of_plugin,
         documents::create, documents::change, documents::write,
         certificates::list, certificates::read, certificates::put, certificates::remove, certificates::renew,
         principals::whoami, principals::create, principals::rotate,
+        policy::explain,
     ),
     modifiers(&Token),
 )]

@@ -1,15 +1,22 @@
 //! What no single type excludes: names, references within an API, expressions, and what is not built yet and must not be deployed as if it were.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use regex_automata::meta::Regex;
 
 use super::{
-    Api, Definition, GatewayResponse, Integration, IntegrationType, Profile, Protocol, Route, is_script,
+    Api, Authorizer, Definition, GatewayResponse, IdentitySource, Integration, IntegrationType, Profile,
+    Protocol, Route,
+    identity::SOURCES_MAX,
+    is_script,
     mapping::{Mapping as ParameterMapping, Place},
     uri::{Address, variables_in, with_variables},
 };
-use crate::{config::Problem, route::PathPattern};
+use crate::{
+    config::{Aws, Problem},
+    policy::{Policy, PolicyKind},
+    route::PathPattern,
+};
 
 /// Longest name of a resource, in bytes (as AWS's stage names).
 const NAME_MAX: usize = 128;
@@ -19,6 +26,9 @@ const BASE_PATH_MAX: usize = 300;
 const COMPRESSION_MAX: u64 = 10 << 20;
 /// Largest template, in bytes (as AWS).
 const TEMPLATE_MAX: usize = 300 << 10;
+
+/// Longest time that decisions of authorizers are kept (as AWS).
+const RESULT_TTL_MAX: Duration = Duration::from_secs(3600);
 
 /// Whether a text can name an API, an integration, a model and the like: 1 to 128 of letters, digits, `-`, `_`, `.`, not beginning with `.`.
 #[must_use]
@@ -116,8 +126,9 @@ impl Definition {
                 &mut problems,
             );
         }
-        for name in self.authorizers.keys() {
+        for (name, authorizer) in &self.authorizers {
             check_name("authorizers", name, &mut problems);
+            check_authorizer(&format!("authorizers.{name}"), authorizer, &mut problems);
         }
         for (name, model) in &self.models {
             check_name("models", name, &mut problems);
@@ -171,6 +182,9 @@ impl Definition {
                 format!("{size} exceeds 10MiB"),
             ));
         }
+        if let Some(policy) = &api.policy {
+            self.check_policy(policy, problems);
+        }
         if !self.gateway_responses.is_empty()
             && api.protocol == Protocol::Http
             && api.profile == Profile::Apigw
@@ -179,6 +193,24 @@ impl Definition {
                 Problem::new("gateway-responses", "HTTP APIs of AWS have none")
                     .hint("use `protocol: REST`, or `profile: native`"),
             );
+        }
+    }
+
+    fn check_policy(&self, policy: &serde_json::Value, problems: &mut Vec<Problem>) {
+        if (self.api.protocol, self.api.profile) == (Protocol::Http, Profile::Apigw) {
+            let problem = Problem::new("api.policy", "HTTP APIs of AWS have none");
+            problems.push(problem.hint("use `protocol: REST`, or `profile: native`"));
+        }
+        // names do not matter for what is wrong with it
+        let home = match Aws::default().home("api") {
+            Ok(home) => home,
+            Err(problem) => return problems.push(problem),
+        };
+        if let Err(found) = Policy::from_value(policy, PolicyKind::Resource(&home)) {
+            problems.extend(found.0.into_iter().map(|problem| Problem {
+                path: format!("api.policy{}", problem.path),
+                ..problem
+            }));
         }
     }
 
@@ -256,6 +288,33 @@ impl Definition {
                 .hint("let the configuration of the authorizer's plugin require them"),
             );
         }
+    }
+}
+
+fn check_authorizer(path: &str, authorizer: &Authorizer, problems: &mut Vec<Problem>) {
+    let mut wrong = |at: &str, message: String| problems.push(Problem::new(format!("{path}.{at}"), message));
+    let sources = &authorizer.identity_sources;
+    if sources.len() > SOURCES_MAX {
+        wrong(
+            "identity-sources",
+            format!("{} sources exceed {SOURCES_MAX}", sources.len()),
+        );
+    }
+    for (index, source) in sources.iter().enumerate() {
+        if let Err(message) = IdentitySource::parse(source) {
+            wrong(&format!("identity-sources[{index}]"), message);
+        }
+    }
+    if let Some(text) = &authorizer.identity_validation {
+        if sources.is_empty() {
+            wrong("identity-validation", "needs `identity-sources`".to_owned());
+        }
+        if let Err(message) = selection(text) {
+            wrong("identity-validation", message);
+        }
+    }
+    if let Some(ttl) = authorizer.result_ttl.filter(|ttl| ttl.0 > RESULT_TTL_MAX) {
+        wrong("result-ttl", format!("{ttl} is more than 1h"));
     }
 }
 
@@ -450,7 +509,7 @@ fn check_integration(path: &str, integration: &Integration, api: &Api, problems:
     }
 }
 
-/// The regular expression of a selection: it has to match the whole status.
+/// The regular expression of a selection, or of an identity: it has to match the whole status, or the whole value.
 ///
 /// # Errors
 /// What is wrong with it.

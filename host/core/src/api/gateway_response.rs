@@ -92,9 +92,10 @@ impl GatewayResponseType {
         match code {
             RejectCode::RouteNotFound | RejectCode::MethodNotAllowed => Self::MissingAuthenticationToken,
             RejectCode::Unauthorized => Self::Unauthorized,
-            RejectCode::AccessDenied => Self::AccessDenied,
+            RejectCode::AccessDenied | RejectCode::PolicyDenied => Self::AccessDenied,
             RejectCode::WafFiltered => Self::WafFiltered,
             RejectCode::AuthorizerFailure => Self::AuthorizerFailure,
+            RejectCode::AuthorizerConfiguration => Self::AuthorizerConfigurationError,
             RejectCode::RequestTooLarge => Self::RequestTooLarge,
             RejectCode::BadRequestParameters => Self::BadRequestParameters,
             RejectCode::BadRequestBody => Self::BadRequestBody,

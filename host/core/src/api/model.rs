@@ -40,6 +40,9 @@ pub struct Api {
     /// The plugin binding that renders templates of integrations: one with the module `vtl-transform`. Needed where a template is more than plain text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template_engine: Option<String>,
+    /// Who may call it, as a resource policy in the language of IAM. See docs/policies.md. Default: whoever the authorizers let pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Value>,
     /// Where API keys come from. Default `HEADER`.
     pub api_key_source: ApiKeySource,
     /// Largest request body, overriding `limits.body`. Default in the `apigw` profile: 10 MiB, as AWS.
@@ -237,6 +240,33 @@ pub struct Authorizer {
     /// What it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// How what it says goes together with the API's policy. Default `custom`.
+    #[serde(default, rename = "type")]
+    pub kind: AuthorizerType,
+    /// What tells callers apart: `$request.header.Authorization`, `$request.querystring.x`, `$context.routeKey`, `$stageVariables.x`, or as REST APIs write
+    /// them. A request without one of them is refused (401), and the plugin is not asked. Decisions are kept by all of them; without any, none is kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub identity_sources: Vec<String>,
+    /// Regular expression that the first source has to match as a whole; else the request is refused (401), and the plugin is not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_validation: Option<String>,
+    /// How long a decision is kept: at most so long, and so long where the plugin says nothing. `0s` to `1h`. Default as AWS: `5m` for REST APIs in the
+    /// `apigw` profile, else `0s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result_ttl: Option<Time>,
+}
+
+/// What kind of callers an authorizer knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthorizerType {
+    /// Its answer, or the policy that it gives, is enough: either it or the API's policy has to allow the call, and neither may deny it.
+    #[default]
+    Custom,
+    /// Users of a pool: once it knows the caller, the API's policy decides alone.
+    Cognito,
+    /// Principals of IAM (`sigv4-authorizer`): of the API's own account as `custom`, of another account both have to allow the call.
+    Iam,
 }
 
 /// A JSON Schema (drafts 4 to 2020-12; 4 where `$schema` does not say) of bodies.

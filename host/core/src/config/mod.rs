@@ -19,6 +19,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::policy::Home;
+
 pub use acme::{
     Acme, AcmeChallenge, ExternalAccount, acme_certificate_name, canonical_names, is_acme_certificate_name,
 };
@@ -58,6 +60,8 @@ pub struct Config {
     pub log: Log,
     /// Domain under which each API of the API model is reached by its own name: `{api}.{api-domain}`. Default `execute-api.localhost`.
     pub api_domain: String,
+    /// What names of Amazon's are made of: ARNs in policies, `accountId` in contexts.
+    pub aws: Aws,
     /// APIs by id. They are part of the API model as if they had been put there by the admin API, and can be changed here only. A plugin's live version holds
     /// for them at once.
     #[schemars(with = "BTreeMap<String, apis::ApiForm>")]
@@ -81,9 +85,42 @@ impl Default for Config {
             routes: Vec::new(),
             log: Log::default(),
             api_domain: api_domain(),
+            aws: Aws::default(),
             apis: BTreeMap::new(),
             domains: BTreeMap::new(),
         }
+    }
+}
+
+/// What names of Amazon's are made of. Policies of APIs that come from there run unchanged with what they name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Aws {
+    /// Partition. Default `aws`.
+    pub partition: String,
+    /// Region. Default `local`.
+    pub region: String,
+    /// Account that APIs are of. Default `000000000000`.
+    pub account_id: String,
+}
+
+impl Default for Aws {
+    fn default() -> Self {
+        Self {
+            partition: "aws".to_owned(),
+            region: "local".to_owned(),
+            account_id: "000000000000".to_owned(),
+        }
+    }
+}
+
+impl Aws {
+    /// Where an API is: what its ARNs begin with.
+    ///
+    /// # Errors
+    /// A name cannot be part of an ARN.
+    pub fn home(&self, api: &str) -> Result<Home, Problem> {
+        Home::new(&self.partition, &self.region, &self.account_id, api)
     }
 }
 

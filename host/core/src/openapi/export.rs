@@ -199,6 +199,9 @@ impl Exporter<'_> {
         if let Some(size) = api.minimum_compression_size {
             amazon("minimum-compression-size", size.0.into());
         }
+        if let Some(policy) = &api.policy {
+            amazon("policy", policy.clone());
+        }
         if api.api_key_source != ApiKeySource::default() {
             amazon("api-key-source", json!(api.api_key_source));
         }

@@ -112,10 +112,8 @@ impl<'d> Importer<'d> {
             "request-validators" => self.validators(value, place),
             "gateway-responses" => self.gateway_responses(value, place),
             "endpoint-configuration" => self.endpoint(value, place),
-            "policy" => self.report.warn(
-                place,
-                "resource policies are not enforced: whom it denies can call",
-            ),
+            "policy" if value.is_null() => {}
+            "policy" => drop(self.api.insert(name.to_owned(), value.clone())),
             "documentation" => self.report.warn(place, "documentation parts are not kept"),
             "importexport-version" if value == "1.0" || value.as_f64() == Some(1.0) => {}
             // of operations, where they say nothing else

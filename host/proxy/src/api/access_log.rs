@@ -92,8 +92,8 @@ impl StageLog {
         ) {
             (Some(chain), true) => {
                 let route = finish.route.and_then(|index| finish.table().routes.get(index));
-                let of = route.and_then(|route| route.api.as_ref()?.authorizer.as_deref());
-                chain.authorizer_now(of)
+                let gate = route.and_then(|route| route.api.as_ref()?.authorizer.as_deref());
+                chain.authorizer_now(gate.map(|gate| &*gate.plugin))
             }
             _ => BTreeMap::new(),
         };

@@ -11,11 +11,12 @@ use std::{
 
 use edgeward_core::{
     api::{
-        Definition, Integration as IntegrationModel, IntegrationType, Logging, Protocol, Route as RouteModel,
-        RouteKey, RouteSettings, uri,
+        Authorizer, Definition, Integration as IntegrationModel, IntegrationType, Logging, Protocol,
+        Route as RouteModel, RouteKey, RouteSettings, uri,
     },
-    config::{Limits, Problem, Upstream, UpstreamTls},
+    config::{Aws, Limits, Problem, Upstream, UpstreamTls},
     phase::Phases,
+    policy::{Policy, PolicyKind},
     reject::{Reject, RejectCode},
     route::{Match, Params, RouteSpec, Router},
 };
@@ -24,6 +25,7 @@ use http::{HeaderMap, Method};
 
 use super::{
     ArmInput, CanaryInput, Integration, Mock, StageInput, Voice,
+    access::{Gate, Ground},
     access_log::StageLog,
     compress::Compressing,
     cors::Cors,
@@ -64,6 +66,10 @@ pub(crate) struct Arm {
     /// Whether it is the canary, where there is one.
     pub(crate) is_canary: Option<bool>,
     pub(crate) variables: Arc<BTreeMap<String, String>>,
+    /// Where the API is, and who may call it.
+    pub(crate) ground: Ground,
+    /// Its authorizers by name, where a route has them.
+    pub(crate) gates: BTreeMap<String, Arc<Gate>>,
     pub(crate) table: Table,
     /// Routes with a greedy parameter, where they come after all others; their positions begin at `greedy_from`.
     greedy: Option<Router>,
@@ -96,8 +102,8 @@ pub(crate) struct RouteApi {
     pub(crate) validation: Option<Validation>,
     /// Whether the gateway looks into bodies of requests.
     pub(crate) reads_body: bool,
-    /// The binding that authorizes.
-    pub(crate) authorizer: Option<String>,
+    /// Who decides about callers.
+    pub(crate) authorizer: Option<Arc<Gate>>,
 }
 
 /// What an arm has served.
@@ -239,9 +245,18 @@ fn is_address(name: &str) -> bool {
     name.contains("://")
 }
 
+/// What routes of an arm have in common, as it is made.
+#[derive(Default)]
+struct Made {
+    groups: BTreeMap<String, Arc<UpstreamGroup>>,
+    gates: BTreeMap<String, Arc<Gate>>,
+}
+
 /// Makes arms for one snapshot.
 pub(crate) struct Builder<'a> {
     pub(crate) limits: &'a Limits,
+    /// What ARNs are made of.
+    pub(crate) aws: &'a Aws,
     /// Upstreams of the configuration.
     pub(crate) upstreams: &'a BTreeMap<String, Arc<UpstreamGroup>>,
     /// Versions that run beside those of the plugins, by name of the binding.
@@ -251,6 +266,25 @@ pub(crate) struct Builder<'a> {
     pub(crate) groups: BTreeMap<String, Arc<UpstreamGroup>>,
     /// Logs of stages, for both arms.
     pub(crate) logs: BTreeMap<(Arc<str>, Arc<str>), StageLog>,
+}
+
+/// An authorizer of a route, one for all routes that name it.
+fn gate(
+    name: &str,
+    model: &Authorizer,
+    input: &ArmInput,
+    gates: &mut BTreeMap<String, Arc<Gate>>,
+    old: Option<&Arc<Arm>>,
+) -> Result<Arc<Gate>, String> {
+    if let Some(known) = gates.get(name) {
+        return Ok(Arc::clone(known));
+    }
+    let version = input.plugins.get(&model.plugin);
+    let version = version.ok_or_else(|| format!("plugin `{}` is not loaded", model.plugin))?;
+    let before = old.and_then(|old| old.gates.get(name));
+    let gate = Gate::new(name, model, &input.definition.api, version, before)?;
+    gates.insert(name.to_owned(), Arc::clone(&gate));
+    Ok(gate)
 }
 
 /// The counters of a route: its own, those of before where it had some, or those of all that have none.
@@ -347,6 +381,10 @@ impl Builder<'_> {
             })
         };
         old.deployment == input.deployment
+            && self
+                .aws
+                .home(&stage.api)
+                .is_ok_and(|home| home == old.ground.home)
             && followed()
             && old.is_canary == is_canary
             && old.limit == self.limits.body.0
@@ -373,6 +411,7 @@ impl Builder<'_> {
         problems: &mut Vec<Problem>,
     ) -> Option<Arm> {
         let definition = &*input.definition;
+        let ground = self.ground(stage, definition, place, problems)?;
         let voice = voice(definition.api.protocol, definition.api.profile);
         // full paths first, where greedy ones come after all of them
         let tiers = voice == Voice::Http;
@@ -398,7 +437,7 @@ impl Builder<'_> {
                 }
             }
         }
-        let mut groups = BTreeMap::new();
+        let mut made = Made::default();
         let shares = definition
             .routes
             .keys()
@@ -411,7 +450,7 @@ impl Builder<'_> {
             .map(|(_, key, route)| (*key, *route))
             .chain(default);
         for (key, route) in all {
-            match self.route(stage, input, key, route, &mut groups) {
+            match self.route(stage, input, key, route, &mut made, old) {
                 Ok(mut route) => {
                     route.stats = counted(stage, key, old, rest.as_ref());
                     routes.push(route);
@@ -446,6 +485,8 @@ impl Builder<'_> {
             voice,
             is_canary,
             variables: Arc::clone(&input.variables),
+            ground,
+            gates: made.gates,
             table: Table { router, routes },
             greedy: has_greedy.then_some(greedy),
             greedy_from,
@@ -473,9 +514,38 @@ impl Builder<'_> {
             engine: input.engine.clone(),
             definition: Arc::clone(&input.definition),
             plugins: input.plugins.clone(),
-            groups,
+            groups: made.groups,
             limit: self.limits.body.0,
         })
+    }
+
+    /// Where an API is, and its policy.
+    fn ground(
+        &self,
+        stage: &StageInput,
+        definition: &Definition,
+        place: &str,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Ground> {
+        let home = match self.aws.home(&stage.api) {
+            Ok(home) => home,
+            Err(problem) => {
+                problems.push(Problem::new(format!("aws.{}", problem.path), problem.message));
+                return None;
+            }
+        };
+        let read = definition.api.policy.as_ref();
+        let read = read.map(|policy| Policy::from_value(policy, PolicyKind::Resource(&home)));
+        match read.transpose() {
+            Ok(read) => Some(Ground {
+                policy: read.map(|read| read.policy),
+                home,
+            }),
+            Err(found) => {
+                problems.push(Problem::new(format!("{place}.policy"), found.to_string()));
+                None
+            }
+        }
     }
 
     fn route(
@@ -484,7 +554,8 @@ impl Builder<'_> {
         input: &ArmInput,
         key: &str,
         route: &RouteModel,
-        groups: &mut BTreeMap<String, Arc<UpstreamGroup>>,
+        made: &mut Made,
+        old: Option<&Arc<Arm>>,
     ) -> Result<Route, (String, String)> {
         let definition = &*input.definition;
         let at = |place: &str| format!("routes.{key}.{place}");
@@ -500,7 +571,8 @@ impl Builder<'_> {
         let target = match model.kind {
             IntegrationType::Mock => Target::Mock(Mock::new(definition, name, model).map_err(of)?),
             IntegrationType::HttpProxy | IntegrationType::Http => Target::Integration(Box::new(
-                self.integration(stage, input, name, model, groups).map_err(of)?,
+                self.integration(stage, input, name, model, &mut made.groups)
+                    .map_err(of)?,
             )),
             IntegrationType::Aws | IntegrationType::AwsProxy => {
                 return Err(of(("type", "functions cannot be called yet".to_owned())));
@@ -528,14 +600,14 @@ impl Builder<'_> {
                     )
                 })?;
                 names.push(&found.plugin);
-                Some(found.plugin.clone())
+                Some((authorizer, found))
             }
         };
         names.extend(
             route
                 .pipeline
                 .iter()
-                .filter(|name| authorizer.as_ref() != Some(name)),
+                .filter(|name| authorizer.is_none_or(|(_, found)| found.plugin != **name)),
         );
         let (mut chain, mut phases) = (Vec::new(), Phases::default());
         for name in names {
@@ -543,7 +615,7 @@ impl Builder<'_> {
                 .plugins
                 .get(name)
                 .ok_or_else(|| (at("pipeline"), format!("plugin `{name}` is not loaded")))?;
-            if authorizer.as_ref() == Some(name)
+            if authorizer.is_some_and(|(_, found)| found.plugin == *name)
                 && !version
                     .interest()
                     .phases
@@ -559,6 +631,13 @@ impl Builder<'_> {
                 });
             }
         }
+        let authorizer = match authorizer {
+            None => None,
+            Some((name, model)) => Some(
+                gate(name, model, input, &mut made.gates, old)
+                    .map_err(|message| (at("authorizer"), message))?,
+            ),
+        };
         let validation =
             Validation::new(definition, route).map_err(|(place, message)| (at(place), message))?;
         let reads_body = validation.as_ref().is_some_and(Validation::reads_body)

@@ -38,7 +38,7 @@ impl<'a> Known<'a> {
     pub(super) fn of(finish: &'a Finish) -> Result<Self, Reject> {
         let call = finish.call.as_deref();
         call.map(|call| Self::new(finish, call))
-            .ok_or_else(|| Reject::new(RejectCode::Internal, "an integration without its API"))
+            .ok_or_else(|| Reject::new(RejectCode::Internal, "a route of an API without its API"))
     }
 
     /// Nothing but who the exchange is of.
@@ -137,6 +137,7 @@ impl Facts for Known<'_> {
             "operationName" => route?.api.as_ref()?.operation.clone()?,
             "stage" => arm.stage.to_string(),
             "apiId" => arm.api.to_string(),
+            "accountId" => arm.ground.home.account().to_owned(),
             "deploymentId" => arm.deployment.to_string(),
             "domainName" => host(),
             "domainPrefix" => host().split('.').next().unwrap_or_default().to_owned(),

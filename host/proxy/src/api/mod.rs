@@ -1,6 +1,7 @@
 //! APIs in the data plane: which one a request belongs to (`find.rs`), its deployment made ready (`arm.rs`), what answers (`integration.rs`, `mock.rs`),
 //! and how the gateway speaks for it (`voice.rs`, `cors.rs`). The spine calls these in its order.
 
+pub(crate) mod access;
 mod access_log;
 mod arm;
 mod compress;
@@ -38,7 +39,11 @@ pub(crate) use integration::Integration;
 pub(crate) use mock::Mock;
 pub(crate) use voice::Voice;
 
-use self::{engine::Engine, facts::Known};
+use self::{
+    access::{Access, Asked},
+    engine::Engine,
+    facts::Known,
+};
 use crate::{
     body::Body,
     finish::Finish,
@@ -181,35 +186,44 @@ pub(crate) async fn before(
         // told once it is known who asks
         refused = validation.parameters(&known);
     }
-    if route.chain.is_empty() {
+    let gate = api.authorizer.as_ref();
+    let (asked, told) = {
+        let known = Known {
+            headers: Some(&head.headers),
+            query: head.query.as_deref(),
+            ..Known::of(finish)?
+        };
+        let told = (!route.chain.is_empty()).then(|| {
+            let variables = serde_json::json!(*known.call.arm.variables);
+            [
+                ("context", ContextValue::Json(known.told().to_string())),
+                ("stage-variables", ContextValue::Json(variables.to_string())),
+            ]
+        });
+        (Asked::of(&known, gate, &head.headers), told)
+    };
+    let Some(told) = told else {
+        Access::new(asked, called(finish)?, gate).before()?;
         refused?;
         let body = validated(route, validation, content_type, body).await?;
         return Ok(Step::Next((head, body)));
-    }
-    let told = finish.call.as_ref().map(|call| {
-        let known = Known {
-            headers: Some(&head.headers),
-            ..Known::new(finish, call)
-        };
-        [
-            ("context", ContextValue::Json(known.told().to_string())),
-            (
-                "stage-variables",
-                ContextValue::Json(serde_json::json!(*call.arm.variables).to_string()),
-            ),
-        ]
-    });
+    };
     let chain = handle::chain(finish, route, params, client, head);
-    if let Some(told) = told {
-        chain.tell(&GATEWAY, told).await;
-    }
-    let body = match chain.admit(body).await? {
+    chain.tell(&GATEWAY, told).await;
+    let mut access = Access::new(asked, called(finish)?, gate);
+    let body = match chain.admit(body, Some(&mut access)).await? {
         Step::Next(body) => body,
         Step::Answer(answer) => return Ok(Step::Answer(answer)),
     };
     refused?;
     let body = validated(route, validation, content_type, body).await?;
     chain.request(body).await
+}
+
+/// Which API an exchange is of.
+fn called(finish: &Finish) -> Result<&Call, Reject> {
+    let defect = || Reject::new(RejectCode::Internal, "a route of an API without its API");
+    finish.call.as_deref().ok_or_else(defect)
 }
 
 async fn validated(
@@ -306,8 +320,8 @@ pub(crate) async fn mock(
 async fn authorizer(finish: &Finish, route: &Route, wanted: bool) -> BTreeMap<String, String> {
     match &finish.chain {
         Some(chain) if wanted => {
-            let of = route.api.as_ref().and_then(|api| api.authorizer.as_deref());
-            chain.authorizer(of).await
+            let gate = route.api.as_ref().and_then(|api| api.authorizer.as_ref());
+            chain.authorizer(gate.map(|gate| &*gate.plugin)).await
         }
         _ => BTreeMap::new(),
     }

@@ -97,8 +97,8 @@ pub(super) fn kind(reject: &Reject) -> GatewayResponseType {
 pub(super) fn message(reject: &Reject) -> String {
     let kind = kind(reject);
     match reject.code {
-        // they name the parameters
-        RejectCode::BadRequestParameters => reject.detail.clone(),
+        // they name the parameters, and what may not be called
+        RejectCode::BadRequestParameters | RejectCode::PolicyDenied => reject.detail.clone(),
         // no connection at all
         RejectCode::UpstreamConnect | RejectCode::NoHealthyUpstream => "Internal server error".to_owned(),
         RejectCode::RouteNotFound if reject.status == 403 => "Forbidden".to_owned(),
@@ -194,13 +194,13 @@ pub(super) fn choose<'t, T>(
     found.map(|(kind, template)| (kind.as_str(), template))
 }
 
-fn json(status: u16, message: &str) -> Response<Body> {
+fn json(status: u16, member: &str, message: &str) -> Response<Body> {
     let text = if message.is_empty() {
         "null".to_owned()
     } else {
         serde_json::Value::String(message.to_owned()).to_string()
     };
-    let mut response = Response::new(Body::full(format!("{{\"message\":{text}}}")));
+    let mut response = Response::new(Body::full(format!("{{\"{member}\":{text}}}")));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response
         .headers_mut()
@@ -225,7 +225,14 @@ fn rest(reject: &Reject) -> Response<Body> {
         }
         _ => (kind.status(), kind.error_type()),
     };
-    let mut response = json(status, &message(reject));
+    let message = message(reject);
+    // where policies decide alone, AWS writes the member with a capital letter
+    let member = if message.starts_with("User: ") {
+        "Message"
+    } else {
+        "message"
+    };
+    let mut response = json(status, member, &message);
     response
         .headers_mut()
         .insert(ERROR_TYPE, HeaderValue::from_static(error));
@@ -237,7 +244,7 @@ fn http(reject: &Reject) -> Response<Body> {
     let (status, message) = match reject.code {
         RejectCode::RouteNotFound | RejectCode::MethodNotAllowed => (404, "Not Found"),
         RejectCode::Unauthorized => (401, "Unauthorized"),
-        RejectCode::AccessDenied | RejectCode::WafFiltered => (403, "Forbidden"),
+        RejectCode::AccessDenied | RejectCode::PolicyDenied | RejectCode::WafFiltered => (403, "Forbidden"),
         RejectCode::RequestTooLarge => (413, "Request Entity Too Large"),
         RejectCode::UpstreamTimeout
         | RejectCode::UpstreamConnectTimeout
@@ -248,7 +255,7 @@ fn http(reject: &Reject) -> Response<Body> {
         RejectCode::Overloaded => (503, "Service Unavailable"),
         _ => (500, "Internal Server Error"),
     };
-    json(status, message)
+    json(status, "message", message)
 }
 
 /// What every answer of an API says: ids, and who may read it.

@@ -14,9 +14,10 @@ use crate::{
     },
 };
 
-/// Keys of the context, and values of one.
+/// Keys of the context, bytes of all its values, and of an ARN: what somebody may have looked at by one question.
 const KEYS_MAX: usize = 256;
-const VALUES_MAX: usize = 1024;
+const CONTEXT_MAX: usize = 32 << 10;
+const ARN_MAX: usize = 16 << 10;
 
 /// A question: may somebody do something to a method?
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -64,7 +65,7 @@ impl Question {
     pub fn answer(&self, now: i64) -> Result<Explanation, Problems> {
         let mut problems = Vec::new();
         let mut keep = |problem: Problem| problems.push(problem);
-        let arn = MethodArn::read(&self.arn).map_err(&mut keep).ok();
+        let arn = self.arn().map_err(&mut keep).ok();
         let home = arn.as_ref().and_then(|arn| arn.home().ok());
         let action = self.action().map_err(&mut keep).ok();
         let caller = self.caller().map_err(&mut keep).ok();
@@ -112,6 +113,14 @@ impl Question {
             .flat_map(|read| read.warnings)
             .collect();
         Ok(explanation)
+    }
+
+    fn arn(&self) -> Result<MethodArn, Problem> {
+        if self.arn.len() > ARN_MAX {
+            let message = format!("{} bytes exceed {ARN_MAX}", self.arn.len());
+            return Err(Problem::new("arn", message));
+        }
+        MethodArn::read(&self.arn)
     }
 
     fn action(&self) -> Result<Action, Problem> {
@@ -219,15 +228,10 @@ impl Question {
             return Err(Problem::new("context", message));
         }
         let mut facts = Facts::default();
+        let mut size = 0;
         for (name, value) in &self.context {
             let place = format!("context.{name}");
             let items = match value {
-                Value::Array(items) if items.len() > VALUES_MAX => {
-                    return Err(Problem::new(
-                        place,
-                        format!("{} values exceed {VALUES_MAX}", items.len()),
-                    ));
-                }
                 Value::Array(items) => items.iter().collect(),
                 one => vec![one],
             };
@@ -241,6 +245,11 @@ impl Question {
             let texts = texts.ok_or_else(|| {
                 Problem::new(place, "has to be a text, a number, a boolean, or a list of some")
             })?;
+            size += texts.iter().map(String::len).sum::<usize>();
+            if size > CONTEXT_MAX {
+                let message = format!("has values of more than {CONTEXT_MAX} bytes");
+                return Err(Problem::new("context", message));
+            }
             facts.add(name, texts);
         }
         if !matches!(facts.values(&Key::CurrentTime), Values::Absent) && instant(&facts).is_none() {

@@ -1,0 +1,400 @@
+//! Whether a caller may call a route of an API: who has to be asked, what was said before, and what the policies of caller and API make of it
+//! (sections "Lambda authorizers" and "How API Gateway resource policies affect authorization workflow" of AWS's Developer Guide).
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use aws_lc_rs::digest;
+use edgeward_core::{
+    api::{Api, Authorizer, AuthorizerType, IdentitySource, Profile, Protocol, selection},
+    config::DecisionCache,
+    policy::{
+        Action, Authorization, Caller, Context, Decision, Home, Key, MethodArn, Outcome, Policy, Request,
+        Side, Value, Values, Verdict, decide, decide_before,
+    },
+    reject::{Reject, RejectCode},
+};
+use edgeward_runtime::{ContextValue, DecisionCounts, DecisionKey, Decisions, Exchange, PluginVersion};
+use http::{HeaderMap, HeaderValue, Method, header};
+use regex_automata::meta::Regex;
+
+use super::{Call, facts::Known};
+
+/// How long decisions are kept where the authorizer does not say: as AWS's REST APIs.
+const TTL: Duration = Duration::from_secs(300);
+/// Characters of an account's number that are shown.
+const ACCOUNT_SHOWN: usize = 4;
+
+/// An authorizer of an API, ready.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    /// Its name in the API.
+    pub(crate) name: Arc<str>,
+    /// The binding that decides.
+    pub(crate) plugin: String,
+    kind: AuthorizerType,
+    sources: Vec<IdentitySource>,
+    validation: Option<Regex>,
+    /// There where decisions are kept.
+    pub(crate) decisions: Option<Arc<Decisions>>,
+    model: Authorizer,
+    version: Arc<PluginVersion>,
+}
+
+impl Gate {
+    /// Makes one ready. What an earlier one has kept is good for one that is the same, with the same version of its plugin.
+    pub(super) fn new(
+        name: &str,
+        model: &Authorizer,
+        api: &Api,
+        version: &Arc<PluginVersion>,
+        old: Option<&Arc<Self>>,
+    ) -> Result<Arc<Self>, String> {
+        if let Some(old) = old.filter(|old| old.model == *model && Arc::ptr_eq(&old.version, version)) {
+            return Ok(Arc::clone(old));
+        }
+        let sources = model.identity_sources.iter();
+        let sources: Vec<_> = sources
+            .map(|text| IdentitySource::parse(text))
+            .collect::<Result<_, _>>()?;
+        let usual = match (api.protocol, api.profile) {
+            (Protocol::Rest, Profile::Apigw) => TTL,
+            _ => Duration::ZERO,
+        };
+        let ttl = model.result_ttl.map_or(usual, |ttl| ttl.0);
+        let settings = DecisionCache {
+            max_ttl: edgeward_core::config::Time(ttl),
+            ..DecisionCache::default()
+        };
+        Ok(Arc::new(Self {
+            name: name.into(),
+            plugin: model.plugin.clone(),
+            kind: model.kind,
+            validation: model.identity_validation.as_deref().map(selection).transpose()?,
+            decisions: (!sources.is_empty() && !ttl.is_zero()).then(|| Decisions::new(&settings, ttl)),
+            sources,
+            model: model.clone(),
+            version: Arc::clone(version),
+        }))
+    }
+
+    /// What a decision about this request is kept under, if it is.
+    fn identity(&self, known: &Known<'_>) -> Result<Option<DecisionKey>, Reject> {
+        let arm = &known.call.arm;
+        let mut hash = digest::Context::new(&digest::SHA256);
+        for of in [&arm.api, &arm.stage, &self.name] {
+            add(&mut hash, of);
+        }
+        let mut first = true;
+        for source in &self.sources {
+            let values = source.values(known);
+            let fits = |pattern: &Regex| values.first().is_some_and(|value| pattern.is_match(value));
+            let is_valid = !first || self.validation.as_ref().is_none_or(fits);
+            if values.is_empty() || !is_valid {
+                let reject = Reject::new(RejectCode::Unauthorized, "who calls cannot be told");
+                return Err(reject.because(format_args!(
+                    "authorizer `{}`: {source:?} is missing or does not fit, the plugin was not asked",
+                    self.name
+                )));
+            }
+            first = false;
+            for value in &values {
+                add(&mut hash, value);
+            }
+            // values and, after them, their number: no two lists of lists are written alike
+            hash.update(&(values.len() as u64).to_le_bytes());
+        }
+        let key = || hash.finish().as_ref().try_into().ok();
+        Ok(self.decisions.as_ref().and_then(|_kept| key()))
+    }
+
+    /// Throws kept decisions away: those about a principal, or all.
+    pub(crate) fn flush(&self, principal: Option<&str>) -> usize {
+        let decisions = self.decisions.as_ref();
+        decisions.map_or(0, |decisions| decisions.flush(principal))
+    }
+
+    /// How often decisions were kept.
+    pub(crate) fn counts(&self) -> Option<DecisionCounts> {
+        self.decisions.as_ref().map(|decisions| decisions.counts())
+    }
+}
+
+fn add(hash: &mut digest::Context, text: &str) {
+    hash.update(&(text.len() as u64).to_le_bytes());
+    hash.update(text.as_bytes());
+}
+
+/// Where an API is, and who may call it.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    pub(crate) home: Home,
+    pub(crate) policy: Option<Policy>,
+}
+
+/// What decides about one request.
+pub(crate) struct Access<'a> {
+    call: &'a Call,
+    gate: Option<&'a Gate>,
+    asked: Asked,
+    /// The gate has decided.
+    decided: bool,
+}
+
+/// What of a request's head counts.
+pub(super) struct Asked {
+    method: Method,
+    /// What decisions of the gate are kept under, if they are.
+    identity: Result<Option<DecisionKey>, Reject>,
+    circumstances: Circumstances,
+}
+
+impl Asked {
+    /// From a head; the answer to who calls is told later.
+    pub(super) fn of(known: &Known<'_>, gate: Option<&Arc<Gate>>, headers: &HeaderMap) -> Self {
+        let finish = known.finish;
+        Self {
+            method: finish.method.clone(),
+            identity: gate.map_or(Ok(None), |gate| gate.identity(known)),
+            circumstances: Circumstances {
+                client: finish.client,
+                https: finish.conn.https,
+                agent: headers.get(header::USER_AGENT).cloned(),
+                referer: headers.get(header::REFERER).cloned(),
+                user_id: None,
+            },
+        }
+    }
+}
+
+/// What policies may look at.
+struct Circumstances {
+    client: Option<IpAddr>,
+    https: bool,
+    agent: Option<HeaderValue>,
+    referer: Option<HeaderValue>,
+    user_id: Option<String>,
+}
+
+impl Context for Circumstances {
+    fn values(&self, key: &Key) -> Values<'_> {
+        Values::of(match key {
+            Key::SourceIp => self.client.map(Value::Address),
+            Key::SecureTransport => Some(Value::Flag(self.https)),
+            Key::UserAgent => text(self.agent.as_ref()),
+            Key::Referer => text(self.referer.as_ref()),
+            Key::UserId => self.user_id.as_deref().map(Value::Text),
+            _ => None,
+        })
+    }
+}
+
+fn text(value: Option<&HeaderValue>) -> Option<Value<'_>> {
+    value.and_then(|value| value.to_str().ok()).map(Value::Text)
+}
+
+impl<'a> Access<'a> {
+    /// What decides about a request.
+    pub(super) fn new(asked: Asked, call: &'a Call, gate: Option<&'a Arc<Gate>>) -> Self {
+        Self {
+            call,
+            gate: gate.map(|gate| &**gate),
+            asked,
+            decided: false,
+        }
+    }
+
+    /// What the API's policy says before anybody is asked who calls.
+    ///
+    /// # Errors
+    /// It refuses already.
+    pub(crate) fn before(&self) -> Result<(), Reject> {
+        let kind = match self.gate.map(|gate| gate.kind) {
+            None => Authorization::None,
+            Some(AuthorizerType::Custom) => Authorization::Lambda,
+            // the caller is made sure of first
+            Some(AuthorizerType::Cognito | AuthorizerType::Iam) => return Ok(()),
+        };
+        if self.ground().policy.is_none() {
+            return Ok(());
+        }
+        let arn = self.arn();
+        let resource = self.resource(&arn, Caller::Anonymous);
+        let decision = decide_before(kind, resource);
+        decision.map_or(Ok(()), |decision| self.come_of(decision, &arn, None))
+    }
+
+    /// The plugin that decides, and where its decisions are kept.
+    ///
+    /// # Errors
+    /// What tells callers apart is missing.
+    pub(crate) fn asks(&self, plugin: &str) -> Result<Option<(Arc<Decisions>, DecisionKey)>, Reject> {
+        let Some(gate) = self.gate.filter(|gate| gate.plugin == plugin) else {
+            return Ok(None);
+        };
+        let key = self.asked.identity.clone()?;
+        Ok(gate.decisions.clone().zip(key))
+    }
+
+    /// What comes of a caller that an authorizer lets pass, perhaps with a policy.
+    ///
+    /// # Errors
+    /// The policies refuse.
+    pub(crate) fn after(&mut self, plugin: &str, exchange: &mut Exchange) -> Result<(), Reject> {
+        let granted = exchange.policy.take();
+        let gate = self.gate.filter(|gate| gate.plugin == plugin);
+        self.decided |= gate.is_some();
+        let counts = |gate: &Gate| gate.kind == AuthorizerType::Iam || self.ground().policy.is_some();
+        if granted.is_none() && !gate.is_some_and(counts) {
+            return Ok(());
+        }
+        let fact = |key: &str| match exchange.context.get(&(Arc::from(plugin), key.to_owned())) {
+            Some(ContextValue::Text(text)) => Some(text.clone()),
+            _ => None,
+        };
+        let kind = gate.map_or(AuthorizerType::Custom, |gate| gate.kind);
+        let (account, user) = match kind {
+            AuthorizerType::Iam => (fact("accountId"), fact("userArn")),
+            AuthorizerType::Custom | AuthorizerType::Cognito => (None, None),
+        };
+        if kind == AuthorizerType::Iam {
+            self.asked.circumstances.user_id = fact("userId");
+        }
+        let caller = match (&account, &user) {
+            (Some(account), Some(arn)) => Caller::Aws {
+                account,
+                arn,
+                role: None,
+            },
+            _ => Caller::Anonymous,
+        };
+        let arn = self.arn();
+        let said = match &granted {
+            Some(granted) => Some(granted.policy.judge(&self.request(&arn, caller))),
+            // a principal of IAM may what its policies say; all others are let pass by the answer itself
+            None if kind == AuthorizerType::Iam => None,
+            None => Some(Verdict::from(true)),
+        };
+        let authorization = match kind {
+            AuthorizerType::Custom => Authorization::Lambda,
+            AuthorizerType::Cognito => Authorization::Cognito,
+            AuthorizerType::Iam if account.as_deref() == Some(self.ground().home.account()) => {
+                Authorization::IamSameAccount
+            }
+            AuthorizerType::Iam => Authorization::IamCrossAccount,
+        };
+        let resource = if gate.is_some() {
+            self.resource(&arn, caller)
+        } else {
+            None
+        };
+        let decision = decide(authorization, said, resource);
+        self.come_of(decision, &arn, user.as_deref())
+    }
+
+    /// The same where the gate was not asked, because it failed and its binding says to go on without it.
+    ///
+    /// # Errors
+    /// The policies refuse.
+    pub(crate) fn unasked(&mut self, exchange: &mut Exchange) -> Result<(), Reject> {
+        match self.gate.filter(|_gate| !self.decided) {
+            Some(gate) => self.after(&gate.plugin, exchange),
+            None => Ok(()),
+        }
+    }
+
+    fn ground(&self) -> &Ground {
+        &self.call.arm.ground
+    }
+
+    fn arn(&self) -> MethodArn {
+        let (home, stage) = (&self.ground().home, &self.call.arm.stage);
+        MethodArn::of(home, stage, self.asked.method.as_str(), &self.call.path)
+    }
+
+    fn request<'r>(&'r self, arn: &'r MethodArn, caller: Caller<'r>) -> Request<'r> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Request {
+            action: Action::Invoke,
+            arn,
+            caller,
+            now: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
+            context: &self.asked.circumstances,
+        }
+    }
+
+    fn resource(&self, arn: &MethodArn, caller: Caller<'_>) -> Option<Verdict> {
+        let policy = self.ground().policy.as_ref()?;
+        Some(policy.judge(&self.request(arn, caller)))
+    }
+
+    fn come_of(&self, decision: Decision, arn: &MethodArn, user: Option<&str>) -> Result<(), Reject> {
+        let explicit = match decision.outcome {
+            Outcome::Allow => return Ok(()),
+            Outcome::ImplicitDeny => "",
+            Outcome::ExplicitDeny => " with an explicit deny",
+        };
+        let by_authorizer = self.gate.is_some_and(|gate| gate.kind == AuthorizerType::Custom);
+        // AWS has one text where an authorizer is asked, and another where policies decide alone
+        let text = if by_authorizer && !matches!(decision.by, Some((Side::Resource, _))) {
+            format!("User is not authorized to access this resource{explicit}")
+        } else {
+            format!(
+                "User: {} is not authorized to perform: execute-api:Invoke on resource: {}{explicit}",
+                user.unwrap_or("anonymous"),
+                masked(arn.as_str(), self.ground().home.account())
+            )
+        };
+        let by = match decision.by {
+            Some((Side::Caller, index)) => format!("statement {index} of the caller's policy"),
+            Some((Side::Resource, index)) => format!("statement {index} of the API's policy"),
+            None => "no statement allows it".to_owned(),
+        };
+        Err(Reject::new(RejectCode::PolicyDenied, text).because(by))
+    }
+}
+
+/// An ARN whose account shows its end only, as AWS's answers have it.
+fn masked(arn: &str, account: &str) -> String {
+    let hidden = account.len().saturating_sub(ACCOUNT_SHOWN);
+    let shown = account.get(hidden..).unwrap_or_default();
+    arn.replacen(
+        &format!(":{account}:"),
+        &format!(":{}{shown}:", "*".repeat(hidden)),
+        1,
+    )
+}
+
+/// Refuses a policy where there is nothing that it could be about.
+///
+/// # Errors
+/// There is one.
+pub(crate) fn without_api(plugin: &str, exchange: &mut Exchange) -> Result<(), Reject> {
+    match exchange.policy.take() {
+        None => Ok(()),
+        Some(_policy) => Err(Reject::new(
+            RejectCode::AuthorizerConfiguration,
+            "an authorizer of this route failed",
+        )
+        .because(format_args!(
+            "plugin `{plugin}` answers with a policy, which only routes of APIs can have"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_are_shown_by_their_end() {
+        let arn = "arn:aws:execute-api:us-east-2:123456781977:fywvr4qneh/api/GET/x:123456781977:";
+        assert_eq!(
+            masked(arn, "123456781977"),
+            "arn:aws:execute-api:us-east-2:********1977:fywvr4qneh/api/GET/x:123456781977:"
+        );
+    }
+}

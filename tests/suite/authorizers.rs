@@ -1,0 +1,550 @@
+//! Authorizers of APIs: who is asked, what is kept, and what policies make of the answer. The tables are those of Amazon API Gateway.
+
+use edgeward_tests::{
+    Reply, guest,
+    real::{python, python_has, told},
+    workspace,
+};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::apis::{PETS, Site};
+
+const STAGE: &str = "/v1/apis/pets/stages/prod";
+
+fn start() -> Site {
+    Site::with_config(|config, _folder| {
+        config["aws"] = json!({"region": "eu-west-1", "account-id": "123456789012"});
+        config["plugins"]["verdict"] = json!({
+            "module": guest("verdict"),
+            "limits": {"cpu-time": "20ms", "wall-time": "2s"},
+        });
+    })
+}
+
+/// Deploys an API whose routes ask the plugin `verdict`.
+async fn api(site: &Site, profile: &str, protocol: &str, authorizer: Value, policy: Option<Value>) {
+    let mut authorizer = authorizer;
+    authorizer["plugin"] = "verdict".into();
+    let mut api = json!({
+        "protocol": protocol,
+        "profile": profile,
+        "authorizers": {"who": authorizer},
+        "integrations": {"echo": {"type": "HTTP_PROXY", "uri": site.web("/echo"), "request-parameters": {}}},
+        "routes": {
+            "GET /a": {"integration": "echo", "authorizer": "who"},
+            "POST /a": {"integration": "echo", "authorizer": "who"},
+            "GET /b/{id}": {"integration": "echo", "authorizer": "who"},
+            "GET /open": {"integration": "echo"},
+        },
+        "stages": {"prod": {"auto-deploy": true}},
+    });
+    if let Some(policy) = policy {
+        api["policy"] = policy;
+    }
+    site.apply(json!({"apis": {"pets": api}})).await;
+}
+
+async fn ask(site: &Site, path: &str, token: Option<&str>, verdict: &Value) -> Reply {
+    let verdict = verdict.to_string();
+    let mut fields = vec![("x-verdict", verdict.as_str())];
+    if let Some(token) = token {
+        fields.push(("authorization", token));
+    }
+    site.call(PETS, "GET", &format!("/prod{path}"), &fields, "").await
+}
+
+/// How often the plugin was asked.
+async fn asked(site: &Site) -> u64 {
+    let plugin = site.done("GET", "/v1/plugins/verdict", Value::Null).await;
+    let calls = &plugin["stats"]["calls"];
+    assert!(calls.is_object(), "{plugin}");
+    calls["authorize"].as_u64().unwrap_or(0)
+}
+
+fn statement(effect: &str, resource: &str) -> Value {
+    json!({"Effect": effect, "Action": "execute-api:Invoke", "Resource": resource})
+}
+
+fn policy(statements: &[Value]) -> Value {
+    json!({"Version": "2012-10-17", "Statement": statements})
+}
+
+fn with_principal(mut statement: Value, principal: &str) -> Value {
+    statement["Principal"] = if principal == "*" {
+        "*".into()
+    } else {
+        json!({"AWS": principal})
+    };
+    statement
+}
+
+fn allow(policy: Option<Value>) -> Value {
+    json!({"allow": {"principal": "alice", "policy": policy}})
+}
+
+const ANY: &str = "arn:aws:execute-api:eu-west-1:123456789012:pets/*";
+
+#[tokio::test]
+async fn outcomes_of_authorizers_are_those_of_aws() {
+    let site = start();
+    let sources = json!({"identity-sources": ["method.request.header.Authorization"], "identity-validation": "Bearer [a-z]+", "result-ttl": "0s"});
+    api(&site, "apigw", "REST", sources, None).await;
+    let deny_all = policy(&[statement("Deny", ANY)]);
+    let silent = policy(&[statement("Allow", &format!("{ANY}/nowhere"))]);
+    for (token, verdict, status, body, kind) in [
+        (
+            Some("Bearer x"),
+            json!({"deny": {"status": 401}}),
+            401,
+            r#"{"message":"Unauthorized"}"#,
+            "UnauthorizedException",
+        ),
+        (
+            None,
+            json!("trap"),
+            401,
+            r#"{"message":"Unauthorized"}"#,
+            "UnauthorizedException",
+        ),
+        (
+            Some("Basic x"),
+            json!("trap"),
+            401,
+            r#"{"message":"Unauthorized"}"#,
+            "UnauthorizedException",
+        ),
+        (
+            Some("Bearer x"),
+            json!("trap"),
+            500,
+            r#"{"message":null}"#,
+            "AuthorizerFailureException",
+        ),
+        (
+            Some("Bearer x"),
+            json!("loop"),
+            500,
+            r#"{"message":null}"#,
+            "AuthorizerFailureException",
+        ),
+        (
+            Some("Bearer x"),
+            json!({"deny": {"status": 200}}),
+            500,
+            r#"{"message":null}"#,
+            "AuthorizerConfigurationException",
+        ),
+        (
+            Some("Bearer x"),
+            allow(Some(json!({"Statement": "all"}))),
+            500,
+            r#"{"message":null}"#,
+            "AuthorizerConfigurationException",
+        ),
+        (
+            Some("Bearer x"),
+            allow(Some(deny_all.clone())),
+            403,
+            r#"{"message":"User is not authorized to access this resource with an explicit deny"}"#,
+            "AccessDeniedException",
+        ),
+        (
+            Some("Bearer x"),
+            allow(Some(silent.clone())),
+            403,
+            r#"{"message":"User is not authorized to access this resource"}"#,
+            "AccessDeniedException",
+        ),
+    ] {
+        let reply = ask(&site, "/a", token, &verdict).await;
+        assert_eq!(
+            (reply.status, &*reply.text(), reply.header("x-amzn-errortype")),
+            (status, body, kind),
+            "{token:?} {verdict}"
+        );
+    }
+    let fine = ask(
+        &site,
+        "/a",
+        Some("Bearer x"),
+        &allow(Some(policy(&[statement("Allow", ANY)]))),
+    )
+    .await;
+    assert_eq!(fine.status, 200, "{}", fine.text());
+    // the same through an HTTP API
+    api(&site, "apigw", "HTTP", json!({}), None).await;
+    for (verdict, status, body) in [
+        (
+            json!({"deny": {"status": 403}}),
+            403,
+            r#"{"message":"Forbidden"}"#,
+        ),
+        (allow(Some(deny_all)), 403, r#"{"message":"Forbidden"}"#),
+        (json!("trap"), 500, r#"{"message":"Internal Server Error"}"#),
+    ] {
+        let reply = ask(&site, "/a", None, &verdict).await;
+        assert_eq!((reply.status, &*reply.text()), (status, body), "{verdict}");
+    }
+    // and as typed problems in the native profile
+    api(&site, "native", "REST", json!({}), None).await;
+    for (verdict, status, kind) in [
+        (allow(Some(silent)), 403, "POLICY_DENIED"),
+        (json!({"deny": {"status": 200}}), 500, "AUTHORIZER_CONFIGURATION"),
+        (json!("loop"), 500, "AUTHORIZER_FAILURE"),
+    ] {
+        let reply = ask(&site, "/a", None, &verdict).await;
+        assert_eq!(
+            (reply.status, &*reply.response_type()),
+            (status, kind),
+            "{verdict}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_is_the_policy_and_not_what_came_of_it() {
+    let site = start();
+    let sources = json!({"identity-sources": ["$request.header.authorization"], "result-ttl": "5m"});
+    api(&site, "apigw", "REST", sources, None).await;
+    let only_a = allow(Some(policy(&[statement("Allow", &format!("{ANY}/GET/a"))])));
+    assert_eq!(ask(&site, "/a", Some("one"), &only_a).await.status, 200);
+    assert_eq!(asked(&site).await, 1);
+    // the trap: another method of the same caller is held against the policy of the first answer
+    let all = allow(None);
+    assert_eq!(ask(&site, "/b/1", Some("one"), &all).await.status, 403);
+    assert_eq!(ask(&site, "/a", Some("one"), &json!("trap")).await.status, 200);
+    assert_eq!(asked(&site).await, 1);
+    // others are asked about for themselves
+    assert_eq!(ask(&site, "/b/1", Some("two"), &all).await.status, 200);
+    assert_eq!(asked(&site).await, 2);
+    // refusals are asked about again, unless the plugin says otherwise
+    let refuse = json!({"deny": {"status": 401}});
+    for _ in 0..2 {
+        assert_eq!(ask(&site, "/a", Some("three"), &refuse).await.status, 401);
+    }
+    assert_eq!(asked(&site).await, 4);
+    let refuse_on = json!({"deny": {"status": 401, "ttl": 60}});
+    assert_eq!(ask(&site, "/a", Some("four"), &refuse_on).await.status, 401);
+    assert_eq!(ask(&site, "/a", Some("four"), &all).await.status, 401);
+    assert_eq!(asked(&site).await, 5);
+    // failures are not kept
+    assert_eq!(ask(&site, "/a", Some("five"), &json!("trap")).await.status, 500);
+    assert_eq!(ask(&site, "/a", Some("five"), &all).await.status, 200);
+    assert_eq!(asked(&site).await, 7);
+    let metrics = site.admin("GET", "/metrics", Value::Null).await.text();
+    let count = |result: &str| {
+        let labels = format!("authorizer=\"who\",result=\"{result}\"}} ");
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with("edgeward_authorizer_decisions_total{") && line.contains(&labels));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
+            .unwrap_or(u64::MAX)
+    };
+    assert_eq!((count("hit"), count("miss")), (3, 7), "{metrics}");
+}
+
+#[tokio::test]
+async fn what_is_kept_can_be_thrown_away_by_stage_authorizer_and_principal() {
+    let site = start();
+    let sources = json!({"identity-sources": ["$request.header.authorization"], "result-ttl": "5m"});
+    api(&site, "native", "HTTP", sources, None).await;
+    let of = |name: &str| json!({"allow": {"principal": name}});
+    for name in ["alice", "bob"] {
+        assert_eq!(ask(&site, "/a", Some(name), &of(name)).await.status, 200);
+    }
+    let flush = async |query: &str| {
+        let path = format!("{STAGE}/cache/authorizers{query}");
+        site.admin("DELETE", &path, Value::Null).await
+    };
+    assert_eq!(flush("?authorizer=nobody").await.status, 404);
+    assert_eq!(
+        flush("?authorizer=who&principal=alice").await.json()["flushed"],
+        1
+    );
+    for name in ["alice", "bob"] {
+        assert_eq!(ask(&site, "/a", Some(name), &of(name)).await.status, 200);
+    }
+    assert_eq!(asked(&site).await, 3, "bob was known still");
+    assert!(flush("").await.json()["flushed"].as_u64().unwrap() >= 2);
+    ask(&site, "/a", Some("bob"), &of("bob")).await;
+    assert_eq!(asked(&site).await, 4);
+    let log = site.done("GET", "/v1/audit?action=flush", Value::Null).await;
+    assert_eq!(log.as_array().unwrap().len(), 2, "{log}");
+}
+
+#[tokio::test]
+async fn decisions_are_kept_by_the_sources_that_are_named() {
+    let site = start();
+    let sources = json!({
+        "identity-sources": ["$request.header.authorization", "$context.routeKey", "$request.querystring.lane"],
+        "result-ttl": "5m",
+    });
+    api(&site, "native", "HTTP", sources, None).await;
+    let all = allow(None);
+    let call = async |path: &str| ask(&site, path, Some("one"), &all).await.status;
+    assert_eq!(call("/a").await, 401, "a source is missing");
+    assert_eq!(asked(&site).await, 0);
+    for path in [
+        "/a?lane=1",
+        "/a?lane=1",
+        "/a?lane=2",
+        "/b/1?lane=1",
+        "/b/2?lane=1",
+    ] {
+        assert_eq!(call(path).await, 200, "{path}");
+    }
+    assert_eq!(asked(&site).await, 3);
+    // without sources nothing is kept, whatever the plugin says
+    api(&site, "apigw", "REST", json!({}), None).await;
+    let keep = json!({"allow": {"principal": "alice", "ttl": 60}});
+    for _ in 0..2 {
+        assert_eq!(ask(&site, "/a", None, &keep).await.status, 200);
+    }
+    assert_eq!(asked(&site).await, 5);
+}
+
+#[tokio::test]
+async fn the_policies_of_caller_and_api_are_judged_as_the_tables_say() {
+    let site = start();
+    let user = "arn:aws:iam::123456789012:user/alice";
+    let says = |effect: Option<&str>, principal: Option<&str>| {
+        let one = match effect {
+            Some(effect) => statement(effect, ANY),
+            None => statement("Allow", &format!("{ANY}/nowhere")),
+        };
+        policy(&[match principal {
+            Some(principal) => with_principal(one, principal),
+            None => one,
+        }])
+    };
+    let (yes, no) = (Some("Allow"), Some("Deny"));
+    // caller's policy, API's policy, same account, other account
+    let rows = [
+        (yes, yes, 200, 200),
+        (yes, None, 200, 403),
+        (yes, no, 403, 403),
+        (None, yes, 200, 403),
+        (None, None, 403, 403),
+        (None, no, 403, 403),
+        (no, yes, 403, 403),
+        (no, None, 403, 403),
+        (no, no, 403, 403),
+    ];
+    for api_says in [yes, None, no] {
+        let other = "arn:aws:iam::999999999999:user/bob";
+        let mut resource = says(api_says, Some(user));
+        let second = with_principal(resource["Statement"][0].clone(), other);
+        resource["Statement"].as_array_mut().unwrap().push(second);
+        api(&site, "apigw", "REST", json!({"type": "iam"}), Some(resource)).await;
+        for (caller_says, _, same, cross) in rows.iter().filter(|row| row.1 == api_says) {
+            for (account, arn, expected) in [("123456789012", user, same), ("999999999999", other, cross)] {
+                let verdict = json!({"allow": {"principal": arn, "facts": {"accountId": account, "userArn": arn}, "policy": says(*caller_says, None)}});
+                let reply = ask(&site, "/a", None, &verdict).await;
+                let row = format!("caller {caller_says:?}, API {api_says:?}, account {account}");
+                assert_eq!(reply.status, *expected, "{row}: {}", reply.text());
+                if *expected == 403 {
+                    let explicit = *caller_says == no || api_says == no;
+                    assert_eq!(
+                        reply.text().contains("with an explicit deny"),
+                        explicit,
+                        "{row}: {}",
+                        reply.text()
+                    );
+                    assert!(reply.text().contains(&format!("User: {arn} is not authorized to perform: execute-api:Invoke on resource: arn:aws:execute-api:eu-west-1:********9012:pets/prod/GET/a")), "{}", reply.text());
+                }
+            }
+        }
+        // custom authorizers: table A, and an explicit deny ends before the plugin is asked
+        let everybody = says(api_says, Some("*"));
+        api(&site, "apigw", "REST", json!({}), Some(everybody.clone())).await;
+        for (caller_says, _, same, _) in rows.iter().filter(|row| row.1 == api_says) {
+            let before = asked(&site).await;
+            let reply = ask(&site, "/a", None, &allow(Some(says(*caller_says, None)))).await;
+            assert_eq!(
+                reply.status,
+                *same,
+                "custom: {caller_says:?} {api_says:?}: {}",
+                reply.text()
+            );
+            let was_asked = asked(&site).await > before;
+            assert_eq!(was_asked, api_says != no, "{api_says:?}");
+        }
+        // users of a pool: the API's policy alone, and silence is no
+        api(
+            &site,
+            "apigw",
+            "REST",
+            json!({"type": "cognito"}),
+            Some(everybody),
+        )
+        .await;
+        let reply = ask(&site, "/a", None, &allow(None)).await;
+        assert_eq!(
+            reply.status,
+            if api_says == yes { 200 } else { 403 },
+            "{api_says:?}"
+        );
+        // nobody is asked: the API's policy alone
+        let reply = ask(&site, "/open", None, &json!("trap")).await;
+        assert_eq!(
+            reply.status,
+            if api_says == yes { 200 } else { 403 },
+            "{api_says:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_api_policy_looks_at_addresses_and_fields() {
+    let site = start();
+    let by = |condition: Value| {
+        let mut one = with_principal(statement("Allow", "execute-api:/*"), "*");
+        one["Condition"] = condition;
+        Some(policy(&[one]))
+    };
+    for (condition, status) in [
+        (json!({"IpAddress": {"aws:SourceIp": "127.0.0.0/8"}}), 200),
+        (json!({"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}), 403),
+        (json!({"Bool": {"aws:SecureTransport": "true"}}), 403),
+        (json!({"StringLike": {"aws:UserAgent": "test/*"}}), 200),
+        (json!({"StringEquals": {"aws:Referer": "https://a.example"}}), 403),
+        (
+            json!({"DateGreaterThan": {"aws:CurrentTime": "2026-01-01T00:00:00Z"}}),
+            200,
+        ),
+    ] {
+        api(&site, "apigw", "REST", json!({}), by(condition.clone())).await;
+        let reply = site
+            .call(PETS, "GET", "/prod/open", &[("user-agent", "test/1")], "")
+            .await;
+        assert_eq!(reply.status, status, "{condition}: {}", reply.text());
+        if status == 403 {
+            assert_eq!(
+                reply.text(),
+                r#"{"Message":"User: anonymous is not authorized to perform: execute-api:Invoke on resource: arn:aws:execute-api:eu-west-1:********9012:pets/prod/GET/open"}"#
+            );
+        }
+    }
+    // what cannot be a policy is refused when it is deployed, with its place
+    let bundle = json!({"apis": {"pets": {
+        "protocol": "REST",
+        "policy": {"Version": "2012-10-17", "Statement": [{"Effect": "Maybe", "Principal": "*", "Action": "execute-api:Invoke", "Resource": "*"}]},
+        "stages": {"prod": {"auto-deploy": true}},
+    }}});
+    let refused = site.admin("PUT", "/v1/bundle", bundle).await;
+    assert_eq!(refused.status, 422);
+    assert!(
+        refused.text().contains("api.policy/Statement/0/Effect"),
+        "{}",
+        refused.text()
+    );
+}
+
+#[tokio::test]
+async fn authorizers_see_what_the_client_sent_and_the_digest_of_its_body() {
+    let site = start();
+    api(&site, "native", "HTTP", json!({}), None).await;
+    let bundle = json!({"integrations": {"echo": {"request-parameters": {
+        "append:header.x-digest": "$context.authorizer.digest",
+        "append:header.x-target": "$context.authorizer.raw-target",
+        "append:header.x-host": "$context.authorizer.raw-authority",
+    }}}});
+    let patch = [("content-type", "application/merge-patch+json")];
+    let reply = site
+        .with(
+            "PATCH",
+            "/v1/apis/pets/integrations/echo",
+            &patch,
+            bundle["integrations"]["echo"].clone(),
+        )
+        .await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let reply = site
+        .call(
+            "PETS.execute-api.localhost",
+            "POST",
+            "/prod/x/../%61?b=%7e&a",
+            &[],
+            "hello",
+        )
+        .await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(
+        reply.echoed("x-digest"),
+        "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+    );
+    assert_eq!(reply.echoed("x-target"), "/prod/x/../%61?b=%7e&a");
+    assert_eq!(reply.echoed("x-host"), "PETS.execute-api.localhost");
+    let empty = site.get(PETS, "/prod/a").await;
+    assert_eq!(empty.echoed("x-digest"), "");
+}
+
+#[tokio::test]
+async fn a_route_of_the_file_fails_closed_where_its_authorizer_answers_with_a_policy() {
+    let site = Site::with_config(|config, _folder| {
+        config["plugins"]["verdict"] = json!({"module": guest("verdict")});
+        let routes = config["routes"].as_array_mut().unwrap();
+        routes.push(json!({"name": "guarded", "path": "/guarded", "pipeline": ["verdict"], "respond": {"status": 204}}));
+    });
+    let call = async |verdict: Value| {
+        let verdict = verdict.to_string();
+        site.call("any.example", "GET", "/guarded", &[("x-verdict", &verdict)], "")
+            .await
+    };
+    assert_eq!(call(allow(None)).await.status, 204);
+    let reply = call(allow(Some(policy(&[statement("Allow", "*")])))).await;
+    assert_eq!(
+        (reply.status, &*reply.response_type()),
+        (500, "AUTHORIZER_CONFIGURATION"),
+        "{}",
+        reply.text()
+    );
+}
+
+#[tokio::test]
+async fn signers_of_aws_are_let_in_as_they_sign_and_under_the_policy_of_their_key() {
+    if !python_has("botocore").await {
+        return;
+    }
+    let secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+    let site = Site::with_config(|config, folder| {
+        std::fs::write(folder.join("key"), secret).unwrap();
+        config["aws"] = json!({"region": "eu-west-1", "account-id": "123456789012"});
+        config["plugins"]["iam"] = json!({
+            "module": guest("sigv4-authorizer"),
+            "grants": {"secrets": {"key": {"file": folder.join("key")}}},
+            "config": {
+                "regions": ["eu-west-1"],
+                "credentials": [{
+                    "access-key-id": "AKIDEXAMPLE",
+                    "secret": "key",
+                    "principal-arn": "arn:aws:iam::123456789012:user/ada",
+                    "policy": policy(&[statement("Allow", &format!("{ANY}/*")), statement("Deny", "arn:aws:execute-api:*:*:pets/prod/GET/secret")]),
+                }],
+            },
+        });
+    });
+    let echo = json!({"integration": "echo", "authorizer": "iam"});
+    let route = |methods: &[&str]| -> serde_json::Map<String, Value> {
+        let keys = methods
+            .iter()
+            .flat_map(|method| ["/", "/{proxy+}"].map(|path| format!("{method} {path}")));
+        keys.map(|key| (key, echo.clone())).collect()
+    };
+    site.apply(json!({"apis": {"pets": {
+        "protocol": "REST",
+        "authorizers": {"iam": {"plugin": "iam", "type": "iam"}},
+        "integrations": {"echo": {"type": "HTTP_PROXY", "uri": site.web("/echo")}},
+        "routes": route(&["GET", "POST", "PUT", "DELETE"]),
+        "stages": {"prod": {"auto-deploy": true}},
+    }}}))
+    .await;
+    let mut script = Command::new(python());
+    script
+        .arg(workspace().join("tests/real/sigv4_calls.py"))
+        .args(["127.0.0.1", &site.process.address().port().to_string()])
+        .args([PETS, "eu-west-1", "AKIDEXAMPLE", secret]);
+    let said = told(&mut script).await;
+    assert!(said.contains("were let in"), "{said}");
+}
