@@ -15,6 +15,7 @@ mod apis_of_file;
 mod apis_stages;
 mod apis_templates;
 mod authorize;
+mod authorizer_plugins;
 mod authorizers;
 mod backup;
 mod bodies;

@@ -30,10 +30,10 @@ pub struct Config {
     /// How names of header fields are written with payload format `1.0`. Default `title`.
     #[serde(default)]
     pub header_names: HeaderNames,
-    /// Partition of the method ARN. Default `aws`.
+    /// Partition of the method ARN, unless the gateway says one. Default `aws`.
     #[serde(default = "default_partition")]
     pub partition: String,
-    /// Region of the method ARN, unless the gateway says one. Default `us-east-1`.
+    /// Region of the method ARN, unless the gateway says one. Default `local`.
     #[serde(default = "default_region")]
     pub region: String,
     /// Account of the method ARN, unless the gateway says one. Default `000000000000`.
@@ -177,7 +177,7 @@ fn default_partition() -> String {
 }
 
 fn default_region() -> String {
-    "us-east-1".into()
+    "local".into()
 }
 
 fn default_account_id() -> String {

@@ -44,9 +44,9 @@ const IDENTITY: [&str; 13] = [
 /// `arn:{partition}:execute-api:{region}:{account}:{api}/{stage}/{VERB}/{path}`, with the path as it was sent.
 #[must_use]
 pub fn method_arn(settings: &Settings, seen: &Seen) -> String {
-    let region = seen.variable("region");
-    let region = region.as_deref().unwrap_or(&settings.region);
-    let (partition, method) = (&settings.partition, &seen.method);
+    let said = |name: &str, own: &str| seen.variable(name).unwrap_or_else(|| own.to_owned());
+    let partition = said("partition", &settings.partition);
+    let (region, method) = (said("region", &settings.region), &seen.method);
     let [account, api, stage] = ["accountId", "apiId", "stage"].map(|name| seen.text(name));
     let path = seen.path.strip_prefix('/').unwrap_or(&seen.path);
     format!("arn:{partition}:execute-api:{region}:{account}:{api}/{stage}/{method}/{path}")

@@ -73,6 +73,13 @@ impl Known<'_> {
                 }
             }
         }
+        // what ARNs are made of, which AWS has no variables for
+        let mut parts = self.call.arm.ground.home.prefix().split(':').skip(1);
+        for name in ["partition", "service", "region"] {
+            if let Some(part) = parts.next().filter(|_part| name != "service") {
+                tree.insert(name.to_owned(), part.into());
+            }
+        }
         tree.into()
     }
 }

@@ -37,6 +37,9 @@ impl Voice {
     }
 }
 
+/// AWS's words for a token of a user pool whose time is over.
+const EXPIRED: &str = "The incoming token has expired";
+
 /// Gateway responses of an API, ready.
 #[derive(Debug, Default)]
 pub(crate) struct Responses {
@@ -97,6 +100,8 @@ pub(super) fn kind(reject: &Reject) -> GatewayResponseType {
 pub(super) fn message(reject: &Reject) -> String {
     let kind = kind(reject);
     match reject.code {
+        // what a user pool's authorizer says of a token that was good once
+        RejectCode::Unauthorized if reject.detail == EXPIRED => EXPIRED.to_owned(),
         // they name the parameters, and what may not be called
         RejectCode::BadRequestParameters | RejectCode::PolicyDenied => reject.detail.clone(),
         // no connection at all

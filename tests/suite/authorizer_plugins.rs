@@ -1,0 +1,308 @@
+//! The authorizers that come with the gateway, each as a component in a gateway: what they let pass, what they refuse, and what they ask outside.
+
+use std::net::SocketAddr;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use edgeward_tests::{Ca, Connection, Gateway, Origin, guest_bytes, scripted_upstream};
+use http::Request;
+use serde_json::{Value, json};
+
+/// A gateway with one plugin in front of an origin that echoes, and that origin.
+async fn gateway(name: &str, more: Value) -> (Gateway, Origin) {
+    let origin = Origin::start();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("plugin.wasm"), guest_bytes(name)).unwrap();
+    std::fs::write(folder.path().join("secret"), "s3cret").unwrap();
+    let mut plugin = json!({"module": "plugin.wasm"});
+    plugin
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    let gateway = Gateway::start_in(
+        folder,
+        json!({
+            "listeners": [{"address": "127.0.0.1:0"}],
+            "upstreams": {"origin": {"endpoints": [origin.endpoint()]}},
+            "plugins": {"who": plugin},
+            "routes": [{"path": "/{path+}", "upstream": "origin", "pipeline": ["who"]}],
+        }),
+    )
+    .await;
+    (gateway, origin)
+}
+
+fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))
+}
+
+#[tokio::test]
+async fn basic_auth_takes_passwords_and_keeps_what_it_found() {
+    let (gateway, _origin) = gateway(
+        "basic-auth",
+        json!({
+            "limits": {"cpu-time": "2s", "wall-time": "10s"},
+            "decision-cache": {"headers": ["authorization"]},
+            "config": {"realm": "staff", "users": [
+                {"name": "ada", "hash": "$2b$05$73NrIhWxiYXWXyVzTYERoOUi8lWavqA.21KkJR7yQAaApDriH8Hei"},
+                {"name": "bob", "hash": "$argon2id$v=19$m=64,t=3,p=1$d9rThHEJ1Y05dBQTX0xFzg$0/bpCouvkaQjHsOS/ROF8HUWUpajTHoShEe3IMHNoZo"},
+            ], "cost": {"argon2-passes": 3}},
+        }),
+    )
+    .await;
+    let call = async |credentials: &str| {
+        let reply = gateway.call("GET", "/a", &[("authorization", credentials)]).await;
+        (reply.status, reply.header("www-authenticate").to_owned())
+    };
+    for user in ["ada", "bob"] {
+        assert_eq!(call(&basic(user, "a")).await.0, 200, "{user}");
+        assert_eq!(call(&basic(user, "b")).await.0, 401, "{user}");
+    }
+    let (status, challenge) = call(&basic("nobody", "a")).await;
+    assert_eq!(status, 401);
+    assert!(challenge.starts_with("Basic realm=\"staff\""), "{challenge}");
+    let before = gateway.stats().calls["authorize"];
+    assert_eq!(call(&basic("ada", "a")).await.0, 200);
+    assert_eq!(gateway.stats().calls["authorize"], before, "it was kept");
+}
+
+#[tokio::test]
+async fn an_ip_policy_lets_addresses_pass_and_hides_what_is_there_from_others() {
+    for (rules, status) in [
+        (json!([{"allow": ["127.0.0.0/8"]}]), 200),
+        (json!([{"deny": ["127.0.0.1"]}, {"allow": ["127.0.0.0/8"]}]), 404),
+        (json!([{"allow": ["10.0.0.0/8", "2001:db8::/32"]}]), 404),
+    ] {
+        let config = json!({"config": {"rules": rules, "status": 404}});
+        let (gateway, _origin) = gateway("ip-policy", config).await;
+        assert_eq!(gateway.get("/a").await.status, status, "{rules}");
+    }
+}
+
+#[tokio::test]
+async fn forward_auth_asks_a_service_and_passes_on_what_it_says() {
+    let service = Origin::start();
+    let config = |path: &str| {
+        json!({
+            "grants": {"http": {"hosts": [service.endpoint()], "private-addresses": true}},
+            "config": {
+                "url": format!("http://{}{path}", service.endpoint()),
+                "allow-plain-http": true,
+                "principal-header": "x-user",
+                "response-headers": ["x-user"],
+            },
+        })
+    };
+    let (allows, _origin) = gateway("forward-auth", config("/fields?x-user=ada")).await;
+    let forged = [("x-user", "root"), ("x-forwarded-uri", "/public")];
+    let reply = allows.call("GET", "/private?x=1", &forged).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(
+        reply.echoed_all("x-user"),
+        ["ada"],
+        "what the client says of itself goes"
+    );
+    assert!(
+        service
+            .seen()
+            .iter()
+            .any(|seen| seen.target == "/fields?x-user=ada")
+    );
+    for (path, status) in [
+        ("/status/401", 401),
+        ("/status/403", 403),
+        ("/status/500", 503),
+        ("/status/200", 503),
+    ] {
+        let (refuses, origin) = gateway("forward-auth", config(path)).await;
+        assert_eq!(refuses.get("/a").await.status, status, "{path}");
+        assert!(origin.seen().is_empty(), "{path}: nothing went on");
+    }
+}
+
+#[tokio::test]
+async fn an_mtls_authorizer_looks_at_the_certificate_of_the_client() {
+    let (origin, ca) = (Origin::start(), Ca::new());
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("plugin.wasm"), guest_bytes("mtls-authorizer")).unwrap();
+    let _path = ca.write(folder.path());
+    ca.issue(&["example.test"]).write(folder.path(), "server");
+    let gateway = Gateway::start_in(
+        folder,
+        json!({
+            "listeners": [{"address": "127.0.0.1:0", "tls": {
+                "certificates": [{"cert": "server.crt", "key": "server.key"}],
+                "client-auth": {"ca": "ca.pem", "required": false},
+            }}],
+            "upstreams": {"origin": {"endpoints": [origin.endpoint()]}},
+            "plugins": {"who": {"module": "plugin.wasm", "config": {"rules": [
+                {"dns": "*.clients.test", "principal": "client:${san.dns}"},
+            ]}}},
+            "routes": [{"path": "/{path+}", "upstream": "origin", "pipeline": ["who"]}],
+        }),
+    )
+    .await;
+    let call = async |identity: Option<&edgeward_tests::Issued>| {
+        let client = ca.client(&["http/1.1"], identity);
+        let mut connection = Box::pin(Connection::tls(gateway.address(), "example.test", &client))
+            .await
+            .unwrap();
+        connection.get("/a").await.status
+    };
+    assert_eq!(call(Some(&ca.issue(&["ada.clients.test"]))).await, 200);
+    assert_eq!(call(Some(&ca.issue(&["ada.others.test"]))).await, 403);
+    assert_eq!(call(None).await, 403);
+}
+
+/// A server that gives one JSON answer to everything.
+async fn service(answer: &Value) -> SocketAddr {
+    let body = answer.to_string();
+    let text = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    // a server of a test lives as long as the process
+    scripted_upstream(Box::leak(text.into_bytes().into_boxed_slice())).await
+}
+
+#[tokio::test]
+async fn introspection_asks_whether_a_token_is_active() {
+    for (answer, status) in [
+        (
+            json!({"active": true, "sub": "ada", "scope": "pets.read pets.write", "aud": "pets"}),
+            200,
+        ),
+        (
+            json!({"active": true, "sub": "ada", "scope": "pets.read", "aud": "others"}),
+            401,
+        ),
+        (
+            json!({"active": true, "sub": "ada", "scope": "none", "aud": "pets"}),
+            403,
+        ),
+        (json!({"active": false}), 401),
+        (json!({"active": "true", "sub": "ada", "aud": "pets"}), 503),
+        (json!(["no object"]), 503),
+    ] {
+        let server = service(&answer).await;
+        let (gateway, _origin) = gateway(
+            "oauth2-introspection",
+            json!({
+                "grants": {
+                    "http": {"hosts": [server.to_string()], "private-addresses": true},
+                    "secrets": {"id-client": {"file": "secret"}},
+                },
+                "config": {
+                    "endpoint": format!("http://{server}/introspect"),
+                    "allow-plain-http": true,
+                    "authentication": {"basic": {"client-id": "gateway", "secret": "id-client"}},
+                    "audience": ["pets"],
+                    "scopes": ["pets.read"],
+                },
+            }),
+        )
+        .await;
+        let token = [("authorization", "Bearer 0123456789abcdef0123456789abcdef")];
+        let reply = gateway.call("GET", "/a", &token).await;
+        assert_eq!(reply.status, status, "{answer}: {}", reply.text());
+        if status == 401 || status == 403 {
+            assert!(
+                reply.header("www-authenticate").starts_with("Bearer "),
+                "{answer}"
+            );
+        }
+        assert_eq!(gateway.get("/a").await.status, 401, "without a token");
+    }
+}
+
+#[tokio::test]
+async fn a_function_decides_as_on_aws() {
+    let policy = |effect: &str| json!({"Version": "2012-10-17", "Statement": [{"Action": "execute-api:Invoke", "Effect": effect, "Resource": "*"}]});
+    let allow = json!({"principalId": "ada", "policyDocument": policy("Allow"), "context": {"plan": "gold", "level": 3}});
+    for (answer, status) in [
+        (allow, 200),
+        (
+            json!({"principalId": "ada", "policyDocument": policy("Deny")}),
+            403,
+        ),
+        (json!({"errorMessage": "Unauthorized"}), 401),
+        (json!({"errorMessage": "anything else"}), 500),
+        (json!({"principalId": "ada"}), 500),
+        (json!({"policyDocument": policy("Allow")}), 500),
+    ] {
+        let function = service(&answer).await;
+        let site = crate::apis::Site::with_config(|config, _folder| {
+            config["plugins"]["function"] = json!({
+                "module": edgeward_tests::guest("lambda-authorizer"),
+                "grants": {"http": {"hosts": [function.to_string()], "private-addresses": true}},
+                "config": {"type": "token", "function": {"url": {"address": format!("http://{function}/"), }, "allow-plain-http": true}},
+            });
+        });
+        site.apply(json!({"apis": {"pets": {
+            "protocol": "REST",
+            "profile": "apigw",
+            "authorizers": {"function": {"plugin": "function", "identity-sources": ["method.request.header.Authorization"], "result-ttl": "0s"}},
+            "integrations": {"echo": {"type": "HTTP_PROXY", "uri": site.web("/echo"), "request-parameters": {
+                "integration.request.header.x-who": "context.authorizer.principalId",
+                "integration.request.header.x-plan": "context.authorizer.plan",
+            }}},
+            "routes": {"GET /a": {"integration": "echo", "authorizer": "function"}},
+            "stages": {"prod": {"auto-deploy": true}},
+        }}}))
+        .await;
+        let reply = site
+            .call(
+                crate::apis::PETS,
+                "GET",
+                "/prod/a",
+                &[("authorization", "abc")],
+                "",
+            )
+            .await;
+        assert_eq!(reply.status, status, "{answer}: {}", reply.text());
+        if status == 200 {
+            assert_eq!(
+                (reply.echoed("x-who"), reply.echoed("x-plan")),
+                ("ada".to_owned(), "gold".to_owned())
+            );
+        }
+        assert_eq!(site.get(crate::apis::PETS, "/prod/a").await.status, 401);
+    }
+}
+
+#[tokio::test]
+async fn what_is_asked_outside_fails_closed_in_time() {
+    // nobody listens there
+    let (gateway, origin) = gateway(
+        "forward-auth",
+        json!({
+            "grants": {"http": {"hosts": ["127.0.0.1:9"], "private-addresses": true}},
+            "config": {"url": "http://127.0.0.1:9/", "allow-plain-http": true},
+        }),
+    )
+    .await;
+    assert_eq!(gateway.get("/a").await.status, 503);
+    // and there somebody does, but is not granted: the allow-list is looked at when it connects
+    let service = Origin::start();
+    let (denied, _other) = self::gateway(
+        "forward-auth",
+        json!({
+            "grants": {"http": {"hosts": ["auth.example.com"]}},
+            "config": {"url": format!("http://{}/status/204", service.endpoint()), "allow-plain-http": true},
+        }),
+    )
+    .await;
+    assert_eq!(denied.get("/a").await.status, 503);
+    assert!(origin.seen().is_empty() && service.seen().is_empty());
+    let slow = Origin::start();
+    let (waits, _other) = self::gateway(
+        "forward-auth",
+        json!({
+            "grants": {"http": {"hosts": [slow.endpoint()], "private-addresses": true}},
+            "config": {"url": format!("http://{}/hold/on", slow.endpoint()), "allow-plain-http": true, "timeout-ms": 100},
+        }),
+    )
+    .await;
+    let request = Request::builder().method("GET").uri("/a");
+    let reply = edgeward_tests::ask(waits.address(), request, edgeward_tests::empty()).await;
+    assert_eq!(reply.status, 503, "{}", reply.text());
+}
