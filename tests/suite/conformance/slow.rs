@@ -427,7 +427,7 @@ async fn a_client_of_http_2_that_reads_nothing_at_all_is_let_go() {
 #[tokio::test]
 async fn a_response_that_flows_is_as_long_as_it_likes() {
     let origin = Origin::start();
-    let limits = limits(json!({"idle-timeout": "300ms", "body-timeout": "300ms", "min-rate": "1MiB"}));
+    let limits = limits(json!({"idle-timeout": "300ms", "body-timeout": "300ms", "min-rate": "64KiB"}));
     let (_all, _client, connection) = http_3(&origin, limits.clone(), (1 << 20, 4 << 20)).await;
     let reply = H3::on(connection).await.get("/bytes/50000000").await;
     assert_eq!(reply.body.len(), 50_000_000);
