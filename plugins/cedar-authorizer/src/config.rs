@@ -14,7 +14,7 @@ pub struct Config {
     /// Default: none.
     #[serde(default)]
     pub schema: Option<String>,
-    /// Entities in the JSON form of Cedar, up to 1000 and 1 MiB: groups of groups, facts about users and routes. Default: none.
+    /// Entities in the JSON form of Cedar, up to 200 and 1 MiB: groups of groups, facts about users and routes. Default: none.
     #[serde(default)]
     pub entities: Vec<Value>,
     /// Who is asking.

@@ -86,7 +86,7 @@ impl Engine {
     /// They were not asked.
     pub fn decide(&self, seen: &Seen) -> Result<Verdict, Unasked> {
         let principal = self.principal(seen)?;
-        let resources = self.resources(seen)?;
+        let completed = [self.resource(seen)?, principal.clone()];
         let action = match self.action {
             Action::Method => uid(&self.types.action, &seen.method),
             Action::Route => uid(&self.types.action, &seen.route),
@@ -107,8 +107,15 @@ impl Engine {
         let entities = self
             .entities
             .clone()
-            .upsert_entities(resources.into_iter().chain([principal]), self.schema.as_ref())
-            .map_err(|error| Unasked::Unknown(format!("{question}: {}", mistake::chain(&error))))?;
+            .upsert_entities(completed, self.schema.as_ref())
+            .map_err(|error| {
+                let text = format!("{question}: {}", mistake::chain(&error));
+                match self.schema {
+                    Some(_) => Unasked::Unknown(text),
+                    // a group that is in itself by way of the principal
+                    None => Unasked::Broken(text),
+                }
+            })?;
         let response = Authorizer::new().is_authorized(&request, &self.policies, &entities);
         let diagnostics = response.diagnostics();
         let mut policies: Vec<String> = diagnostics.reason().map(ToString::to_string).collect();
@@ -186,8 +193,8 @@ impl Engine {
         }
     }
 
-    /// The route, and the path in it where that is the resource.
-    fn resources(&self, seen: &Seen) -> Result<Vec<Entity>, Unasked> {
+    /// The route, or the path in it.
+    fn resource(&self, seen: &Seen) -> Result<Entity, Unasked> {
         let route = uid(&self.types.route, &seen.route);
         let (resource, other) = match self.resource {
             Resource::Route => (route, None),
@@ -202,8 +209,7 @@ impl Engine {
             ("query".to_owned(), record(&seen.query)?),
         ]);
         base.parents.extend(other);
-        // of the route that the path is in all is known already
-        Ok(vec![entity(resource, base)?])
+        entity(resource, base)
     }
 }
 

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::mistake;
 
-/// Most entities.
-pub const ENTITIES_MAX: usize = 1000;
+/// Most entities: each request pays for each of them, for Cedar looks at all when it adds two.
+pub const ENTITIES_MAX: usize = 200;
 /// Most bytes of all entities as JSON.
 pub const BYTES_MAX: usize = 1024 * 1024;
 
@@ -29,7 +29,7 @@ pub struct Read {
     pub bases: BTreeMap<EntityUid, Base>,
 }
 
-/// Reads entities. Of the types in `completed` (users, routes, paths) attributes may be missing that the schema wants: requests add them, so their
+/// Reads entities. Of the types in `completed` (users, and routes or paths) attributes may be missing that the schema wants: requests add them, so their
 /// attributes are not `reserved` ones, and those complete entities are held against the schema with each request.
 ///
 /// # Errors
@@ -84,8 +84,8 @@ pub fn read(
     if !problems.is_empty() {
         return Err(problems);
     }
-    let all = Entities::from_entities(whole, schema)
-        .and_then(|all| all.add_entities(partial, None))
-        .map_err(|error| vec![format!("entities: {}", mistake::chain(&error))])?;
+    let wrong = |error: &dyn miette::Diagnostic| vec![format!("entities: {}", mistake::chain(error))];
+    let all = Entities::from_entities(whole, schema).map_err(|error| wrong(&error))?;
+    let all = all.add_entities(partial, None).map_err(|error| wrong(&error))?;
     Ok(Read { all, bases })
 }

@@ -5,7 +5,7 @@ use std::str::FromStr as _;
 use cedar_policy::EntityTypeName;
 
 use crate::{
-    config::{self, Claims, Config, OneOrMore},
+    config::{self, Claims, Config, OneOrMore, Resource},
     engine::{Engine, RESOURCE_ATTRIBUTES, Types},
     entities, policies,
 };
@@ -76,11 +76,14 @@ impl Settings {
             warnings.extend(keep(read.validate(schema, &texts, &path), &mut problems).unwrap_or_default());
         }
         let known = types.as_ref().filter(|_| schema_known).and_then(|types| {
-            let resource = RESOURCE_ATTRIBUTES.map(str::to_owned);
+            let set = RESOURCE_ATTRIBUTES.map(str::to_owned);
+            let resource = match config.resource {
+                Resource::Route => &types.route,
+                Resource::Path => &types.path,
+            };
             let completed = [
                 (&types.user, config.principal.attributes.as_slice()),
-                (&types.route, resource.as_slice()),
-                (&types.path, resource.as_slice()),
+                (resource, set.as_slice()),
             ];
             let read = entities::read(&config.entities, &completed, schema.as_ref());
             keep(read, &mut problems)
