@@ -40,6 +40,7 @@ mod hot_swap;
 mod limits;
 mod listeners;
 mod modules;
+mod oidc;
 mod openapi;
 mod process;
 mod proxy_protocol;

@@ -1,9 +1,10 @@
 //! `cargo xtask clients`: the clients of other makes that `tests/suite/clients.rs` drives the gateway with. Programs come as Debian packages, Python's
-//! libraries into a folder of their own, `<target>/clients`, at the versions of `tests/real/requirements.txt`.
+//! libraries into a folder of their own, `<target>/clients`, at the versions of `tests/real/requirements.txt`, npm's OpenID provider into `oidc` in it, at those of
+//! `tests/real/oidc/package-lock.json`.
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 
 use crate::{command, packages, workspace::Workspace};
 
@@ -55,6 +56,9 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
         missing.join(" ")
     );
     python(workspace)?;
+    if let Err(error) = openid_provider(workspace) {
+        println!("clients: without an OpenID provider, whose tests are skipped: {error:#}");
+    }
     println!("clients: all there");
     Ok(())
 }
@@ -90,4 +94,39 @@ fn python(workspace: &Workspace) -> anyhow::Result<()> {
     ]);
     command::run(pip.arg(&list)).context("Python's libraries could not be installed")?;
     fs::write(&installed, wanted).with_context(|| format!("cannot write {}", installed.display()))
+}
+
+/// The OpenID provider and what it needs, where Node is there, if they are not those of the list already. Nothing of them is run to install them.
+fn openid_provider(workspace: &Workspace) -> anyhow::Result<()> {
+    let source = workspace.root.join("tests/real/oidc");
+    let folder = workspace.target_dir.join("clients/oidc");
+    let lock = source.join("package-lock.json");
+    let wanted = fs::read_to_string(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
+    // written last, so that a folder that is half made is made again; without it the tests are skipped
+    let installed = folder.join("installed.json");
+    ensure!(
+        command::succeeds(Command::new("npm").arg("--version")),
+        "it takes Node 20 or newer, with npm"
+    );
+    if !fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        for name in ["package.json", "package-lock.json"] {
+            fs::copy(source.join(name), folder.join(name))
+                .with_context(|| format!("cannot copy {name} to {}", folder.display()))?;
+        }
+        let mut npm = Command::new("npm");
+        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"])
+            .args(["--fetch-retries=2", "--fetch-timeout=60000"])
+            .current_dir(&folder);
+        command::run(&mut npm).context("npm's oidc-provider could not be installed")?;
+        fs::write(&installed, wanted).with_context(|| format!("cannot write {}", installed.display()))?;
+    }
+    // without input it ends at once
+    let mut provider = Command::new("node");
+    provider.arg(source.join("provider.mjs")).arg(&folder);
+    if command::succeeds(&mut provider) {
+        return Ok(());
+    }
+    fs::remove_file(&installed).with_context(|| format!("cannot remove {}", installed.display()))?;
+    bail!("npm's oidc-provider does not start: it takes Node 20 or newer")
 }

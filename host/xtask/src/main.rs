@@ -50,9 +50,9 @@ enum Task {
     Toolchain,
     /// Build the guests, then run every test of the workspace.
     Test(PassThrough),
-    /// Install the clients of other makes that the suite uses: curl, nghttp and h2load, and Python's aioquic, grpcio and websockets.
+    /// Install the clients of other makes that the suite uses: curl, nghttp and h2load, Python's aioquic, grpcio and websockets, npm's oidc-provider.
     ///
-    /// Programs by apt-get, where that needs no password; Python's libraries into <target>/clients.
+    /// Programs by apt-get, where that needs no password; Python's libraries and npm's packages into <target>/clients.
     Clients,
     /// Everything CI checks: format, WIT, guests, clippy, generated files, tests, instructions, the demonstration. Stops at the first failure.
     Ci,

@@ -100,7 +100,7 @@ impl KeyCache {
                     Refetch::Unavailable(format!("{} is being fetched", source.url))
                 }
                 Some(state) if state == FAILED => Refetch::Unavailable(failed_just_now(source)),
-                _ => Refetch::Recent,
+                _ => self.newer(source, outside).map_or(Refetch::Recent, Refetch::Keys),
             },
             Err(error) => Refetch::Unavailable(error),
         }
@@ -112,6 +112,13 @@ impl KeyCache {
             return Err(failed_just_now(source));
         }
         self.fetch(source, outside)
+    }
+
+    /// What another request has fetched since this one looked.
+    fn newer(&mut self, source: &UrlSource, outside: &dyn Outside) -> Option<Arc<KeySet>> {
+        let seen = self.parsed.as_ref()?.fetched_ms;
+        let entry = self.stored(source, outside).ok().flatten()?;
+        (entry.fetched_ms != seen).then_some(entry.keys)
     }
 
     fn stored(&mut self, source: &UrlSource, outside: &dyn Outside) -> Result<Option<Entry>, String> {
@@ -139,17 +146,18 @@ impl KeyCache {
             Ok(_) => (FETCHED, source.cooldown_ms),
             Err(_) => (FAILED, source.cooldown_ms.min(RETRY_MS)),
         };
-        let mut written = outside.write(&source.store, &gate_name(source), state, pause_ms);
-        let entry = fetched?;
-        if written.is_ok() {
-            written = outside.write(
+        // the keys come first: who sees that they were fetched finds them
+        let kept = fetched.as_ref().map_or(Ok(()), |entry| {
+            outside.write(
                 &source.store,
                 &keys_name(source),
                 &entry.stored,
                 source.max_stale_ms,
-            );
-        }
-        if let Err(error) = written {
+            )
+        });
+        let opened = outside.write(&source.store, &gate_name(source), state, pause_ms);
+        let entry = fetched?;
+        if let Err(error) = kept.and(opened) {
             let message = format!(
                 "keys of {} cannot be cached, every request fetches them: {error}",
                 source.url
@@ -384,6 +392,30 @@ mod tests {
         // what they found is there for all
         assert_eq!(kids(&fake).unwrap(), ["a", "b"]);
         assert_eq!(fake.fetches(), 1);
+    }
+
+    #[test]
+    fn a_request_finds_the_keys_that_another_fetched_since_it_looked() {
+        let fake = Fake::at(0);
+        fake.serve(URL, 200, json!({"keys": [p256_jwk("a")]}).to_string());
+        let mut one = KeyCache::default();
+        assert_eq!(one.keys(&source(), &fake).unwrap().keys.len(), 1);
+        fake.pass(30_000);
+        fake.serve(
+            URL,
+            200,
+            json!({"keys": [p256_jwk("a"), p256_jwk("b")]}).to_string(),
+        );
+        assert!(matches!(
+            KeyCache::default().refetch(&source(), &fake),
+            Refetch::Keys(_)
+        ));
+        let Refetch::Keys(found) = one.refetch(&source(), &fake) else {
+            panic!("it does not see them");
+        };
+        assert_eq!(found.keys.len(), 2);
+        assert!(matches!(one.refetch(&source(), &fake), Refetch::Recent));
+        assert_eq!(fake.fetches(), 2);
     }
 
     #[test]
