@@ -92,7 +92,9 @@ impl Site {
     /// Waits until that can be said of an order.
     async fn order_that(&self, name: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
         let last = std::sync::Mutex::new(Value::Null);
-        let seen = tokio::time::timeout(edgeward_tests::DEADLINE, async {
+        // before `eventually` gives up, which knows less
+        let patience = edgeward_tests::DEADLINE - Duration::from_secs(1);
+        let seen = tokio::time::timeout(patience, async {
             eventually(what, async || {
                 let order = self.order(name).await?;
                 *last.lock().unwrap() = order.clone();
