@@ -44,7 +44,6 @@ pub struct Decisions {
     headers: Vec<HeaderName>,
     query: Vec<String>,
     ttl_max: Duration,
-    ttl_default: Duration,
     /// Bytes of each part.
     size: usize,
     /// Entries of each part.
@@ -105,9 +104,9 @@ enum Verdict {
     },
 }
 
-/// What is known of a key.
+/// What comes of asking.
 pub(crate) enum Found {
-    /// This was said.
+    /// Somebody else asked, and this was said.
     Said(Arc<Said>),
     /// Nothing: the plugin is asked, and others who want to know wait until this is dropped.
     Nothing(Asking),
@@ -119,21 +118,21 @@ pub(crate) struct Asking {
     key: Key,
     flushed: u64,
     /// Dropped with this, which wakes those who wait; none where somebody else asks, too.
-    _first: Option<watch::Sender<()>>,
+    first: Option<watch::Sender<()>>,
 }
 
 impl Drop for Asking {
     fn drop(&mut self) {
-        if self._first.is_some() {
+        if self.first.is_some() {
             self.of.asked.lock().remove(&self.key);
         }
     }
 }
 
 impl Decisions {
-    /// `settings` were checked; a name that is no field name would be ignored. What the plugin gives no time is kept for `ttl_default`.
+    /// `settings` were checked; a name that is no field name would be ignored.
     #[must_use]
-    pub fn new(settings: &DecisionCache, ttl_default: Duration) -> Arc<Self> {
+    pub fn new(settings: &DecisionCache) -> Arc<Self> {
         let field = |name: &String| HeaderName::from_bytes(name.as_bytes()).ok();
         let count = std::thread::available_parallelism()
             .map_or(1, NonZeroUsize::get)
@@ -149,7 +148,6 @@ impl Decisions {
             headers: settings.headers.iter().filter_map(field).collect(),
             query: settings.query.clone(),
             ttl_max: settings.max_ttl.0,
-            ttl_default,
             size: size / count,
             entries: (settings.entries / count).max(1),
             parts: (0..count).map(|_| part()).collect(),
@@ -192,14 +190,11 @@ impl Decisions {
         hash.finish().as_ref().try_into().ok()
     }
 
-    /// What was said under a key. Waits while it is being asked about, as long as that takes.
+    /// Asks about a key that nothing is known of ([`Self::get`]). Waits for what is said while somebody else asks, as long as that takes.
     ///
     /// # Cancel safety
     /// Safe: nothing is lost.
-    pub(crate) async fn find(self: &Arc<Self>, key: Key) -> Found {
-        if let Some(said) = self.get(&key) {
-            return Found::Said(said);
-        }
+    pub(crate) async fn ask(self: &Arc<Self>, key: Key) -> Found {
         let flushed = self.flushed.load(Relaxed);
         let (sender, receiver) = watch::channel(());
         let asked = match self.asked.lock().entry(key) {
@@ -226,11 +221,12 @@ impl Decisions {
             of: Arc::clone(self),
             key,
             flushed,
-            _first: first,
+            first,
         })
     }
 
-    fn get(&self, key: &Key) -> Option<Arc<Said>> {
+    /// What was said under a key, by whichever worker's part has it.
+    pub(crate) fn get(&self, key: &Key) -> Option<Arc<Said>> {
         let (own, now) = (worker() % self.parts.len(), Instant::now());
         let mut said = self.parts.get(own)?.lock().get(key, now);
         if said.is_none() {
@@ -338,7 +334,7 @@ impl Asking {
                     policy: exchange.policy.clone(),
                     context,
                 };
-                (ttl_seconds.map(u64::from), verdict)
+                (*ttl_seconds, verdict)
             }
             Decision::Deny {
                 status,
@@ -358,13 +354,11 @@ impl Asking {
                     reason: reason.clone(),
                     headers: headers.clone(),
                 };
-                (Some(u64::from(*ttl_seconds)), verdict)
+                (*ttl_seconds, verdict)
             }
             Decision::Respond(_) => return,
         };
-        let ttl = ttl
-            .map_or(self.of.ttl_default, Duration::from_secs)
-            .min(self.of.ttl_max);
+        let ttl = Duration::from_secs(ttl.into()).min(self.of.ttl_max);
         let weight = verdict.weight();
         let stale = self.of.flushed.load(Relaxed) != self.flushed;
         if ttl.is_zero() || weight > self.of.size || stale {
@@ -400,9 +394,7 @@ impl Said {
                 for (key, value) in context {
                     exchange.context.insert(key.clone(), value.clone());
                 }
-                Decision::Allow {
-                    ttl_seconds: Some(ttl_seconds),
-                }
+                Decision::Allow { ttl_seconds }
             }
             Verdict::Deny {
                 status,
@@ -472,17 +464,15 @@ mod tests {
     }
 
     fn decisions(headers: &[&str], query: &[&str]) -> Arc<Decisions> {
-        Decisions::new(&settings(headers, query), Duration::ZERO)
+        Decisions::new(&settings(headers, query))
     }
 
-    const ALLOW: Decision = Decision::Allow {
-        ttl_seconds: Some(60),
-    };
+    const ALLOW: Decision = Decision::Allow { ttl_seconds: 60 };
 
     /// Asks about a key that nothing is known of.
     fn ask(decisions: &Arc<Decisions>, key: Key) -> Asking {
         use futures_util::FutureExt as _;
-        match decisions.find(key).now_or_never() {
+        match decisions.ask(key).now_or_never() {
             Some(Found::Nothing(asking)) => asking,
             _ => panic!("something is known of it"),
         }
@@ -651,7 +641,7 @@ mod tests {
             entries: 1,
             ..settings(&["a"], &[])
         };
-        let by = Decisions::new(&settings, Duration::ZERO);
+        let by = Decisions::new(&settings);
         let key = |number: u8| [number; 32];
         for number in 0..3 {
             let asking = ask(&by, key(number));
@@ -683,7 +673,7 @@ mod tests {
         let others: Vec<_> = (0..4)
             .map(|_| {
                 let by = Arc::clone(&by);
-                tokio::spawn(async move { matches!(by.find(key).await, Found::Said(_)) })
+                tokio::spawn(async move { matches!(by.ask(key).await, Found::Said(_)) })
             })
             .collect();
         tokio::task::yield_now().await;
@@ -698,7 +688,7 @@ mod tests {
         let first = ask(&by, key);
         let waiting = {
             let by = Arc::clone(&by);
-            tokio::spawn(async move { matches!(by.find(key).await, Found::Nothing(_)) })
+            tokio::spawn(async move { matches!(by.ask(key).await, Found::Nothing(_)) })
         };
         tokio::task::yield_now().await;
         drop(first);

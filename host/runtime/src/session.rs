@@ -41,8 +41,8 @@ pub type Answer = Response<Bytes>;
 pub enum Decision {
     /// Go on.
     Allow {
-        /// How long the decision may be reused, in seconds; 0 is not at all, none is as the operator says.
-        ttl_seconds: Option<u32>,
+        /// How long the decision may be reused, in seconds; 0 is not at all.
+        ttl_seconds: u32,
     },
     /// Refuse.
     Deny {
@@ -226,27 +226,29 @@ impl Session {
             }
             _ => None,
         };
-        let asking = match kept {
-            None => None,
-            Some((decisions, key)) => {
-                // others ask for as long as their plugin may take
-                let limit = self.version.capabilities.limits.wall_time.0;
-                match tokio::time::timeout(limit, decisions.find(key)).await {
-                    Ok(Found::Said(said)) => {
-                        self.version
-                            .stats
-                            .decisions_reused
-                            .fetch_add(1, Ordering::Relaxed);
-                        return match slot.as_deref_mut() {
-                            Some(exchange) => Ok(said.again(exchange)),
-                            None => Err(self.failure(Phase::Authorize, lost())),
-                        };
+        let (said, asking) = match kept {
+            None => (None, None),
+            Some((decisions, key)) => match decisions.get(&key) {
+                Some(said) => (Some(said), None),
+                None => {
+                    // others ask for as long as their plugin may take
+                    let limit = self.version.capabilities.limits.wall_time.0;
+                    match tokio::time::timeout(limit, decisions.ask(key)).await {
+                        Ok(Found::Said(said)) => (Some(said), None),
+                        Ok(Found::Nothing(asking)) => (None, Some(asking)),
+                        Err(_elapsed) => (None, None),
                     }
-                    Ok(Found::Nothing(asking)) => Some(asking),
-                    Err(_elapsed) => None,
                 }
-            }
+            },
         };
+        if let Some(said) = said {
+            let reused = &self.version.stats.decisions_reused;
+            reused.fetch_add(1, Ordering::Relaxed);
+            return match slot.as_deref_mut() {
+                Some(exchange) => Ok(said.again(exchange)),
+                None => Err(self.failure(Phase::Authorize, lost())),
+            };
+        }
         let decision = enter!(
             self,
             Phase::Authorize,
@@ -280,7 +282,7 @@ impl Session {
                 exchange.usage_key = allowed.usage_key;
                 exchange.policy = policy;
                 Ok(Decision::Allow {
-                    ttl_seconds: allowed.ttl_seconds,
+                    ttl_seconds: allowed.ttl_seconds.unwrap_or(0),
                 })
             }
             authorize::Decision::Deny(denied) => {

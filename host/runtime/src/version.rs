@@ -709,12 +709,7 @@ impl Loading {
             image: Mutex::default(),
             idle: Default::default(),
             breaker: Breaker::new(self.spec.settings.breaker.clone()),
-            decisions: self
-                .spec
-                .settings
-                .decision_cache
-                .as_ref()
-                .map(|cache| Decisions::new(cache, Duration::ZERO)),
+            decisions: self.spec.settings.decision_cache.as_ref().map(Decisions::new),
             uses_wasi: self.uses_wasi,
             on_error: self.spec.settings.on_error,
             info: self.info,

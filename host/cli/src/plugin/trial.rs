@@ -400,12 +400,8 @@ impl Run {
             Phase::Authorize,
             authorize(),
             |decision: &Decision| match decision {
-                Decision::Allow {
-                    ttl_seconds: None | Some(0),
-                } => "allow".to_owned(),
-                Decision::Allow {
-                    ttl_seconds: Some(seconds),
-                } => format!("allow for {seconds} s"),
+                Decision::Allow { ttl_seconds: 0 } => "allow".to_owned(),
+                Decision::Allow { ttl_seconds } => format!("allow for {ttl_seconds} s"),
                 Decision::Deny { status, reason, .. } => format!("deny with {status}: {reason}"),
                 Decision::Respond(answer) => format!("respond with {}", answer.status()),
             }

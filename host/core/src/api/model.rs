@@ -250,7 +250,7 @@ pub struct Authorizer {
     /// Regular expression that the first source has to match as a whole; else the request is refused (401), and the plugin is not asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity_validation: Option<String>,
-    /// How long a decision is kept: at most so long, and so long where the plugin says nothing. `0s` to `1h`. Default as AWS: `5m` for REST APIs in the
+    /// How long a decision is kept at most; the plugin says how long it may be. `0s` to `1h`. Default as AWS: `5m` for REST APIs in the
     /// `apigw` profile, else `0s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_ttl: Option<Time>,

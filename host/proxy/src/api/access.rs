@@ -23,7 +23,7 @@ use regex_automata::meta::Regex;
 
 use super::{Call, facts::Known};
 
-/// How long decisions are kept where the authorizer does not say: as AWS's REST APIs.
+/// How long decisions are kept at most where the API does not say: as AWS's REST APIs.
 const TTL: Duration = Duration::from_secs(300);
 /// Characters of an account's number that are shown.
 const ACCOUNT_SHOWN: usize = 4;
@@ -40,6 +40,8 @@ pub(crate) struct Gate {
     validation: Option<Regex>,
     /// There where decisions are kept.
     pub(crate) decisions: Option<Arc<Decisions>>,
+    /// The longest time that they are kept.
+    ttl: Duration,
     model: Authorizer,
     version: Arc<PluginVersion>,
 }
@@ -53,18 +55,20 @@ impl Gate {
         version: &Arc<PluginVersion>,
         old: Option<&Arc<Self>>,
     ) -> Result<Arc<Self>, String> {
-        if let Some(old) = old.filter(|old| old.model == *model && Arc::ptr_eq(&old.version, version)) {
+        let usual = match (api.protocol, api.profile) {
+            (Protocol::Rest, Profile::Apigw) => TTL,
+            _ => Duration::ZERO,
+        };
+        let ttl = model.result_ttl.map_or(usual, |ttl| ttl.0);
+        let is_same =
+            |old: &&Arc<Self>| old.model == *model && old.ttl == ttl && Arc::ptr_eq(&old.version, version);
+        if let Some(old) = old.filter(is_same) {
             return Ok(Arc::clone(old));
         }
         let sources = model.identity_sources.iter();
         let sources: Vec<_> = sources
             .map(|text| IdentitySource::parse(text))
             .collect::<Result<_, _>>()?;
-        let usual = match (api.protocol, api.profile) {
-            (Protocol::Rest, Profile::Apigw) => TTL,
-            _ => Duration::ZERO,
-        };
-        let ttl = model.result_ttl.map_or(usual, |ttl| ttl.0);
         let settings = DecisionCache {
             max_ttl: edgeward_core::config::Time(ttl),
             ..DecisionCache::default()
@@ -74,8 +78,9 @@ impl Gate {
             plugin: model.plugin.clone(),
             kind: model.kind,
             validation: model.identity_validation.as_deref().map(selection).transpose()?,
-            decisions: (!sources.is_empty() && !ttl.is_zero()).then(|| Decisions::new(&settings, ttl)),
+            decisions: (!sources.is_empty() && !ttl.is_zero()).then(|| Decisions::new(&settings)),
             sources,
+            ttl,
             model: model.clone(),
             version: Arc::clone(version),
         }))
