@@ -52,6 +52,16 @@ pub(super) struct Options {
     pub(super) dry_run: bool,
 }
 
+/// Items of a page, as the request says.
+pub(super) fn page_limit(wanted: Option<usize>) -> Result<usize, ApiError> {
+    let limit = wanted.unwrap_or(PAGE);
+    if (1..=PAGE_MAX).contains(&limit) {
+        return Ok(limit);
+    }
+    let problem = format!("`limit` {limit} is not from 1 to {PAGE_MAX}");
+    Err(ApiError::new(StatusCode::BAD_REQUEST, problem))
+}
+
 /// Which part of a collection.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -61,23 +71,13 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Items at most.
-    pub(super) fn limit(&self) -> Result<usize, ApiError> {
-        let limit = self.limit.unwrap_or(PAGE);
-        if (1..=PAGE_MAX).contains(&limit) {
-            return Ok(limit);
-        }
-        let problem = format!("`limit` {limit} is not from 1 to {PAGE_MAX}");
-        Err(ApiError::new(StatusCode::BAD_REQUEST, problem))
-    }
-
     /// The page, of items that are in the order of their names.
     pub(super) fn of<'m>(
         &self,
         items: impl Iterator<Item = (&'m String, &'m Arc<Document>)>,
         shown: impl Fn(&str, &Document) -> Value,
     ) -> Result<Json<Value>, ApiError> {
-        let limit = self.limit()?;
+        let limit = page_limit(self.limit)?;
         let after = self.cursor.as_deref();
         let mut rest = items
             .filter(|(name, _)| after.is_none_or(|after| name.as_str() > after))

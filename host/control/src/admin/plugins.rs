@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Api, ApiError,
-    model::{Source, actor},
+    model::{Source, actor, page_limit},
     modules,
     noted::Noted,
 };
@@ -21,10 +21,6 @@ use crate::{
     deploy::{LivePlugin, PluginDetail, Published, Target},
     store::VersionRow,
 };
-
-/// Versions in an answer, where the request does not say; and at most.
-const LISTED: u32 = 100;
-const LISTED_MAX: u32 = 1000;
 
 /// A version to make: a module, and what differs from the binding in the configuration file.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -108,7 +104,7 @@ pub(super) struct Which {
     /// Those before the one with this number: the last one that is known.
     cursor: Option<u64>,
     /// So many at most, up to 1000. Default 100.
-    limit: Option<u32>,
+    limit: Option<usize>,
 }
 
 /// Versions of a plugin that were made through the API, the newest first. The next page begins behind the last one's number; the last page is empty.
@@ -122,15 +118,9 @@ pub(super) async fn versions(
     Path(name): Path<String>,
     Query(which): Query<Which>,
 ) -> Result<Json<Vec<VersionRow>>, ApiError> {
-    let limit = which.limit.unwrap_or(LISTED);
-    if !(1..=LISTED_MAX).contains(&limit) {
-        return Err(ApiError::new(
-            StatusCode::BAD_REQUEST,
-            format!("`limit` {limit} is not from 1 to {LISTED_MAX}"),
-        ));
-    }
-    let journal = &api.deployer.store().plugins;
-    Ok(Json(journal.versions(&name, which.cursor, limit)?))
+    let limit = u32::try_from(page_limit(which.limit)?).unwrap_or(u32::MAX);
+    let store = &api.deployer.store().plugins;
+    Ok(Json(store.versions(&name, which.cursor, limit)?))
 }
 
 /// One version.

@@ -31,6 +31,8 @@ pub fn check(config: &Config) -> Vec<Problem> {
                 .hint("add e.g. `listeners: [{address: \"0.0.0.0:8080\"}]`"),
         );
     }
+    // of any API: what is wrong with the names shows with each
+    problems.extend(config.aws.home("api").err());
     let mut directories = BTreeMap::new();
     for (name, authority) in &config.acme {
         check_authority(name, authority, &mut problems);

@@ -120,7 +120,13 @@ impl Aws {
     /// # Errors
     /// A name cannot be part of an ARN.
     pub fn home(&self, api: &str) -> Result<Home, Problem> {
-        Home::new(&self.partition, &self.region, &self.account_id, api)
+        Home::new(&self.partition, &self.region, &self.account_id, api).map_err(|problem| Problem {
+            path: match problem.path.as_str() {
+                "account" => "aws.account-id".to_owned(),
+                name => format!("aws.{name}"),
+            },
+            ..problem
+        })
     }
 }
 

@@ -530,7 +530,7 @@ impl Builder<'_> {
         let home = match self.aws.home(&stage.api) {
             Ok(home) => home,
             Err(problem) => {
-                problems.push(Problem::new(format!("aws.{}", problem.path), problem.message));
+                problems.push(problem);
                 return None;
             }
         };

@@ -203,14 +203,14 @@ pub(crate) async fn before(
         (Asked::of(&known, gate, &head.headers), told)
     };
     let Some(told) = told else {
-        Access::new(asked, called(finish)?, gate).before()?;
+        Access::new(asked, Known::of(finish)?.call, gate).before()?;
         refused?;
         let body = validated(route, validation, content_type, body).await?;
         return Ok(Step::Next((head, body)));
     };
     let chain = handle::chain(finish, route, params, client, head);
     chain.tell(&GATEWAY, told).await;
-    let mut access = Access::new(asked, called(finish)?, gate);
+    let mut access = Access::new(asked, Known::of(finish)?.call, gate);
     let body = match chain.admit(body, Some(&mut access)).await? {
         Step::Next(body) => body,
         Step::Answer(answer) => return Ok(Step::Answer(answer)),
@@ -218,12 +218,6 @@ pub(crate) async fn before(
     refused?;
     let body = validated(route, validation, content_type, body).await?;
     chain.request(body).await
-}
-
-/// Which API an exchange is of.
-fn called(finish: &Finish) -> Result<&Call, Reject> {
-    let defect = || Reject::new(RejectCode::Internal, "a route of an API without its API");
-    finish.call.as_deref().ok_or_else(defect)
 }
 
 async fn validated(
