@@ -333,17 +333,8 @@ fn init_refuses_mistakes_with_their_path() {
 
 #[test]
 fn the_examples_of_the_readme_are_accepted() {
-    let readme = include_str!("../README.md");
-    let mut configs = 0;
-    for block in readme.split("```yaml\n").skip(1) {
-        let block = block.split("```").next().unwrap();
-        let document: Value = serde_yaml_ng::from_str(block).unwrap();
-        for plugin in document["plugins"].as_object().unwrap().values() {
-            let outcome = testing::init::<ForwardAuth>(&plugin["config"].to_string());
-            assert!(outcome.is_ok(), "{:?}", outcome.err());
-            configs += 1;
-        }
-    }
+    let parse = |yaml: &str| serde_yaml_ng::from_str(yaml).unwrap();
+    let configs = testing::examples::<ForwardAuth>(include_str!("../README.md"), parse);
     assert_eq!(configs, 3);
 }
 

@@ -220,15 +220,6 @@ mod tests {
     /// Writes the schema anew when `UPDATE_SCHEMA` is set.
     #[test]
     fn config_schema_json_matches_the_structs() {
-        let path = "config.schema.json"; // tests run in the folder of their package
-        let schema = serde_json::to_string_pretty(&schemars::schema_for!(Config)).unwrap() + "\n";
-        if std::env::var_os("UPDATE_SCHEMA").is_some() {
-            std::fs::write(path, &schema).unwrap();
-        }
-        let written = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            written == schema,
-            "config.schema.json is old: run this test with UPDATE_SCHEMA=1"
-        );
+        edgeward_sdk::testing::schema_is_written(&schemars::schema_for!(Config));
     }
 }

@@ -25,9 +25,11 @@
 pub mod fake;
 mod host;
 mod messages;
+mod package;
 
 pub use host::Host;
 pub use messages::{exchange, request, response};
+pub use package::{examples, schema_is_written};
 
 use crate::hooks::{Interest, Plugin};
 

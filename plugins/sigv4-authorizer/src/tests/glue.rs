@@ -181,20 +181,7 @@ fn init_refuses_mistakes_with_their_path() {
 
 #[test]
 fn the_examples_of_the_readme_are_accepted() {
-    let readme = include_str!("../../README.md");
-    let mut configs = 0;
-    for block in readme.split("```yaml\n").skip(1) {
-        let block = block.split("```").next().unwrap();
-        let document: Value = serde_yaml_ng::from_str(block).unwrap();
-        let plugins = document["plugins"]
-            .as_object()
-            .into_iter()
-            .flat_map(|plugins| plugins.values());
-        for plugin in plugins {
-            let outcome = testing::init::<Sigv4Authorizer>(&plugin["config"].to_string());
-            assert!(outcome.is_ok(), "{:?}", outcome.err());
-            configs += 1;
-        }
-    }
+    let parse = |yaml: &str| serde_yaml_ng::from_str(yaml).unwrap();
+    let configs = testing::examples::<Sigv4Authorizer>(include_str!("../../README.md"), parse);
     assert_eq!(configs, 2);
 }
