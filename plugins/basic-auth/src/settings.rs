@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use edgeward_sdk::ContextValue;
+use edgeward_sdk::{ContextValue, config::Problems};
 use serde_json::Value;
 
 use crate::{
@@ -67,7 +67,7 @@ impl Settings {
     /// # Errors
     /// All problems, separated by `; `, each with the path of the key.
     pub fn new(config: Config) -> Result<Self, String> {
-        let mut problems = Vec::new();
+        let mut problems = Problems::default();
         let printable = config.realm.bytes().all(|byte| (b' '..=b'~').contains(&byte));
         if config.realm.is_empty() || config.realm.len() > REALM_MAX || !printable {
             problems.push(format!(
@@ -76,7 +76,7 @@ impl Settings {
             ));
         }
         if config.users.is_empty() && config.htpasswd.is_none() {
-            problems.push("users: nobody, and no htpasswd".to_owned());
+            problems.push("users: nobody, and no htpasswd");
         }
         for (key, value, low, high) in [
             (
@@ -90,9 +90,7 @@ impl Settings {
             ("decision-ttl-seconds", config.decision_ttl_seconds, 0, 3600),
             ("refused-ttl-seconds", config.refused_ttl_seconds, 0, 300),
         ] {
-            if !(low..=high).contains(&value) {
-                problems.push(format!("{key}: {value} is outside {low} to {high}"));
-            }
+            problems.range(key, value, low, high);
         }
         if config.users.len() > USERS_MAX {
             problems.push(format!("users: {} exceed {USERS_MAX}", config.users.len()));
@@ -110,10 +108,7 @@ impl Settings {
                 Err(found) => problems.extend(found),
             }
         }
-        if !problems.is_empty() {
-            let problems = problems.iter().map(|problem| format!("config.{problem}"));
-            return Err(problems.collect::<Vec<_>>().join("; "));
-        }
+        problems.check()?;
         let realm = config.realm.replace('\\', "\\\\").replace('"', "\\\"");
         Ok(Self {
             challenge: format!("Basic realm=\"{realm}\", charset=\"UTF-8\""),

@@ -1,5 +1,7 @@
 //! Checked configuration: what every request is checked against. Built once in `init`; every problem is reported at once.
 
+use edgeward_sdk::config::Problems;
+
 use crate::config::Config;
 
 /// Longest address in bytes.
@@ -69,93 +71,66 @@ pub struct Settings {
     pub timeout_ms: u32,
 }
 
-#[derive(Default)]
-struct Check {
-    problems: Vec<String>,
+fn url(problems: &mut Problems, config: &Config) {
+    let url = &config.url;
+    problems.https("url", url, "/?", config.allow_plain_http, "allow-plain-http");
+    if url.len() > URL_MAX || url.contains('#') || url.bytes().any(|byte| !byte.is_ascii_graphic()) {
+        problems.push(format!(
+            "url: longer than {URL_MAX} bytes, or with a fragment, or with characters that no URL has"
+        ));
+    }
+    if config.append_path && url.contains('?') {
+        problems.push("url: has a query, and append-path puts another path and query behind it");
+    }
 }
 
-impl Check {
-    fn problem(&mut self, text: impl Into<String>) {
-        self.problems.push(text.into());
+fn method(problems: &mut Problems, method: &str) -> Option<String> {
+    if method == "original" {
+        return None;
     }
-
-    fn range(&mut self, key: &str, value: u32, low: u32, high: u32) {
-        if !(low..=high).contains(&value) {
-            self.problem(format!("{key}: {value} is outside {low} to {high}"));
-        }
+    if method.is_empty() || method.len() > 32 || !method.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        problems.push(format!(
+            "method: {method:?} is neither `original` nor 1 to 32 upper-case letters"
+        ));
+    } else if matches!(method, "CONNECT" | "TRACE") {
+        problems.push(format!("method: {method} asks nobody anything"));
     }
+    Some(method.to_owned())
+}
 
-    fn url(&mut self, config: &Config) {
-        let url = &config.url;
-        let secure = url.strip_prefix("https://");
-        match secure.or_else(|| url.strip_prefix("http://")) {
-            Some(rest) if rest.is_empty() || rest.starts_with(['/', '?']) => {
-                self.problem(format!("url: {url:?} has no host"));
-            }
-            Some(_) if secure.is_none() && !config.allow_plain_http => self.problem(format!(
-                "url: {url:?} is not https://; set allow-plain-http: true if that is meant"
-            )),
-            Some(_) => {}
-            None => self.problem(format!("url: {url:?} is no https:// URL")),
-        }
-        if url.len() > URL_MAX || url.contains('#') || url.bytes().any(|byte| !byte.is_ascii_graphic()) {
-            self.problem(format!(
-                "url: longer than {URL_MAX} bytes, or with a fragment, or with characters that no URL has"
-            ));
-        }
-        if config.append_path && url.contains('?') {
-            self.problem("url: has a query, and append-path puts another path and query behind it");
-        }
+fn field_names(problems: &mut Problems, key: &str, names: &[String], most: usize) -> Vec<String> {
+    if names.len() > most {
+        problems.push(format!("{key}: {} exceed {most}", names.len()));
     }
-
-    fn method(&mut self, method: &str) -> Option<String> {
-        if method == "original" {
-            return None;
+    let mut checked: Vec<String> = Vec::new();
+    for (index, name) in names.iter().enumerate().take(most) {
+        let lower = field_name(problems, &format!("{key}[{index}]"), name);
+        if checked.contains(&lower) {
+            problems.push(format!("{key}[{index}]: {name:?} is there twice"));
         }
-        if method.is_empty() || method.len() > 32 || !method.bytes().all(|byte| byte.is_ascii_uppercase()) {
-            self.problem(format!(
-                "method: {method:?} is neither `original` nor 1 to 32 upper-case letters"
-            ));
-        } else if matches!(method, "CONNECT" | "TRACE") {
-            self.problem(format!("method: {method} asks nobody anything"));
-        }
-        Some(method.to_owned())
+        checked.push(lower);
     }
+    checked
+}
 
-    fn names(&mut self, key: &str, names: &[String], most: usize) -> Vec<String> {
-        if names.len() > most {
-            self.problem(format!("{key}: {} exceed {most}", names.len()));
-        }
-        let mut checked: Vec<String> = Vec::new();
-        for (index, name) in names.iter().enumerate().take(most) {
-            let lower = self.name(&format!("{key}[{index}]"), name);
-            if checked.contains(&lower) {
-                self.problem(format!("{key}[{index}]: {name:?} is there twice"));
-            }
-            checked.push(lower);
-        }
-        checked
+fn field_name(problems: &mut Problems, path: &str, name: &str) -> String {
+    // RFC 9110 section 5.6.2
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let lower = name.to_ascii_lowercase();
+    if name.is_empty() || name.len() > NAME_MAX || !name.bytes().all(token) {
+        problems.push(format!(
+            "{path}: {name:?} is no field name of up to {NAME_MAX} bytes"
+        ));
+    } else if CONNECTION.contains(&lower.as_str()) {
+        problems.push(format!("{path}: {name} belongs to one connection or one message"));
     }
+    lower
+}
 
-    fn name(&mut self, path: &str, name: &str) -> String {
-        // RFC 9110 section 5.6.2
-        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        let lower = name.to_ascii_lowercase();
-        if name.is_empty() || name.len() > NAME_MAX || !name.bytes().all(token) {
-            self.problem(format!(
-                "{path}: {name:?} is no field name of up to {NAME_MAX} bytes"
-            ));
-        } else if CONNECTION.contains(&lower.as_str()) {
-            self.problem(format!("{path}: {name} belongs to one connection or one message"));
-        }
-        lower
-    }
-
-    fn not_of_the_gateway(&mut self, key: &str, names: &[String]) {
-        for name in names {
-            if OF_THE_GATEWAY.contains(&name.as_str()) {
-                self.problem(format!("{key}: {name} is the gateway's to set"));
-            }
+fn not_of_the_gateway(problems: &mut Problems, key: &str, names: &[String]) {
+    for name in names {
+        if OF_THE_GATEWAY.contains(&name.as_str()) {
+            problems.push(format!("{key}: {name} is the gateway's to set"));
         }
     }
 }
@@ -166,34 +141,31 @@ impl Settings {
     /// # Errors
     /// All problems, separated by `; `, each with the path of the key.
     pub fn new(config: Config) -> Result<Self, String> {
-        let mut check = Check::default();
-        check.url(&config);
-        let method = check.method(&config.method);
-        let request_headers = check.names("request-headers", &config.request_headers, 64);
-        check.not_of_the_gateway("request-headers", &request_headers);
-        let response_headers = check.names("response-headers", &config.response_headers, 32);
-        check.not_of_the_gateway("response-headers", &response_headers);
-        let refusal_headers = check.names("refusal-headers", &config.refusal_headers, 32);
+        let mut problems = Problems::default();
+        url(&mut problems, &config);
+        let method = method(&mut problems, &config.method);
+        let request_headers = field_names(&mut problems, "request-headers", &config.request_headers, 64);
+        not_of_the_gateway(&mut problems, "request-headers", &request_headers);
+        let response_headers = field_names(&mut problems, "response-headers", &config.response_headers, 32);
+        not_of_the_gateway(&mut problems, "response-headers", &response_headers);
+        let refusal_headers = field_names(&mut problems, "refusal-headers", &config.refusal_headers, 32);
         let principal_header = config
             .principal_header
-            .map(|name| check.name("principal-header", &name));
+            .map(|name| field_name(&mut problems, "principal-header", &name));
         for status in &config.redirects {
             if !matches!(status, 301 | 302 | 303 | 307 | 308) {
-                check.problem(format!(
+                problems.push(format!(
                     "redirects: {status} is none of 301, 302, 303, 307 and 308"
                 ));
             }
         }
-        check.range("max-body-bytes", config.max_body_bytes, 0, 1_048_576);
-        check.range("decision-ttl-seconds", config.decision_ttl_seconds, 0, 3600);
+        problems.range("max-body-bytes", config.max_body_bytes, 0, 1_048_576);
+        problems.range("decision-ttl-seconds", config.decision_ttl_seconds, 0, 3600);
         if config.cache_control && config.decision_ttl_seconds == 0 {
-            check.problem("cache-control: needs decision-ttl-seconds, the longest time");
+            problems.push("cache-control: needs decision-ttl-seconds, the longest time");
         }
-        check.range("timeout-ms", config.timeout_ms, 50, 60_000);
-        if !check.problems.is_empty() {
-            let problems = check.problems.iter().map(|problem| format!("config.{problem}"));
-            return Err(problems.collect::<Vec<_>>().join("; "));
-        }
+        problems.range("timeout-ms", config.timeout_ms, 50, 60_000);
+        problems.check()?;
         Ok(Self {
             url: config.url,
             method,

@@ -1,7 +1,7 @@
 //! Checked configuration: what every request is checked against. Built once in `init`; every problem is reported at once. Blocks are kept by the
 //! host, so that their number costs an instance nothing.
 
-use edgeward_sdk::matcher::IpSet;
+use edgeward_sdk::{config::Problems, matcher::IpSet};
 
 use crate::{
     block,
@@ -54,9 +54,9 @@ impl Settings {
     /// # Errors
     /// All problems, separated by `; `, each with the path of the key.
     pub fn new(config: Config) -> Result<Self, String> {
-        let mut problems = Vec::new();
+        let mut problems = Problems::default();
         if config.rules.is_empty() {
-            problems.push("rules: an empty list decides nothing".to_owned());
+            problems.push("rules: an empty list decides nothing");
         }
         if config.rules.len() > RULES_MAX {
             problems.push(format!("rules: {} exceed {RULES_MAX}", config.rules.len()));
@@ -71,10 +71,7 @@ impl Settings {
                 Err(found) => problems.extend(found),
             }
         }
-        if !problems.is_empty() {
-            let problems = problems.iter().map(|problem| format!("config.{problem}"));
-            return Err(problems.collect::<Vec<_>>().join("; "));
-        }
+        problems.check()?;
         if config.order == Order::DenyOverrides {
             // stable: within each effect the order of the list holds
             rules.sort_by_key(|rule| rule.effect == Effect::Allow);

@@ -151,14 +151,7 @@ impl Settings {
             .as_deref()
             .map(|text| check.path("usage-key-claim", text));
         check.limits(&config);
-        if !check.problems.is_empty() {
-            let problems: Vec<String> = check
-                .problems
-                .iter()
-                .map(|problem| format!("config.{problem}"))
-                .collect();
-            return Err(problems.join("; "));
-        }
+        check.problems.check()?;
         let (Some(principal), Some(usage_key)) =
             (principal, usage_key.map_or(Some(None), |path| path.map(Some)))
         else {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use edgeward_sdk::config::Problems;
 use edgeward_sigv4::{Credential, encode};
 
 use crate::{
@@ -93,142 +94,118 @@ impl Function {
     }
 }
 
-#[derive(Default)]
-struct Check {
-    problems: Vec<String>,
+fn address(problems: &mut Problems, key: &str, url: &str, plain: bool) {
+    problems.https(key, url, "/?:", plain, "function.allow-plain-http");
+    let wrong = |byte: u8| !byte.is_ascii_graphic() || byte == b'#' || byte == b'@';
+    if url.len() > URL_LIMIT || url.bytes().any(wrong) {
+        problems.push(format!(
+            "{key}: longer than {URL_LIMIT} bytes, or with a user, a fragment or characters that no URL has"
+        ));
+    }
 }
 
-impl Check {
-    fn problem(&mut self, text: impl Into<String>) {
-        self.problems.push(text.into());
-    }
-
-    fn range(&mut self, key: &str, value: u32, low: u32, high: u32) {
-        if !(low..=high).contains(&value) {
-            self.problem(format!("{key}: {value} is outside {low} to {high}"));
+fn function(problems: &mut Problems, function: &config::Function) -> Option<Function> {
+    let plain = function.allow_plain_http;
+    match (&function.invoke, &function.url) {
+        (Some(invoke), None) => Some(invoked(problems, invoke, plain)),
+        (None, Some(url)) => {
+            address(problems, "function.url.address", &url.address, plain);
+            Some(Function::Url {
+                url: url.address.clone(),
+                bearer_secret: url.bearer_secret.clone(),
+            })
+        }
+        _ => {
+            problems.push("function: exactly one of invoke and url is needed");
+            None
         }
     }
+}
 
-    fn url(&mut self, key: &str, url: &str, plain: bool) {
-        let secure = url.strip_prefix("https://");
-        match secure.or_else(|| url.strip_prefix("http://")) {
-            Some(rest) if rest.is_empty() || rest.starts_with(['/', '?', ':']) => {
-                self.problem(format!("{key}: {url:?} has no host"));
-            }
-            Some(_) if secure.is_none() && !plain => self.problem(format!(
-                "{key}: {url:?} is not https://; set function.allow-plain-http: true if that is meant"
-            )),
-            Some(_) => {}
-            None => self.problem(format!("{key}: {url:?} is no https:// URL")),
-        }
-        let wrong = |byte: u8| !byte.is_ascii_graphic() || byte == b'#' || byte == b'@';
-        if url.len() > URL_LIMIT || url.bytes().any(wrong) {
-            self.problem(format!(
-                "{key}: longer than {URL_LIMIT} bytes, or with a user, a fragment or characters that no URL has"
+fn invoked(problems: &mut Problems, invoke: &Invoke, plain: bool) -> Function {
+    let endpoint = invoke.endpoint.strip_suffix('/').unwrap_or(&invoke.endpoint);
+    address(problems, "function.invoke.endpoint", endpoint, plain);
+    let after = endpoint.split_once("://").map_or("", |(_, rest)| rest);
+    if after.contains(['/', '?']) {
+        problems.push("function.invoke.endpoint: has a path or a query, which the Invoke API adds");
+    }
+    let parts = [
+        ("name", Some(&invoke.name), 170, ":-_."),
+        ("qualifier", invoke.qualifier.as_ref(), 128, "-_$"),
+    ];
+    for (key, text, limit, more) in parts {
+        let allowed = |byte: char| byte.is_ascii_alphanumeric() || more.contains(byte);
+        if text.is_some_and(|text| text.is_empty() || text.len() > limit || !text.chars().all(allowed)) {
+            problems.push(format!(
+                "function.invoke.{key}: is not 1 to {limit} letters, digits and characters of {more:?}"
             ));
         }
     }
+    if let Some(credentials) = &invoke.credentials {
+        if !Credential::is_access_key_id(&credentials.access_key_id) {
+            problems.push("function.invoke.credentials.access-key-id: is not 1 to 128 letters, digits, '.', '_' and '-'");
+        }
+        arn_part(
+            problems,
+            "function.invoke.credentials.region",
+            &credentials.region,
+        );
+    }
+    let name = encode(&invoke.name);
+    let qualifier = invoke.qualifier.as_ref();
+    let query = qualifier.map_or(String::new(), |one| format!("?Qualifier={}", encode(one)));
+    Function::Invoke {
+        name: invoke.name.clone(),
+        url: format!("{endpoint}/2015-03-31/functions/{name}/invocations{query}"),
+        credentials: invoke.credentials.clone(),
+    }
+}
 
-    fn function(&mut self, function: &config::Function) -> Option<Function> {
-        let plain = function.allow_plain_http;
-        match (&function.invoke, &function.url) {
-            (Some(invoke), None) => Some(self.invoke(invoke, plain)),
-            (None, Some(url)) => {
-                self.url("function.url.address", &url.address, plain);
-                Some(Function::Url {
-                    url: url.address.clone(),
-                    bearer_secret: url.bearer_secret.clone(),
-                })
-            }
-            _ => {
-                self.problem("function: exactly one of invoke and url is needed");
-                None
-            }
+fn arn_part(problems: &mut Problems, key: &str, text: &str) {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if !(1..=64).contains(&text.len()) || !text.bytes().all(allowed) {
+        problems.push(format!(
+            "{key}: {text:?} is not 1 to 64 letters, digits, '-', '_' and '.'"
+        ));
+    }
+}
+
+fn forms(problems: &mut Problems, config: &Config, api: ApiKind) {
+    let v2 = config.payload_format == PayloadFormat::V2;
+    if config.kind == Type::Token {
+        if v2 || api == ApiKind::Http {
+            problems.push("type: token exists for REST APIs with payload-format 1.0 only");
+        }
+        if !config.identity_sources.is_empty() {
+            problems.push("identity-sources: makes sense with type request only; say token.header");
+        }
+    } else if config.token.is_some() {
+        problems.push("token: makes sense with type token only; say identity-sources");
+    }
+    if v2 && api == ApiKind::Rest {
+        problems.push("payload-format: 2.0 exists for HTTP APIs only");
+    }
+    if config.simple_responses && !v2 {
+        problems.push("simple-responses: needs payload-format 2.0");
+    }
+    if config.principal_from.is_some() && !config.simple_responses {
+        problems
+            .push("principal-from: makes sense with simple-responses only; a policy comes with principalId");
+    }
+}
+
+fn sources(problems: &mut Problems, config: &Config) -> Vec<Source> {
+    if config.identity_sources.len() > SOURCES_LIMIT {
+        problems.push(format!("identity-sources: more than {SOURCES_LIMIT}"));
+    }
+    let mut sources = Vec::new();
+    for (index, text) in config.identity_sources.iter().enumerate() {
+        match Source::parse(text) {
+            Ok(source) => sources.push(source),
+            Err(error) => problems.push(format!("identity-sources[{index}]: {error}")),
         }
     }
-
-    fn invoke(&mut self, invoke: &Invoke, plain: bool) -> Function {
-        let endpoint = invoke.endpoint.strip_suffix('/').unwrap_or(&invoke.endpoint);
-        self.url("function.invoke.endpoint", endpoint, plain);
-        let after = endpoint.split_once("://").map_or("", |(_, rest)| rest);
-        if after.contains(['/', '?']) {
-            self.problem("function.invoke.endpoint: has a path or a query, which the Invoke API adds");
-        }
-        let parts = [
-            ("name", Some(&invoke.name), 170, ":-_."),
-            ("qualifier", invoke.qualifier.as_ref(), 128, "-_$"),
-        ];
-        for (key, text, limit, more) in parts {
-            let allowed = |byte: char| byte.is_ascii_alphanumeric() || more.contains(byte);
-            if text.is_some_and(|text| text.is_empty() || text.len() > limit || !text.chars().all(allowed)) {
-                self.problem(format!(
-                    "function.invoke.{key}: is not 1 to {limit} letters, digits and characters of {more:?}"
-                ));
-            }
-        }
-        if let Some(credentials) = &invoke.credentials {
-            if !Credential::is_access_key_id(&credentials.access_key_id) {
-                self.problem("function.invoke.credentials.access-key-id: is not 1 to 128 letters, digits, '.', '_' and '-'");
-            }
-            self.arn_part("function.invoke.credentials.region", &credentials.region);
-        }
-        let name = encode(&invoke.name);
-        let qualifier = invoke.qualifier.as_ref();
-        let query = qualifier.map_or(String::new(), |one| format!("?Qualifier={}", encode(one)));
-        Function::Invoke {
-            name: invoke.name.clone(),
-            url: format!("{endpoint}/2015-03-31/functions/{name}/invocations{query}"),
-            credentials: invoke.credentials.clone(),
-        }
-    }
-
-    fn arn_part(&mut self, key: &str, text: &str) {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        if !(1..=64).contains(&text.len()) || !text.bytes().all(allowed) {
-            self.problem(format!(
-                "{key}: {text:?} is not 1 to 64 letters, digits, '-', '_' and '.'"
-            ));
-        }
-    }
-
-    fn forms(&mut self, config: &Config, api: ApiKind) {
-        let v2 = config.payload_format == PayloadFormat::V2;
-        if config.kind == Type::Token {
-            if v2 || api == ApiKind::Http {
-                self.problem("type: token exists for REST APIs with payload-format 1.0 only");
-            }
-            if !config.identity_sources.is_empty() {
-                self.problem("identity-sources: makes sense with type request only; say token.header");
-            }
-        } else if config.token.is_some() {
-            self.problem("token: makes sense with type token only; say identity-sources");
-        }
-        if v2 && api == ApiKind::Rest {
-            self.problem("payload-format: 2.0 exists for HTTP APIs only");
-        }
-        if config.simple_responses && !v2 {
-            self.problem("simple-responses: needs payload-format 2.0");
-        }
-        if config.principal_from.is_some() && !config.simple_responses {
-            self.problem(
-                "principal-from: makes sense with simple-responses only; a policy comes with principalId",
-            );
-        }
-    }
-
-    fn sources(&mut self, config: &Config) -> Vec<Source> {
-        if config.identity_sources.len() > SOURCES_LIMIT {
-            self.problem(format!("identity-sources: more than {SOURCES_LIMIT}"));
-        }
-        let mut sources = Vec::new();
-        for (index, text) in config.identity_sources.iter().enumerate() {
-            match Source::parse(text) {
-                Ok(source) => sources.push(source),
-                Err(error) => self.problem(format!("identity-sources[{index}]: {error}")),
-            }
-        }
-        sources
-    }
+    sources
 }
 
 impl Settings {
@@ -237,28 +214,27 @@ impl Settings {
     /// # Errors
     /// All problems, separated by `; `, each with the path of the key.
     pub fn new(config: Config) -> Result<Self, String> {
-        let mut check = Check::default();
+        let mut problems = Problems::default();
         let usual = match config.payload_format {
             PayloadFormat::V1 => ApiKind::Rest,
             PayloadFormat::V2 => ApiKind::Http,
         };
         let api = config.api.unwrap_or(usual);
-        let function = check.function(&config.function);
-        check.forms(&config, api);
-        let sources = check.sources(&config);
+        let function = function(&mut problems, &config.function);
+        forms(&mut problems, &config, api);
+        let sources = sources(&mut problems, &config);
         let token = config.token.as_ref();
         let token_header = token.map_or_else(default_header, |token| token.header.to_ascii_lowercase());
         if Source::parse(&format!("$request.header.{token_header}")).is_err() {
-            check.problem(format!("token.header: {token_header:?} is no name of a field"));
+            problems.push(format!("token.header: {token_header:?} is no name of a field"));
         }
-        check.arn_part("partition", &config.partition);
-        check.arn_part("region", &config.region);
-        check.arn_part("account-id", &config.account_id);
-        check.range("ttl-seconds", config.ttl_seconds, 0, 3600);
-        check.range("timeout-ms", config.timeout_ms, 100, 29_000);
-        let Some(function) = function.filter(|_| check.problems.is_empty()) else {
-            let problems = check.problems.iter().map(|problem| format!("config.{problem}"));
-            return Err(problems.collect::<Vec<_>>().join("; "));
+        arn_part(&mut problems, "partition", &config.partition);
+        arn_part(&mut problems, "region", &config.region);
+        arn_part(&mut problems, "account-id", &config.account_id);
+        problems.range("ttl-seconds", config.ttl_seconds, 0, 3600);
+        problems.range("timeout-ms", config.timeout_ms, 100, 29_000);
+        let Some(function) = function.filter(|_| problems.is_empty()) else {
+            return Err(problems.to_string());
         };
         Ok(Self {
             kind: config.kind,

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use edgeward_sdk::config::Problems;
 use ipnet::IpNet;
 
 use crate::{
@@ -60,10 +61,7 @@ impl Settings {
             check.path = format!("rules[{index}]");
             rules.extend(check.rule(rule));
         }
-        if !check.problems.is_empty() {
-            let problems = check.problems.iter().map(|problem| format!("config.{problem}"));
-            return Err(problems.collect::<Vec<_>>().join("; "));
-        }
+        check.problems.check()?;
         Ok(Self {
             rules,
             missing_status: config.missing_status,
@@ -75,12 +73,12 @@ impl Settings {
 #[derive(Default)]
 struct Check {
     path: String,
-    problems: Vec<String>,
+    problems: Problems,
 }
 
 impl Check {
     fn problem(&mut self, text: impl Into<String>) {
-        self.problems.push(text.into());
+        self.problems.push(text);
     }
 
     /// Values of a condition that has any, each turned into what is compared.

@@ -6,6 +6,7 @@ use edgeward_bearer::{
     locate::Location,
     refusal::Challenge,
 };
+use edgeward_sdk::config::Problems;
 
 use crate::config::{Authentication, ClaimRule, Config, Forward, ScopeMatch, TokenFrom};
 
@@ -59,139 +60,118 @@ pub struct Settings {
     pub challenge: Challenge,
 }
 
-#[derive(Default)]
-struct Check {
-    problems: Vec<String>,
+fn path(problems: &mut Problems, key: &str, text: &str) -> Option<ClaimPath> {
+    ClaimPath::parse(text)
+        .map_err(|error| problems.push(format!("{key}: {error}")))
+        .ok()
 }
 
-impl Check {
-    fn problem(&mut self, text: impl Into<String>) {
-        self.problems.push(text.into());
-    }
+fn paths(problems: &mut Problems, key: &str, texts: &[String]) -> Vec<ClaimPath> {
+    let texts = texts.iter().enumerate();
+    texts
+        .filter_map(|(index, text)| path(problems, &format!("{key}[{index}]"), text))
+        .collect()
+}
 
-    fn range(&mut self, key: &str, value: u64, low: u64, high: u64) {
-        if !(low..=high).contains(&value) {
-            self.problem(format!("{key}: {value} is outside {low} to {high}"));
+fn endpoint(problems: &mut Problems, config: &Config) {
+    let url = &config.endpoint;
+    problems.https(
+        "endpoint",
+        url,
+        "/?:",
+        config.allow_plain_http,
+        "allow-plain-http",
+    );
+    let wrong = |byte: u8| !byte.is_ascii_graphic() || byte == b'#' || byte == b'@';
+    if url.len() > URL_LIMIT || url.bytes().any(wrong) {
+        problems.push(format!(
+            "endpoint: longer than {URL_LIMIT} bytes, or with a user, a fragment or characters that no URL has"
+        ));
+    }
+}
+
+fn texts(problems: &mut Problems, config: &Config) {
+    let graphic = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    // RFC 6749 section 3.3: no quotes, no space; they are written into the challenge
+    for scope in &config.scopes {
+        if scope.is_empty() || !scope.bytes().all(graphic) {
+            problems.push(format!("scopes: {scope:?} is no scope"));
         }
     }
-
-    fn path(&mut self, key: &str, text: &str) -> Option<ClaimPath> {
-        ClaimPath::parse(text)
-            .map_err(|error| self.problem(format!("{key}: {error}")))
-            .ok()
+    if let Authentication::Basic(client) | Authentication::Post(client) = &config.authentication
+        && client.client_id.is_empty()
+    {
+        problems.push("authentication.client-id: is empty");
     }
-
-    fn paths(&mut self, key: &str, texts: &[String]) -> Vec<ClaimPath> {
-        let texts = texts.iter().enumerate();
-        texts
-            .filter_map(|(index, text)| self.path(&format!("{key}[{index}]"), text))
-            .collect()
-    }
-
-    fn endpoint(&mut self, config: &Config) {
-        let url = &config.endpoint;
-        let secure = url.strip_prefix("https://");
-        match secure.or_else(|| url.strip_prefix("http://")) {
-            Some(rest) if rest.is_empty() || rest.starts_with(['/', '?', ':']) => {
-                self.problem(format!("endpoint: {url:?} has no host"));
-            }
-            Some(_) if secure.is_none() && !config.allow_plain_http => self.problem(format!(
-                "endpoint: {url:?} is not https://; set allow-plain-http: true if that is meant"
-            )),
-            Some(_) => {}
-            None => self.problem(format!("endpoint: {url:?} is no https:// URL")),
-        }
-        let wrong = |byte: u8| !byte.is_ascii_graphic() || byte == b'#' || byte == b'@';
-        if url.len() > URL_LIMIT || url.bytes().any(wrong) {
-            self.problem(format!(
-                "endpoint: longer than {URL_LIMIT} bytes, or with a user, a fragment or characters that no URL has"
+    let printable = |byte: u8| byte == b' ' || graphic(byte);
+    for (key, text) in [
+        ("realm", Some(&config.realm)),
+        ("resource-metadata", config.resource_metadata.as_ref()),
+        ("token-type-hint", config.token_type_hint.as_ref()),
+    ] {
+        if text.is_some_and(|text| !text.bytes().all(printable)) {
+            problems.push(format!(
+                "{key}: only printable ASCII without quotes and backslashes"
             ));
         }
     }
+    if config.token_types.is_empty() {
+        problems.push("token-types: an empty list accepts nothing");
+    }
+    if config.principal_claims.is_empty() {
+        problems.push("principal-claims: an empty list names no caller");
+    }
+}
 
-    fn texts(&mut self, config: &Config) {
-        let graphic = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
-        // RFC 6749 section 3.3: no quotes, no space; they are written into the challenge
-        for scope in &config.scopes {
-            if scope.is_empty() || !scope.bytes().all(graphic) {
-                self.problem(format!("scopes: {scope:?} is no scope"));
+fn locations(problems: &mut Problems, places: Option<&[TokenFrom]>) -> Vec<Location> {
+    let Some(places) = places else {
+        return vec![Location::bearer()];
+    };
+    if places.is_empty() {
+        problems.push("token-from: an empty list finds no token; leave it out for Authorization: Bearer");
+    }
+    let mut locations = Vec::new();
+    for (index, place) in places.iter().enumerate() {
+        match (&place.header, &place.query, &place.cookie) {
+            (Some(name), None, None) => {
+                locations.push(Location::header(name, place.scheme.as_deref()));
             }
+            (None, Some(name), None) => locations.push(Location::Query(name.clone())),
+            (None, None, Some(name)) => locations.push(Location::Cookie(name.clone())),
+            _ => problems.push(format!(
+                "token-from[{index}]: exactly one of header, query and cookie is needed"
+            )),
         }
-        if let Authentication::Basic(client) | Authentication::Post(client) = &config.authentication
-            && client.client_id.is_empty()
-        {
-            self.problem("authentication.client-id: is empty");
-        }
-        let printable = |byte: u8| byte == b' ' || graphic(byte);
-        for (key, text) in [
-            ("realm", Some(&config.realm)),
-            ("resource-metadata", config.resource_metadata.as_ref()),
-            ("token-type-hint", config.token_type_hint.as_ref()),
-        ] {
-            if text.is_some_and(|text| !text.bytes().all(printable)) {
-                self.problem(format!(
-                    "{key}: only printable ASCII without quotes and backslashes"
-                ));
-            }
-        }
-        if config.token_types.is_empty() {
-            self.problem("token-types: an empty list accepts nothing");
-        }
-        if config.principal_claims.is_empty() {
-            self.problem("principal-claims: an empty list names no caller");
+        if place.scheme.is_some() && place.header.is_none() {
+            problems.push(format!(
+                "token-from[{index}].scheme: makes sense with `header` only"
+            ));
         }
     }
+    locations
+}
 
-    fn locations(&mut self, places: Option<&[TokenFrom]>) -> Vec<Location> {
-        let Some(places) = places else {
-            return vec![Location::bearer()];
+fn rules(problems: &mut Problems, rules: &[ClaimRule]) -> Vec<Rule> {
+    let mut checked = Vec::new();
+    for (index, rule) in rules.iter().enumerate() {
+        let key = format!("claims[{index}]");
+        let condition = match (&rule.equals, &rule.one_of, &rule.contains, rule.exists) {
+            (Some(value), None, None, None) => Condition::OneOf(vec![value.clone()]),
+            (None, Some(values), None, None) => Condition::OneOf(values.clone()),
+            (None, None, Some(value), None) => Condition::Contains(value.clone()),
+            (None, None, None, Some(exists)) => Condition::Exists(exists),
+            _ => {
+                problems.push(format!(
+                    "{key}: exactly one of equals, one-of, contains and exists is needed"
+                ));
+                continue;
+            }
         };
-        if places.is_empty() {
-            self.problem("token-from: an empty list finds no token; leave it out for Authorization: Bearer");
+        if let Some(path) = path(problems, &format!("{key}.claim"), &rule.claim) {
+            checked.push(Rule { path, condition });
         }
-        let mut locations = Vec::new();
-        for (index, place) in places.iter().enumerate() {
-            match (&place.header, &place.query, &place.cookie) {
-                (Some(name), None, None) => {
-                    locations.push(Location::header(name, place.scheme.as_deref()));
-                }
-                (None, Some(name), None) => locations.push(Location::Query(name.clone())),
-                (None, None, Some(name)) => locations.push(Location::Cookie(name.clone())),
-                _ => self.problem(format!(
-                    "token-from[{index}]: exactly one of header, query and cookie is needed"
-                )),
-            }
-            if place.scheme.is_some() && place.header.is_none() {
-                self.problem(format!(
-                    "token-from[{index}].scheme: makes sense with `header` only"
-                ));
-            }
-        }
-        locations
     }
-
-    fn rules(&mut self, rules: &[ClaimRule]) -> Vec<Rule> {
-        let mut checked = Vec::new();
-        for (index, rule) in rules.iter().enumerate() {
-            let key = format!("claims[{index}]");
-            let condition = match (&rule.equals, &rule.one_of, &rule.contains, rule.exists) {
-                (Some(value), None, None, None) => Condition::OneOf(vec![value.clone()]),
-                (None, Some(values), None, None) => Condition::OneOf(values.clone()),
-                (None, None, Some(value), None) => Condition::Contains(value.clone()),
-                (None, None, None, Some(exists)) => Condition::Exists(exists),
-                _ => {
-                    self.problem(format!(
-                        "{key}: exactly one of equals, one-of, contains and exists is needed"
-                    ));
-                    continue;
-                }
-            };
-            if let Some(path) = self.path(&format!("{key}.claim"), &rule.claim) {
-                checked.push(Rule { path, condition });
-            }
-        }
-        checked
-    }
+    checked
 }
 
 impl Settings {
@@ -200,29 +180,21 @@ impl Settings {
     /// # Errors
     /// All problems, separated by `; `, each with the path of the key.
     pub fn new(config: Config) -> Result<Self, String> {
-        let mut check = Check::default();
-        check.endpoint(&config);
-        check.texts(&config);
-        let locations = check.locations(config.token_from.as_deref());
-        let rules = check.rules(&config.claims);
-        let principals = check.paths("principal-claims", &config.principal_claims);
-        let facts = check.paths("facts", &config.facts);
+        let mut problems = Problems::default();
+        endpoint(&mut problems, &config);
+        texts(&mut problems, &config);
+        let locations = locations(&mut problems, config.token_from.as_deref());
+        let rules = rules(&mut problems, &config.claims);
+        let principals = paths(&mut problems, "principal-claims", &config.principal_claims);
+        let facts = paths(&mut problems, "facts", &config.facts);
         let usage = config.usage_key_claim.as_deref();
-        let usage_key = usage.and_then(|text| check.path("usage-key-claim", text));
-        check.range("timeout-ms", config.timeout_ms.into(), 100, 60_000);
-        check.range("max-token-bytes", config.max_token_bytes as u64, 16, 65_536);
-        check.range("leeway-seconds", config.leeway_seconds.into(), 0, 600);
-        check.range("cache-seconds", config.cache_seconds.into(), 0, 3600);
-        check.range(
-            "inactive-cache-seconds",
-            config.inactive_cache_seconds.into(),
-            0,
-            3600,
-        );
-        if !check.problems.is_empty() {
-            let problems = check.problems.iter().map(|problem| format!("config.{problem}"));
-            return Err(problems.collect::<Vec<_>>().join("; "));
-        }
+        let usage_key = usage.and_then(|text| path(&mut problems, "usage-key-claim", text));
+        problems.range("timeout-ms", config.timeout_ms, 100, 60_000);
+        problems.range("max-token-bytes", config.max_token_bytes as u64, 16, 65_536);
+        problems.range("leeway-seconds", config.leeway_seconds, 0, 600);
+        problems.range("cache-seconds", config.cache_seconds, 0, 3600);
+        problems.range("inactive-cache-seconds", config.inactive_cache_seconds, 0, 3600);
+        problems.check()?;
         let types = config.token_types.iter();
         Ok(Self {
             token_types: types.map(|name| name.to_ascii_lowercase()).collect(),

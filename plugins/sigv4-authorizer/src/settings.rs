@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use edgeward_sdk::config::Problems;
 use edgeward_sigv4::{Algorithm, Credential, Form, PathStyle};
 
 use crate::{
@@ -105,139 +106,116 @@ impl Identity {
     }
 }
 
-#[derive(Default)]
-struct Check {
-    problems: Vec<String>,
-}
-
-impl Check {
-    fn problem(&mut self, text: impl Into<String>) {
-        self.problems.push(text.into());
-    }
-
-    fn range(&mut self, key: &str, value: u32, low: u32, high: u32) {
-        if !(low..=high).contains(&value) {
-            self.problem(format!("{key}: {value} is outside {low} to {high}"));
+fn lists(problems: &mut Problems, config: &Config) {
+    for (key, empty) in [
+        ("regions", config.regions.is_empty()),
+        ("algorithms", config.algorithms.is_empty()),
+        ("forms", config.forms.is_empty()),
+    ] {
+        if empty {
+            problems.push(format!("{key}: an empty list accepts nothing"));
         }
     }
-
-    fn lists(&mut self, config: &Config) {
-        for (key, empty) in [
-            ("regions", config.regions.is_empty()),
-            ("algorithms", config.algorithms.is_empty()),
-            ("forms", config.forms.is_empty()),
-        ] {
-            if empty {
-                self.problem(format!("{key}: an empty list accepts nothing"));
-            }
-        }
-        let names = config.regions.iter().map(|region| ("regions", region));
-        for (key, name) in names.chain([("service", &config.service)]) {
-            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-            if name.is_empty() || !name.bytes().all(allowed) {
-                self.problem(format!(
-                    "{key}: {name:?} is no name of letters, digits, '-' and '_'"
-                ));
-            }
-        }
-        for name in &config.unsigned_headers {
-            if !name.starts_with("x-amz-") || name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-                self.problem(format!(
-                    "unsigned-headers: {name:?} does not begin with x-amz- in lower case; other fields need no signature"
-                ));
-            } else if ALWAYS_SIGNED.contains(&name.as_str()) {
-                self.problem(format!("unsigned-headers: {name} is part of the signature"));
-            }
-        }
-    }
-
-    fn keys(&mut self, config: &Config) -> BTreeMap<String, Key> {
-        if config.credentials.is_empty() && config.source.is_none() {
-            self.problem("credentials: no access keys, and no source of them");
-        }
-        let mut keys = BTreeMap::new();
-        for (index, key) in config.credentials.iter().enumerate() {
-            let path = format!("credentials[{index}]");
-            if !Credential::is_access_key_id(&key.access_key_id) {
-                self.problem(format!(
-                    "{path}.access-key-id: {:?} is not 1 to 128 letters, digits, '.', '_' and '-'",
-                    key.access_key_id
-                ));
-            }
-            let checked = self.key(&path, key, config);
-            if keys.insert(key.access_key_id.clone(), checked).is_some() {
-                self.problem(format!(
-                    "{path}.access-key-id: {:?} is there twice",
-                    key.access_key_id
-                ));
-            }
-        }
-        keys
-    }
-
-    fn key(&mut self, path: &str, key: &AccessKey, config: &Config) -> Key {
-        let public_key = key.public_key.as_deref().and_then(|text| {
-            ecdsa::parse(text)
-                .map_err(|error| self.problem(format!("{path}.public-key: {error}")))
-                .ok()
-        });
-        if key.secret.is_none() && key.public_key.is_none() {
-            self.problem(format!("{path}: secret or public-key is needed"));
-        }
-        if key.public_key.is_some() && !config.algorithms.contains(&AcceptedAlgorithm::Sigv4a) {
-            self.problem(format!("{path}.public-key: `algorithms` does not have sigv4a"));
-        }
-        if key
-            .principal_arn
-            .as_ref()
-            .is_some_and(|arn| !arn.starts_with("arn:"))
-        {
-            self.problem(format!("{path}.principal-arn: does not begin with arn:"));
-        }
-        Key {
-            secret: key.secret.clone(),
-            public_key,
-            session_token: key.session_token.clone(),
-            identity: Identity::new(
-                key.principal_arn.clone(),
-                key.account_id.clone(),
-                key.user_id.clone(),
-            )
-            .with_policy(key.policy.as_ref()),
-        }
-    }
-
-    fn source(&mut self, source: &Source) {
-        let url = &source.url;
-        let secure = url.strip_prefix("https://");
-        match secure.or_else(|| url.strip_prefix("http://")) {
-            Some(rest) if rest.starts_with('/') || rest.is_empty() => {
-                self.problem(format!("source.url: {url:?} has no host"));
-            }
-            Some(_) if secure.is_none() && !source.allow_plain_http => {
-                self.problem(format!(
-                    "source.url: {url:?} is not https://; set allow-plain-http: true if that is meant"
-                ));
-            }
-            Some(_) => {}
-            None => self.problem(format!("source.url: {url:?} is no https:// URL")),
-        }
-        if url.len() > URL_LIMIT || url.contains('#') || url.bytes().any(|byte| !byte.is_ascii_graphic()) {
-            self.problem(format!(
-                "source.url: longer than {URL_LIMIT} bytes, or with a fragment, or with characters that no URL has"
+    let names = config.regions.iter().map(|region| ("regions", region));
+    for (key, name) in names.chain([("service", &config.service)]) {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        if name.is_empty() || !name.bytes().all(allowed) {
+            problems.push(format!(
+                "{key}: {name:?} is no name of letters, digits, '-' and '_'"
             ));
         }
-        self.range("source.ttl-seconds", source.ttl_seconds, 1, 3600);
-        self.range("source.unknown-ttl-seconds", source.unknown_ttl_seconds, 1, 300);
-        self.range("source.max-keys", source.max_keys, 1, 100_000);
-        self.range(
-            "source.max-fetches-per-minute",
-            source.max_fetches_per_minute,
-            1,
-            100_000,
-        );
-        self.range("source.timeout-ms", source.timeout_ms, 100, 60_000);
     }
+    for name in &config.unsigned_headers {
+        if !name.starts_with("x-amz-") || name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            problems.push(format!(
+                "unsigned-headers: {name:?} does not begin with x-amz- in lower case; other fields need no signature"
+            ));
+        } else if ALWAYS_SIGNED.contains(&name.as_str()) {
+            problems.push(format!("unsigned-headers: {name} is part of the signature"));
+        }
+    }
+}
+
+fn access_keys(problems: &mut Problems, config: &Config) -> BTreeMap<String, Key> {
+    if config.credentials.is_empty() && config.source.is_none() {
+        problems.push("credentials: no access keys, and no source of them");
+    }
+    let mut keys = BTreeMap::new();
+    for (index, key) in config.credentials.iter().enumerate() {
+        let path = format!("credentials[{index}]");
+        if !Credential::is_access_key_id(&key.access_key_id) {
+            problems.push(format!(
+                "{path}.access-key-id: {:?} is not 1 to 128 letters, digits, '.', '_' and '-'",
+                key.access_key_id
+            ));
+        }
+        let checked = access_key(problems, &path, key, config);
+        if keys.insert(key.access_key_id.clone(), checked).is_some() {
+            problems.push(format!(
+                "{path}.access-key-id: {:?} is there twice",
+                key.access_key_id
+            ));
+        }
+    }
+    keys
+}
+
+fn access_key(problems: &mut Problems, path: &str, key: &AccessKey, config: &Config) -> Key {
+    let public_key = key.public_key.as_deref().and_then(|text| {
+        ecdsa::parse(text)
+            .map_err(|error| problems.push(format!("{path}.public-key: {error}")))
+            .ok()
+    });
+    if key.secret.is_none() && key.public_key.is_none() {
+        problems.push(format!("{path}: secret or public-key is needed"));
+    }
+    if key.public_key.is_some() && !config.algorithms.contains(&AcceptedAlgorithm::Sigv4a) {
+        problems.push(format!("{path}.public-key: `algorithms` does not have sigv4a"));
+    }
+    if key
+        .principal_arn
+        .as_ref()
+        .is_some_and(|arn| !arn.starts_with("arn:"))
+    {
+        problems.push(format!("{path}.principal-arn: does not begin with arn:"));
+    }
+    Key {
+        secret: key.secret.clone(),
+        public_key,
+        session_token: key.session_token.clone(),
+        identity: Identity::new(
+            key.principal_arn.clone(),
+            key.account_id.clone(),
+            key.user_id.clone(),
+        )
+        .with_policy(key.policy.as_ref()),
+    }
+}
+
+fn key_source(problems: &mut Problems, source: &Source) {
+    let url = &source.url;
+    problems.https(
+        "source.url",
+        url,
+        "/",
+        source.allow_plain_http,
+        "allow-plain-http",
+    );
+    if url.len() > URL_LIMIT || url.contains('#') || url.bytes().any(|byte| !byte.is_ascii_graphic()) {
+        problems.push(format!(
+            "source.url: longer than {URL_LIMIT} bytes, or with a fragment, or with characters that no URL has"
+        ));
+    }
+    problems.range("source.ttl-seconds", source.ttl_seconds, 1, 3600);
+    problems.range("source.unknown-ttl-seconds", source.unknown_ttl_seconds, 1, 300);
+    problems.range("source.max-keys", source.max_keys, 1, 100_000);
+    problems.range(
+        "source.max-fetches-per-minute",
+        source.max_fetches_per_minute,
+        1,
+        100_000,
+    );
+    problems.range("source.timeout-ms", source.timeout_ms, 100, 60_000);
 }
 
 impl Settings {
@@ -246,18 +224,15 @@ impl Settings {
     /// # Errors
     /// All problems, separated by `; `, each with the path of the key.
     pub fn new(config: Config) -> Result<Self, String> {
-        let mut check = Check::default();
-        check.lists(&config);
-        let keys = check.keys(&config);
+        let mut problems = Problems::default();
+        lists(&mut problems, &config);
+        let keys = access_keys(&mut problems, &config);
         if let Some(source) = &config.source {
-            check.source(source);
+            key_source(&mut problems, source);
         }
-        check.range("clock-skew-seconds", config.clock_skew_seconds, 0, 900);
-        check.range("max-expires-seconds", config.max_expires_seconds, 1, 604_800);
-        if !check.problems.is_empty() {
-            let problems = check.problems.iter().map(|problem| format!("config.{problem}"));
-            return Err(problems.collect::<Vec<_>>().join("; "));
-        }
+        problems.range("clock-skew-seconds", config.clock_skew_seconds, 0, 900);
+        problems.range("max-expires-seconds", config.max_expires_seconds, 1, 604_800);
+        problems.check()?;
         let algorithm = |one: &AcceptedAlgorithm| match one {
             AcceptedAlgorithm::Sigv4 => Algorithm::HmacSha256,
             AcceptedAlgorithm::Sigv4a => Algorithm::EcdsaP256Sha256,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use edgeward_sdk::config::Problems;
 use serde_json::Value;
 
 use super::{Discovery, Keys, LEEWAY_SECONDS, Source, UrlSource};
@@ -19,19 +20,13 @@ const URL_LIMIT: usize = 480;
 /// Collects what is wrong.
 #[derive(Default)]
 pub(super) struct Check {
-    pub(super) problems: Vec<String>,
+    pub(super) problems: Problems,
     pub(super) notes: Vec<String>,
 }
 
 impl Check {
     pub(super) fn problem(&mut self, text: impl Into<String>) {
-        self.problems.push(text.into());
-    }
-
-    fn range(&mut self, key: &str, value: u64, low: u64, high: u64) {
-        if !(low..=high).contains(&value) {
-            self.problem(format!("{key}: {value} is outside {low} to {high}"));
-        }
+        self.problems.push(text);
     }
 
     pub(super) fn path(&mut self, key: &str, text: &str) -> Option<ClaimPath> {
@@ -85,15 +80,13 @@ impl Check {
 
     pub(super) fn limits(&mut self, config: &Config) {
         let leeway = config.leeway_seconds.unwrap_or(LEEWAY_SECONDS);
-        self.range("leeway-seconds", leeway.into(), 0, 600);
-        self.range("refusal-ttl-seconds", config.refusal_ttl_seconds.into(), 0, 300);
-        self.range("max-token-bytes", config.max_token_bytes as u64, 256, 65_536);
-        self.range(
-            "decision-ttl-seconds",
-            config.decision_ttl_seconds.into(),
-            0,
-            3600,
-        );
+        self.problems.range("leeway-seconds", leeway, 0, 600);
+        self.problems
+            .range("refusal-ttl-seconds", config.refusal_ttl_seconds, 0, 300);
+        self.problems
+            .range("max-token-bytes", config.max_token_bytes as u64, 256, 65_536);
+        self.problems
+            .range("decision-ttl-seconds", config.decision_ttl_seconds, 0, 3600);
     }
 
     pub(super) fn sources(&mut self, config: &Config) -> Vec<Source> {
@@ -258,19 +251,13 @@ impl Check {
     }
 
     fn url(&mut self, path: &str, url: &str, jwks: &JwksSource, preset: Preset) -> UrlSource {
-        let secure = url.strip_prefix("https://");
-        match secure.or_else(|| url.strip_prefix("http://")) {
-            Some(rest) if rest.starts_with('/') || rest.is_empty() => {
-                self.problem(format!("{path}.url: {url:?} has no host"));
-            }
-            Some(_) if secure.is_none() && !jwks.allow_plain_http => {
-                self.problem(format!(
-                    "{path}.url: {url:?} is not https://; set allow-plain-http: true if that is meant"
-                ));
-            }
-            Some(_) => {}
-            None => self.problem(format!("{path}.url: {url:?} is no https:// URL")),
-        }
+        self.problems.https(
+            &format!("{path}.url"),
+            url,
+            "/",
+            jwks.allow_plain_http,
+            "allow-plain-http",
+        );
         if url.len() > URL_LIMIT || url.bytes().any(|byte| !byte.is_ascii_graphic()) {
             self.problem(format!(
                 "{path}.url: longer than {URL_LIMIT} bytes or with characters that no URL has"
@@ -283,10 +270,14 @@ impl Check {
             .map_or_else(|| refresh.max(usual.max_stale_seconds), u64::from);
         let cooldown = u64::from(jwks.cooldown_seconds.unwrap_or(30));
         let timeout_ms = jwks.timeout_ms.unwrap_or(usual.timeout_ms);
-        self.range(&format!("{path}.refresh-seconds"), refresh, 10, 86_400);
-        self.range(&format!("{path}.max-stale-seconds"), max_stale, refresh, 604_800);
-        self.range(&format!("{path}.cooldown-seconds"), cooldown, 1, 3600);
-        self.range(&format!("{path}.timeout-ms"), timeout_ms.into(), 100, 60_000);
+        self.problems
+            .range(&format!("{path}.refresh-seconds"), refresh, 10, 86_400);
+        self.problems
+            .range(&format!("{path}.max-stale-seconds"), max_stale, refresh, 604_800);
+        self.problems
+            .range(&format!("{path}.cooldown-seconds"), cooldown, 1, 3600);
+        self.problems
+            .range(&format!("{path}.timeout-ms"), timeout_ms, 100, 60_000);
         UrlSource {
             url: url.to_owned(),
             discovery: None,
