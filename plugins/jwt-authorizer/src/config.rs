@@ -2,13 +2,17 @@
 
 use std::fmt;
 
+use edgeward_bearer::config::{Forward, TokenFrom};
 use serde::{
     Deserialize, Deserializer,
     de::{Error, SeqAccess, Visitor},
 };
 use serde_json::{Map, Value};
 
-use crate::algorithm::Algorithm;
+use crate::{
+    algorithm::Algorithm,
+    claims::{Condition, Scopes},
+};
 
 /// Configuration of the `jwt-authorizer` plugin.
 #[derive(Clone, Debug, Deserialize)]
@@ -58,7 +62,7 @@ pub struct Config {
     pub scopes: Vec<String>,
     /// How many of the scopes the token must have. Default `all`, with a preset of Amazon API Gateway always `any`.
     #[serde(default)]
-    pub scope_match: Option<ScopeMatch>,
+    pub scope_match: Option<Scopes>,
     /// Further conditions on claims; all must hold.
     #[serde(default)]
     pub claims: Vec<ClaimRule>,
@@ -111,17 +115,6 @@ pub enum Preset {
     RestJwt,
     /// Those of Cognito user pool authorizers of REST APIs.
     Cognito,
-}
-
-/// How many scopes a token must have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum ScopeMatch {
-    /// All of them.
-    All,
-    /// At least one.
-    Any,
 }
 
 /// An issuer with rules of its own.
@@ -271,25 +264,6 @@ pub enum Encoding {
     Hex,
 }
 
-/// A place where a token may be: exactly one of `header`, `query` and `cookie`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct TokenFrom {
-    /// Name of a header field.
-    #[serde(default)]
-    pub header: Option<String>,
-    /// `header`: scheme before the token, compared without case; empty for none. Default `Bearer` for `authorization`, else none.
-    #[serde(default)]
-    pub scheme: Option<String>,
-    /// Name of a query parameter. Query strings end up in logs: prefer a header (RFC 6750 section 2.3).
-    #[serde(default)]
-    pub query: Option<String>,
-    /// Name of a cookie.
-    #[serde(default)]
-    pub cookie: Option<String>,
-}
-
 /// A condition on a claim: exactly one of `equals`, `one-of`, `contains` and `exists`.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -311,16 +285,14 @@ pub struct ClaimRule {
     pub exists: Option<bool>,
 }
 
-/// What happens to the token when the request goes on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum Forward {
-    /// The upstream gets the token too.
-    #[default]
-    Keep,
-    /// The token is removed from the request.
-    Strip,
+impl ClaimRule {
+    /// The claim, and its condition when it has exactly one.
+    #[must_use]
+    pub fn read(&self) -> (&str, Option<Condition>) {
+        let one_of = self.one_of.as_deref();
+        let condition = Condition::of(self.equals.as_ref(), one_of, self.contains.as_ref(), self.exists);
+        (&self.claim, condition)
+    }
 }
 
 fn default_true() -> bool {

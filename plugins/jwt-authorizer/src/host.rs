@@ -1,7 +1,7 @@
 //! The seams of the logic, answered by the gateway.
 
 use edgeward_sdk::{
-    Allowed, ContextValue, RequestHead, clock,
+    Allowed, ContextValue, clock,
     crypto::{self, HashAlgorithm, PublicKey, RsaKey, SignatureAlgorithm},
     http_client, kv, log,
     matcher::RegexSet,
@@ -12,7 +12,6 @@ use crate::{
     algorithm::Algorithm,
     authorizer::Accepted,
     jwk::Material,
-    locate::{self, Edit, Fields, Location},
     outside::{Outside, Severity},
 };
 
@@ -120,40 +119,6 @@ fn signature(algorithm: Algorithm) -> Result<SignatureAlgorithm, String> {
         Algorithm::EdDsa => SignatureAlgorithm::Ed25519,
         other => return Err(format!("{other} is no signature algorithm")),
     })
-}
-
-/// The request of a hook.
-pub(crate) struct Incoming<'a>(pub(crate) &'a RequestHead);
-
-impl Fields for Incoming<'_> {
-    fn header_values(&self, name: &str) -> Vec<Vec<u8>> {
-        self.0.header_values(name)
-    }
-
-    fn query_values(&self, name: &str) -> Vec<String> {
-        let params = self.0.query_params().into_iter();
-        params
-            .filter(|(one, _)| one == name)
-            .map(|(_, value)| value)
-            .collect()
-    }
-
-    fn query(&self) -> String {
-        self.0.query()
-    }
-}
-
-impl Incoming<'_> {
-    /// Takes the token out of the request.
-    pub(crate) fn strip(&self, locations: &[Location]) -> Result<(), String> {
-        locate::strip(locations, self)
-            .iter()
-            .try_for_each(|edit| match edit {
-                Edit::RemoveHeader(name) => self.0.remove_header(name),
-                Edit::SetHeader(name, value) => self.0.set_header(name, value),
-                Edit::SetQuery(query) => self.0.set_query(query),
-            })
-    }
 }
 
 /// The decision for a token that holds.

@@ -18,18 +18,13 @@ pub mod settings;
 mod tests;
 pub mod token;
 
-use edgeward_bearer::{claim_path, claims, locate, refusal, strict_json};
+use edgeward_bearer::{claim_path, claims, locate, refusal, request, strict_json};
 use edgeward_sdk::{
-    Answer, Authorize, Decision, Denied, Exchange, HeadAction, Interest, Plugin, RequestHead, Transform,
-    log_debug, log_error, log_info, log_warn, matcher::RegexSet,
+    Authorize, Decision, Denied, Exchange, HeadAction, Interest, Plugin, RequestHead, Transform, log_warn,
+    matcher::RegexSet,
 };
 
-use crate::{
-    authorizer::Authorizer,
-    host::{Gateway, Incoming},
-    refusal::{Kind, Refusal},
-    settings::Settings,
-};
+use crate::{authorizer::Authorizer, host::Gateway, refusal::Refusal, settings::Settings};
 
 /// The plugin.
 pub struct JwtAuthorizer {
@@ -68,7 +63,7 @@ impl Plugin for JwtAuthorizer {
 
 impl Authorize for JwtAuthorizer {
     fn authorize(&mut self, request: &RequestHead, _exchange: &Exchange) -> Decision {
-        let found = locate::find(&self.authorizer.settings().locations, &Incoming(request));
+        let found = locate::find(&self.authorizer.settings().locations, request);
         let gateway = Gateway {
             audience: self.audience,
         };
@@ -81,21 +76,13 @@ impl Authorize for JwtAuthorizer {
 
 impl Transform for JwtAuthorizer {
     fn on_request_head(&mut self, request: &RequestHead, _exchange: &Exchange) -> HeadAction {
-        if let Err(error) = Incoming(request).strip(&self.authorizer.settings().locations) {
-            log_error!("the token cannot be taken out of the request, which is refused: {error}");
-            return Answer::new(400).into();
-        }
-        HeadAction::Proceed
+        request::strip(request, &self.authorizer.settings().locations)
     }
 }
 
 impl JwtAuthorizer {
     fn denied(&self, refusal: &Refusal) -> Denied {
-        match refusal.kind {
-            Kind::NoCredentials => log_debug!("refused: {}", refusal.detail),
-            Kind::Unavailable => log_error!("refused: {}", refusal.detail),
-            _ => log_info!("refused: {}", refusal.detail),
-        }
+        request::log(refusal);
         let answered = manner::answer(self.authorizer.settings(), refusal);
         let (name, value) = answered.header;
         Denied {

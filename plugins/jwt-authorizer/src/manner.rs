@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use crate::{
     claims,
     config::{AdditionalClaim, IssuerRule, Preset},
+    locate::Location,
     outside::Outside,
     refusal::{Kind, Refusal, excerpt},
     settings::Settings,
@@ -25,6 +26,18 @@ pub struct Answered {
     pub header: (&'static str, String),
     /// How long it may be reused, in seconds.
     pub ttl_seconds: Option<u32>,
+}
+
+/// Where a token is in a header field: unless a scheme is configured, with or without `Bearer` before it.
+#[must_use]
+pub fn header(name: &str, scheme: Option<&str>) -> Location {
+    if scheme.is_some() {
+        return Location::header(name, scheme);
+    }
+    Location::Bare {
+        name: name.to_ascii_lowercase(),
+        scheme: "Bearer".into(),
+    }
 }
 
 /// A token must name its key.

@@ -5,13 +5,16 @@ mod preset;
 
 use std::sync::Arc;
 
+use edgeward_bearer::config::{self as checks, Forward};
+
 use crate::{
     algorithm::Algorithm,
     claim_path::ClaimPath,
     claims::{Rule, Scopes, TimeRules},
-    config::{Config, Encoding, Forward, IssuerRule, Preset, ScopeMatch},
+    config::{ClaimRule, Config, Encoding, IssuerRule, Preset},
     jwk::KeySet,
     locate::Location,
+    manner,
     refusal::Challenge,
     settings::check::Check,
 };
@@ -143,13 +146,19 @@ impl Settings {
         let config = check.preset(config);
         check.identities(&config);
         let sources = check.sources(&config);
-        let locations = check.locations(config.token_from.as_deref(), config.preset);
-        let rules = check.rules(&config.claims);
-        let principal = check.path("principal-claim", &config.principal_claim);
+        let header = if config.preset.is_native() {
+            Location::header
+        } else {
+            manner::header
+        };
+        let problems = &mut check.problems;
+        let locations = checks::locations(problems, config.token_from.as_deref(), header);
+        let rules = checks::rules(problems, config.claims.iter().map(ClaimRule::read));
+        let principal = checks::claim_path(problems, "principal-claim", &config.principal_claim);
         let usage_key = config
             .usage_key_claim
             .as_deref()
-            .map(|text| check.path("usage-key-claim", text));
+            .map(|text| checks::claim_path(problems, "usage-key-claim", text));
         check.limits(&config);
         check.problems.check()?;
         let (Some(principal), Some(usage_key)) =
@@ -178,10 +187,7 @@ impl Settings {
             sources,
             locations,
             scopes: config.scopes,
-            scope_match: match config.scope_match {
-                Some(ScopeMatch::Any) => Scopes::Any,
-                Some(ScopeMatch::All) | None => Scopes::All,
-            },
+            scope_match: config.scope_match.unwrap_or_default(),
             rules,
             times: TimeRules {
                 leeway: f64::from(config.leeway_seconds.unwrap_or(LEEWAY_SECONDS)),

@@ -1,5 +1,9 @@
 //! Configuration as an operator writes it. `settings` checks it and turns it into what requests are checked against.
 
+use edgeward_bearer::{
+    claims::{Condition, Scopes},
+    config::{Forward, TokenFrom},
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -38,7 +42,7 @@ pub struct Config {
     pub scopes: Vec<String>,
     /// How many of the scopes the token must have. Default `all`.
     #[serde(default)]
-    pub scope_match: ScopeMatch,
+    pub scope_match: Scopes,
     /// Accepted values of `token_type`, compared without case, where the answer has one. Default `[Bearer]`.
     #[serde(default = "default_token_types")]
     pub token_types: Vec<String>,
@@ -113,37 +117,6 @@ pub struct Own {
     pub secret: String,
 }
 
-/// How many scopes a token must have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum ScopeMatch {
-    /// All of them.
-    #[default]
-    All,
-    /// At least one.
-    Any,
-}
-
-/// A place where a token may be: exactly one of `header`, `query` and `cookie`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct TokenFrom {
-    /// Name of a header field.
-    #[serde(default)]
-    pub header: Option<String>,
-    /// `header`: scheme before the token, compared without case; empty for none. Default `Bearer` for `authorization`, else none.
-    #[serde(default)]
-    pub scheme: Option<String>,
-    /// Name of a query parameter. Query strings end up in logs: prefer a header (RFC 6750 section 2.3).
-    #[serde(default)]
-    pub query: Option<String>,
-    /// Name of a cookie.
-    #[serde(default)]
-    pub cookie: Option<String>,
-}
-
 /// A condition on a member of the answer: exactly one of `equals`, `one-of`, `contains` and `exists`.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -165,16 +138,14 @@ pub struct ClaimRule {
     pub exists: Option<bool>,
 }
 
-/// What happens to the token when the request goes on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum Forward {
-    /// The upstream gets the token too.
-    #[default]
-    Keep,
-    /// The token is removed from the request.
-    Strip,
+impl ClaimRule {
+    /// The claim, and its condition when it has exactly one.
+    #[must_use]
+    pub fn read(&self) -> (&str, Option<Condition>) {
+        let one_of = self.one_of.as_deref();
+        let condition = Condition::of(self.equals.as_ref(), one_of, self.contains.as_ref(), self.exists);
+        (&self.claim, condition)
+    }
 }
 
 fn default_timeout_ms() -> u32 {

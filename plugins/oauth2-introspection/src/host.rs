@@ -1,13 +1,10 @@
 //! The seams of the logic, answered by the gateway.
 
-use edgeward_bearer::{
-    locate::{self, Edit, Fields, Location},
-    refusal::{Challenge, Kind},
-};
+use edgeward_bearer::{refusal::Challenge, request};
 use edgeward_sdk::{
-    Allowed, ContextValue, Denied, RequestHead, clock,
+    Allowed, ContextValue, Denied, clock,
     crypto::{self, HashAlgorithm},
-    http_client, log_debug, log_error, log_info, secret,
+    http_client, secret,
 };
 use serde_json::Value;
 
@@ -52,40 +49,6 @@ impl Outside for Gateway {
     }
 }
 
-/// The request of a hook.
-pub(crate) struct Incoming<'a>(pub(crate) &'a RequestHead);
-
-impl Fields for Incoming<'_> {
-    fn header_values(&self, name: &str) -> Vec<Vec<u8>> {
-        self.0.header_values(name)
-    }
-
-    fn query_values(&self, name: &str) -> Vec<String> {
-        let params = self.0.query_params().into_iter();
-        params
-            .filter(|(one, _)| one == name)
-            .map(|(_, value)| value)
-            .collect()
-    }
-
-    fn query(&self) -> String {
-        self.0.query()
-    }
-}
-
-impl Incoming<'_> {
-    /// Takes the token out of the request.
-    pub(crate) fn strip(&self, locations: &[Location]) -> Result<(), String> {
-        locate::strip(locations, self)
-            .iter()
-            .try_for_each(|edit| match edit {
-                Edit::RemoveHeader(name) => self.0.remove_header(name),
-                Edit::SetHeader(name, value) => self.0.set_header(name, value),
-                Edit::SetQuery(query) => self.0.set_query(query),
-            })
-    }
-}
-
 /// The decision for a token that holds.
 pub(crate) fn allowed(accepted: Accepted) -> Allowed {
     let allowed = Allowed {
@@ -113,11 +76,7 @@ pub(crate) fn allowed(accepted: Accepted) -> Allowed {
 /// The decision for a token that is refused.
 pub(crate) fn denied(refused: &Refused, challenge: &Challenge) -> Denied {
     let refusal = &refused.refusal;
-    match refusal.kind {
-        Kind::NoCredentials => log_debug!("refused: {}", refusal.detail),
-        Kind::Unavailable => log_error!("refused: {}", refusal.detail),
-        _ => log_info!("refused: {}", refusal.detail),
-    }
+    request::log(refusal);
     let (name, value) = refusal.header(challenge);
     Denied {
         ttl_seconds: refused.ttl_seconds,

@@ -13,15 +13,10 @@ pub mod settings;
 #[cfg(test)]
 mod tests;
 
-use edgeward_bearer::locate;
-use edgeward_sdk::{
-    Answer, Authorize, Decision, Exchange, HeadAction, Interest, Plugin, RequestHead, Transform, log_error,
-};
+use edgeward_bearer::{locate, request};
+use edgeward_sdk::{Authorize, Decision, Exchange, HeadAction, Interest, Plugin, RequestHead, Transform};
 
-use crate::{
-    host::{Gateway, Incoming},
-    settings::Settings,
-};
+use crate::{host::Gateway, settings::Settings};
 
 /// The plugin.
 pub struct Introspection(Settings);
@@ -45,7 +40,7 @@ impl Plugin for Introspection {
 
 impl Authorize for Introspection {
     fn authorize(&mut self, request: &RequestHead, exchange: &Exchange) -> Decision {
-        let found = locate::find(&self.0.locations, &Incoming(request));
+        let found = locate::find(&self.0.locations, request);
         let certificate = || exchange.peer().client_certificate;
         match found
             .map_err(authorizer::Refused::from)
@@ -59,11 +54,7 @@ impl Authorize for Introspection {
 
 impl Transform for Introspection {
     fn on_request_head(&mut self, request: &RequestHead, _exchange: &Exchange) -> HeadAction {
-        if let Err(error) = Incoming(request).strip(&self.0.locations) {
-            log_error!("the token cannot be taken out of the request, which is refused: {error}");
-            return Answer::new(400).into();
-        }
-        HeadAction::Proceed
+        request::strip(request, &self.0.locations)
     }
 }
 

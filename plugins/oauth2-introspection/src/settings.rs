@@ -2,13 +2,14 @@
 
 use edgeward_bearer::{
     claim_path::ClaimPath,
-    claims::{Condition, Rule, Scopes, TimeRules},
+    claims::{Rule, Scopes, TimeRules},
+    config::{self as checks, Forward},
     locate::Location,
     refusal::Challenge,
 };
 use edgeward_sdk::config::Problems;
 
-use crate::config::{Authentication, ClaimRule, Config, Forward, ScopeMatch, TokenFrom};
+use crate::config::{Authentication, ClaimRule, Config};
 
 /// Longest address in bytes.
 const URL_LIMIT: usize = 2048;
@@ -60,16 +61,10 @@ pub struct Settings {
     pub challenge: Challenge,
 }
 
-fn path(problems: &mut Problems, key: &str, text: &str) -> Option<ClaimPath> {
-    ClaimPath::parse(text)
-        .map_err(|error| problems.push(format!("{key}: {error}")))
-        .ok()
-}
-
 fn paths(problems: &mut Problems, key: &str, texts: &[String]) -> Vec<ClaimPath> {
     let texts = texts.iter().enumerate();
     texts
-        .filter_map(|(index, text)| path(problems, &format!("{key}[{index}]"), text))
+        .filter_map(|(index, text)| checks::claim_path(problems, &format!("{key}[{index}]"), text))
         .collect()
 }
 
@@ -91,29 +86,18 @@ fn endpoint(problems: &mut Problems, config: &Config) {
 }
 
 fn texts(problems: &mut Problems, config: &Config) {
-    let graphic = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
-    // RFC 6749 section 3.3: no quotes, no space; they are written into the challenge
-    for scope in &config.scopes {
-        if scope.is_empty() || !scope.bytes().all(graphic) {
-            problems.push(format!("scopes: {scope:?} is no scope"));
-        }
-    }
+    checks::scopes(problems, &config.scopes);
     if let Authentication::Basic(client) | Authentication::Post(client) = &config.authentication
         && client.client_id.is_empty()
     {
         problems.push("authentication.client-id: is empty");
     }
-    let printable = |byte: u8| byte == b' ' || graphic(byte);
     for (key, text) in [
         ("realm", Some(&config.realm)),
         ("resource-metadata", config.resource_metadata.as_ref()),
         ("token-type-hint", config.token_type_hint.as_ref()),
     ] {
-        if text.is_some_and(|text| !text.bytes().all(printable)) {
-            problems.push(format!(
-                "{key}: only printable ASCII without quotes and backslashes"
-            ));
-        }
+        checks::printable(problems, key, text);
     }
     if config.token_types.is_empty() {
         problems.push("token-types: an empty list accepts nothing");
@@ -121,57 +105,6 @@ fn texts(problems: &mut Problems, config: &Config) {
     if config.principal_claims.is_empty() {
         problems.push("principal-claims: an empty list names no caller");
     }
-}
-
-fn locations(problems: &mut Problems, places: Option<&[TokenFrom]>) -> Vec<Location> {
-    let Some(places) = places else {
-        return vec![Location::bearer()];
-    };
-    if places.is_empty() {
-        problems.push("token-from: an empty list finds no token; leave it out for Authorization: Bearer");
-    }
-    let mut locations = Vec::new();
-    for (index, place) in places.iter().enumerate() {
-        match (&place.header, &place.query, &place.cookie) {
-            (Some(name), None, None) => {
-                locations.push(Location::header(name, place.scheme.as_deref()));
-            }
-            (None, Some(name), None) => locations.push(Location::Query(name.clone())),
-            (None, None, Some(name)) => locations.push(Location::Cookie(name.clone())),
-            _ => problems.push(format!(
-                "token-from[{index}]: exactly one of header, query and cookie is needed"
-            )),
-        }
-        if place.scheme.is_some() && place.header.is_none() {
-            problems.push(format!(
-                "token-from[{index}].scheme: makes sense with `header` only"
-            ));
-        }
-    }
-    locations
-}
-
-fn rules(problems: &mut Problems, rules: &[ClaimRule]) -> Vec<Rule> {
-    let mut checked = Vec::new();
-    for (index, rule) in rules.iter().enumerate() {
-        let key = format!("claims[{index}]");
-        let condition = match (&rule.equals, &rule.one_of, &rule.contains, rule.exists) {
-            (Some(value), None, None, None) => Condition::OneOf(vec![value.clone()]),
-            (None, Some(values), None, None) => Condition::OneOf(values.clone()),
-            (None, None, Some(value), None) => Condition::Contains(value.clone()),
-            (None, None, None, Some(exists)) => Condition::Exists(exists),
-            _ => {
-                problems.push(format!(
-                    "{key}: exactly one of equals, one-of, contains and exists is needed"
-                ));
-                continue;
-            }
-        };
-        if let Some(path) = path(problems, &format!("{key}.claim"), &rule.claim) {
-            checked.push(Rule { path, condition });
-        }
-    }
-    checked
 }
 
 impl Settings {
@@ -183,12 +116,12 @@ impl Settings {
         let mut problems = Problems::default();
         endpoint(&mut problems, &config);
         texts(&mut problems, &config);
-        let locations = locations(&mut problems, config.token_from.as_deref());
-        let rules = rules(&mut problems, &config.claims);
+        let locations = checks::locations(&mut problems, config.token_from.as_deref(), Location::header);
+        let rules = checks::rules(&mut problems, config.claims.iter().map(ClaimRule::read));
         let principals = paths(&mut problems, "principal-claims", &config.principal_claims);
         let facts = paths(&mut problems, "facts", &config.facts);
         let usage = config.usage_key_claim.as_deref();
-        let usage_key = usage.and_then(|text| path(&mut problems, "usage-key-claim", text));
+        let usage_key = usage.and_then(|text| checks::claim_path(&mut problems, "usage-key-claim", text));
         problems.range("timeout-ms", config.timeout_ms, 100, 60_000);
         problems.range("max-token-bytes", config.max_token_bytes as u64, 16, 65_536);
         problems.range("leeway-seconds", config.leeway_seconds, 0, 600);
@@ -212,10 +145,7 @@ impl Settings {
             issuers: config.issuer,
             audiences: config.audience,
             scopes: config.scopes,
-            scope_match: match config.scope_match {
-                ScopeMatch::All => Scopes::All,
-                ScopeMatch::Any => Scopes::Any,
-            },
+            scope_match: config.scope_match,
             ignore_confirmation: config.ignore_confirmation,
             rules,
             times: TimeRules {

@@ -1,5 +1,6 @@
 //! Checks of the claims of a token whose signature holds (RFC 7519 section 4.1, RFC 8725 section 3).
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -48,6 +49,25 @@ pub enum Condition {
     Contains(Value),
     /// The claim is there, or is not.
     Exists(bool),
+}
+
+impl Condition {
+    /// The condition that is configured; none unless it is exactly one.
+    #[must_use]
+    pub fn of(
+        equals: Option<&Value>,
+        one_of: Option<&[Value]>,
+        contains: Option<&Value>,
+        exists: Option<bool>,
+    ) -> Option<Self> {
+        match (equals, one_of, contains, exists) {
+            (Some(value), None, None, None) => Some(Self::OneOf(vec![value.clone()])),
+            (None, Some(values), None, None) => Some(Self::OneOf(values.to_vec())),
+            (None, None, Some(value), None) => Some(Self::Contains(value.clone())),
+            (None, None, None, Some(exists)) => Some(Self::Exists(exists)),
+            _ => None,
+        }
+    }
 }
 
 /// Checks `exp`, `nbf` and `iat`. Returns `exp` in seconds since 1970.
@@ -184,10 +204,17 @@ pub fn check_audience(claims: &Map<String, Value>, accepted: &[String]) -> Resul
     ))
 }
 
-/// How many of the scopes must be granted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How many scopes a token must have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(rename = "ScopeMatch")
+)]
+#[serde(rename_all = "kebab-case")]
 pub enum Scopes {
     /// All of them.
+    #[default]
     All,
     /// At least one.
     Any,
@@ -463,6 +490,28 @@ mod tests {
         }
         for how in [Scopes::All, Scopes::Any] {
             assert!(check_scopes(&map(json!({})), &[], how).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_rule_has_one_condition() {
+        let value = json!(1);
+        let (value, list) = (Some(&value), [json!(1), json!(2)]);
+        let list = Some(&list[..]);
+        let of = |equals, one_of, contains, exists| {
+            format!("{:?}", Condition::of(equals, one_of, contains, exists))
+        };
+        assert_eq!(of(value, None, None, None), "Some(OneOf([Number(1)]))");
+        assert_eq!(of(None, list, None, None), "Some(OneOf([Number(1), Number(2)]))");
+        assert_eq!(of(None, None, value, None), "Some(Contains(Number(1)))");
+        assert_eq!(of(None, None, None, Some(false)), "Some(Exists(false))");
+        for (equals, one_of, contains, exists) in [
+            (None, None, None, None),
+            (value, list, None, None),
+            (value, None, None, Some(true)),
+            (None, None, value, Some(true)),
+        ] {
+            assert_eq!(of(equals, one_of, contains, exists), "None");
         }
     }
 

@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
+use edgeward_bearer::config as checks;
 use edgeward_sdk::config::Problems;
 use serde_json::Value;
 
 use super::{Discovery, Keys, LEEWAY_SECONDS, Source, UrlSource};
 use crate::{
-    claim_path::ClaimPath,
-    claims::{Condition, Rule},
-    config::{ClaimRule, Config, DiscoverySource, JwksSource, KeySource, Preset, TokenFrom},
+    config::{Config, DiscoverySource, JwksSource, KeySource, Preset},
     jwk::KeySet,
-    locate::Location,
 };
 
 /// Longest key set URL in bytes: it is part of the key in the `kv` store, which takes 512.
@@ -27,12 +25,6 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn problem(&mut self, text: impl Into<String>) {
         self.problems.push(text);
-    }
-
-    pub(super) fn path(&mut self, key: &str, text: &str) -> Option<ClaimPath> {
-        ClaimPath::parse(text)
-            .map_err(|error| self.problem(format!("{key}: {error}")))
-            .ok()
     }
 
     pub(super) fn identities(&mut self, config: &Config) {
@@ -55,27 +47,10 @@ impl Check {
                 "algorithms: an empty list accepts nothing; leave it out to take what the keys allow",
             );
         }
-        for scope in &config.scopes {
-            // RFC 6749 section 3.3: no quotes, no space; it is written into the challenge
-            if scope.is_empty()
-                || !scope
-                    .bytes()
-                    .all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
-            {
-                self.problem(format!("scopes: {scope:?} is no scope"));
-            }
-        }
-        for (key, text) in [
-            ("realm", Some(&config.realm)),
-            ("resource-metadata", config.resource_metadata.as_ref()),
-        ] {
-            let printable = |b: u8| (0x20..0x7f).contains(&b) && b != b'"' && b != b'\\';
-            if text.is_some_and(|text| !text.bytes().all(printable)) {
-                self.problem(format!(
-                    "{key}: only printable ASCII without quotes and backslashes"
-                ));
-            }
-        }
+        checks::scopes(&mut self.problems, &config.scopes);
+        checks::printable(&mut self.problems, "realm", Some(&config.realm));
+        let metadata = config.resource_metadata.as_ref();
+        checks::printable(&mut self.problems, "resource-metadata", metadata);
     }
 
     pub(super) fn limits(&mut self, config: &Config) {
@@ -288,66 +263,5 @@ impl Check {
             cooldown_ms: cooldown * 1000,
             timeout_ms,
         }
-    }
-
-    pub(super) fn locations(&mut self, places: Option<&[TokenFrom]>, preset: Preset) -> Vec<Location> {
-        let bare = |name: &str| Location::Bare {
-            name: name.to_ascii_lowercase(),
-            scheme: "Bearer".into(),
-        };
-        let Some(places) = places else {
-            return vec![if preset.is_native() {
-                Location::bearer()
-            } else {
-                bare("authorization")
-            }];
-        };
-        if places.is_empty() {
-            self.problem("token-from: an empty list finds no token; leave it out for Authorization: Bearer");
-        }
-        let mut locations = Vec::new();
-        for (index, place) in places.iter().enumerate() {
-            let path = format!("token-from[{index}]");
-            match (&place.header, &place.query, &place.cookie) {
-                (Some(name), None, None) if !preset.is_native() && place.scheme.is_none() => {
-                    locations.push(bare(name));
-                }
-                (Some(name), None, None) => {
-                    locations.push(Location::header(name, place.scheme.as_deref()));
-                }
-                (None, Some(name), None) => locations.push(Location::Query(name.clone())),
-                (None, None, Some(name)) => locations.push(Location::Cookie(name.clone())),
-                _ => self.problem(format!(
-                    "{path}: exactly one of header, query and cookie is needed"
-                )),
-            }
-            if place.scheme.is_some() && place.header.is_none() {
-                self.problem(format!("{path}.scheme: makes sense with `header` only"));
-            }
-        }
-        locations
-    }
-
-    pub(super) fn rules(&mut self, rules: &[ClaimRule]) -> Vec<Rule> {
-        let mut checked = Vec::new();
-        for (index, rule) in rules.iter().enumerate() {
-            let key = format!("claims[{index}]");
-            let condition = match (&rule.equals, &rule.one_of, &rule.contains, rule.exists) {
-                (Some(value), None, None, None) => Condition::OneOf(vec![value.clone()]),
-                (None, Some(values), None, None) => Condition::OneOf(values.clone()),
-                (None, None, Some(value), None) => Condition::Contains(value.clone()),
-                (None, None, None, Some(exists)) => Condition::Exists(exists),
-                _ => {
-                    self.problem(format!(
-                        "{key}: exactly one of equals, one-of, contains and exists is needed"
-                    ));
-                    continue;
-                }
-            };
-            if let Some(path) = self.path(&format!("{key}.claim"), &rule.claim) {
-                checked.push(Rule { path, condition });
-            }
-        }
-        checked
     }
 }

@@ -3,7 +3,8 @@
 use super::check::Check;
 use crate::{
     algorithm::Algorithm,
-    config::{Config, DiscoverySource, IssuerRule, KeySource, Preset, ScopeMatch},
+    claims::Scopes,
+    config::{Config, DiscoverySource, IssuerRule, KeySource, Preset},
     jwk::DOCUMENT_LIMIT,
 };
 
@@ -96,7 +97,7 @@ impl Check {
         for (key, wrong) in [
             ("allow-any-issuer", config.allow_any_issuer),
             ("require-exp", !config.require_exp),
-            ("scope-match", config.scope_match == Some(ScopeMatch::All)),
+            ("scope-match", config.scope_match == Some(Scopes::All)),
             // a decision holds for one request
             (
                 "decision-ttl-seconds",
@@ -107,7 +108,7 @@ impl Check {
                 self.problem(format!("{key}: contradicts preset {name}"));
             }
         }
-        config.scope_match = Some(ScopeMatch::Any);
+        config.scope_match = Some(Scopes::Any);
         match preset {
             Preset::Cognito if config.audience.is_empty() && config.issuers.is_empty() => {
                 config.allow_any_audience = true;

@@ -1,0 +1,198 @@
+//! Configuration that plugins for bearer tokens have in common, and its checks. Problems begin with the path of the key.
+
+use edgeward_sdk::config::Problems;
+use serde::Deserialize;
+
+use crate::{
+    claim_path::ClaimPath,
+    claims::{Condition, Rule},
+    locate::Location,
+};
+
+/// A place where a token may be: exactly one of `header`, `query` and `cookie`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TokenFrom {
+    /// Name of a header field.
+    #[serde(default)]
+    pub header: Option<String>,
+    /// `header`: scheme before the token, compared without case; empty for none. Default `Bearer` for `authorization`, else none.
+    #[serde(default)]
+    pub scheme: Option<String>,
+    /// Name of a query parameter. Query strings end up in logs: prefer a header (RFC 6750 section 2.3).
+    #[serde(default)]
+    pub query: Option<String>,
+    /// Name of a cookie.
+    #[serde(default)]
+    pub cookie: Option<String>,
+}
+
+/// What happens to the token when the request goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Forward {
+    /// The upstream gets the token too.
+    #[default]
+    Keep,
+    /// The token is removed from the request.
+    Strip,
+}
+
+/// Checks `token-from`; without it the token is in `Authorization`. `header` makes the location of a header field of its name and
+/// the scheme that is configured for it: usually [`Location::header`].
+pub fn locations(
+    problems: &mut Problems,
+    places: Option<&[TokenFrom]>,
+    header: fn(&str, Option<&str>) -> Location,
+) -> Vec<Location> {
+    let Some(places) = places else {
+        return vec![header("authorization", None)];
+    };
+    if places.is_empty() {
+        problems.push("token-from: an empty list finds no token; leave it out for Authorization: Bearer");
+    }
+    let mut locations = Vec::new();
+    for (index, place) in places.iter().enumerate() {
+        let path = format!("token-from[{index}]");
+        match (&place.header, &place.query, &place.cookie) {
+            (Some(name), None, None) => locations.push(header(name, place.scheme.as_deref())),
+            (None, Some(name), None) => locations.push(Location::Query(name.clone())),
+            (None, None, Some(name)) => locations.push(Location::Cookie(name.clone())),
+            _ => problems.push(format!(
+                "{path}: exactly one of header, query and cookie is needed"
+            )),
+        }
+        if place.scheme.is_some() && place.header.is_none() {
+            problems.push(format!("{path}.scheme: makes sense with `header` only"));
+        }
+    }
+    locations
+}
+
+/// Checks the path of a claim.
+pub fn claim_path(problems: &mut Problems, key: &str, text: &str) -> Option<ClaimPath> {
+    ClaimPath::parse(text)
+        .map_err(|error| problems.push(format!("{key}: {error}")))
+        .ok()
+}
+
+/// Checks the conditions `claims`, each the path of a claim and what [`Condition::of`] made of it.
+pub fn rules<'a>(
+    problems: &mut Problems,
+    rules: impl IntoIterator<Item = (&'a str, Option<Condition>)>,
+) -> Vec<Rule> {
+    let mut checked = Vec::new();
+    for (index, (claim, condition)) in rules.into_iter().enumerate() {
+        let key = format!("claims[{index}]");
+        let Some(condition) = condition else {
+            problems.push(format!(
+                "{key}: exactly one of equals, one-of, contains and exists is needed"
+            ));
+            continue;
+        };
+        if let Some(path) = claim_path(problems, &format!("{key}.claim"), claim) {
+            checked.push(Rule { path, condition });
+        }
+    }
+    checked
+}
+
+/// Checks `scopes`, which are written into the challenge.
+pub fn scopes(problems: &mut Problems, scopes: &[String]) {
+    for scope in scopes {
+        // RFC 6749 section 3.3: no quotes, no space
+        if scope.is_empty() || scope.contains(' ') || !fits_quotes(scope) {
+            problems.push(format!("scopes: {scope:?} is no scope"));
+        }
+    }
+}
+
+/// Checks a text that is written into the challenge or into a question.
+pub fn printable(problems: &mut Problems, key: &str, text: Option<&String>) {
+    if text.is_some_and(|text| !fits_quotes(text)) {
+        problems.push(format!(
+            "{key}: only printable ASCII without quotes and backslashes"
+        ));
+    }
+}
+
+/// Printable ASCII that stands between quotes as it is.
+fn fits_quotes(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\')
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// What a check says, and the problems that it found.
+    fn told<T>(check: impl FnOnce(&mut Problems) -> T) -> (T, String) {
+        let mut problems = Problems::default();
+        let outcome = check(&mut problems);
+        (outcome, problems.to_string())
+    }
+
+    fn places(places: Value) -> (Vec<Location>, String) {
+        let places: Vec<TokenFrom> = serde_json::from_value(places).unwrap();
+        told(|problems| locations(problems, Some(&places), Location::header))
+    }
+
+    #[test]
+    fn tokens_are_where_the_configuration_says() {
+        let none = told(|problems| locations(problems, None, Location::header));
+        assert_eq!(none, (vec![Location::bearer()], String::new()));
+        let (found, problems) = places(
+            json!([{"header": "X-Token"}, {"header": "a", "scheme": "t"}, {"query": "q"}, {"cookie": "c"}]),
+        );
+        assert_eq!(problems, "");
+        let wanted = [
+            Location::header("x-token", Some("")),
+            Location::header("a", Some("t")),
+            Location::Query("q".into()),
+            Location::Cookie("c".into()),
+        ];
+        assert_eq!(found, wanted);
+        let (_, problems) = places(json!([]));
+        assert!(
+            problems.starts_with("config.token-from: an empty list"),
+            "{problems}"
+        );
+        let (found, problems) =
+            places(json!([{}, {"query": "a", "cookie": "b"}, {"query": "a", "scheme": "b"}]));
+        assert_eq!(found, [Location::Query("a".into())]);
+        assert_eq!(
+            problems,
+            "config.token-from[0]: exactly one of header, query and cookie is needed; \
+             config.token-from[1]: exactly one of header, query and cookie is needed; \
+             config.token-from[2].scheme: makes sense with `header` only"
+        );
+    }
+
+    #[test]
+    fn rules_have_a_path_and_one_condition() {
+        let exists = || Some(Condition::Exists(true));
+        let (rules, problems) =
+            told(|problems| rules(problems, [("a", exists()), ("b", None), ("c..d", exists())]));
+        assert_eq!((rules.len(), rules[0].path.to_string().as_str()), (1, "a"));
+        assert!(
+            problems.starts_with("config.claims[1]: exactly one of equals, one-of, contains and exists is needed; config.claims[2].claim: "),
+            "{problems}"
+        );
+    }
+
+    #[test]
+    fn what_goes_into_a_challenge_needs_no_escape() {
+        let given = ["a:b", "", "a b", "a\"", "a\\", "a\n", "ä"].map(str::to_owned);
+        let ((), problems) = told(|problems| scopes(problems, &given));
+        assert_eq!(problems.matches("is no scope").count(), 6, "{problems}");
+        for (text, good) in [("a b", true), ("", true), ("a\"", false), ("\u{7f}", false)] {
+            let ((), problems) = told(|problems| printable(problems, "realm", Some(&text.to_owned())));
+            assert_eq!(problems.is_empty(), good, "{problems}");
+        }
+    }
+}

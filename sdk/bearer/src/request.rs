@@ -1,0 +1,51 @@
+//! The request of a hook, and what becomes of it.
+
+use edgeward_sdk::{Answer, HeadAction, RequestHead, log_debug, log_error, log_info};
+
+use crate::{
+    locate::{self, Edit, Fields, Location},
+    refusal::{Kind, Refusal},
+};
+
+impl Fields for RequestHead {
+    fn header_values(&self, name: &str) -> Vec<Vec<u8>> {
+        Self::header_values(self, name)
+    }
+
+    fn query_values(&self, name: &str) -> Vec<String> {
+        let params = self.query_params().into_iter();
+        params
+            .filter(|(one, _)| one == name)
+            .map(|(_, value)| value)
+            .collect()
+    }
+
+    fn query(&self) -> String {
+        Self::query(self)
+    }
+}
+
+/// Takes the token out of a request that goes on; one that keeps it is refused.
+pub fn strip(request: &RequestHead, locations: &[Location]) -> HeadAction {
+    let edited = locate::strip(locations, request)
+        .iter()
+        .try_for_each(|edit| match edit {
+            Edit::RemoveHeader(name) => request.remove_header(name),
+            Edit::SetHeader(name, value) => request.set_header(name, value),
+            Edit::SetQuery(query) => request.set_query(query),
+        });
+    if let Err(error) = edited {
+        log_error!("the token cannot be taken out of the request, which is refused: {error}");
+        return Answer::new(400).into();
+    }
+    HeadAction::Proceed
+}
+
+/// Tells the operator of a refusal: how much it matters depends on its kind.
+pub fn log(refusal: &Refusal) {
+    match refusal.kind {
+        Kind::NoCredentials => log_debug!("refused: {}", refusal.detail),
+        Kind::Unavailable => log_error!("refused: {}", refusal.detail),
+        _ => log_info!("refused: {}", refusal.detail),
+    }
+}
