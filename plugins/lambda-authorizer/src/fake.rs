@@ -1,12 +1,10 @@
-//! The world outside, for tests: a scripted function and real cryptography.
+//! The world outside, for tests: a scripted function.
 
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
 };
 
-use aws_lc_rs::{digest, hmac};
-use edgeward_sigv4::Mac;
 use serde_json::Value;
 
 use crate::outside::{Call, Outside, Reply};
@@ -43,17 +41,6 @@ impl Fake {
     pub(crate) fn event(&self) -> Value {
         let calls = self.calls.borrow();
         serde_json::from_slice(&calls.last().unwrap().body).unwrap()
-    }
-}
-
-impl Mac for Fake {
-    fn sha256(&self, message: &[u8]) -> Vec<u8> {
-        digest::digest(&digest::SHA256, message).as_ref().to_vec()
-    }
-
-    fn hmac_sha256(&self, key: &[u8], message: &[u8]) -> Vec<u8> {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, key);
-        hmac::sign(&key, message).as_ref().to_vec()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Calls the function: behind the Invoke API of AWS Lambda, or at an address of its own.
 
-use edgeward_sigv4::{PathStyle, Request, Signer, Timestamp, split_target, to_hex};
+use edgeward_sigv4::{HostCrypto, Mac as _, PathStyle, Request, Signer, Timestamp, split_target, to_hex};
 use serde::Deserialize;
 
 use crate::{
@@ -111,10 +111,10 @@ fn sign(call: &mut Call, credentials: &Credentials, outside: &impl Outside) -> R
         host: host(&call.url),
         headers: &call.headers,
     };
-    let hash = to_hex(&outside.sha256(&call.body));
+    let hash = to_hex(&HostCrypto.sha256(&call.body));
     let time = Timestamp(outside.now_ms() / 1000);
     let added = signer
-        .headers(&request, &hash, time, outside)
+        .headers(&request, &hash, time, &HostCrypto)
         .map_err(|error| format!("the call of the function cannot be signed: {error}"))?;
     let added = added.into_iter();
     call.headers

@@ -1,13 +1,8 @@
 //! The seams of the logic, answered by the gateway.
 
 use edgeward_sdk::{
-    Allowed, ContextValue, Denied, Exchange, RequestHead, clock,
-    crypto::{self, HashAlgorithm},
-    http_client, log,
-    matcher::RegexSet,
-    secret,
+    Allowed, ContextValue, Denied, Exchange, RequestHead, clock, http_client, log, matcher::RegexSet, secret,
 };
-use edgeward_sigv4::Mac;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -25,16 +20,6 @@ const GATEWAY: &str = "gateway";
 /// The gateway.
 pub(crate) struct Gateway {
     pub(crate) validation: Option<RegexSet>,
-}
-
-impl Mac for Gateway {
-    fn sha256(&self, message: &[u8]) -> Vec<u8> {
-        crypto::hash(HashAlgorithm::Sha256, message)
-    }
-
-    fn hmac_sha256(&self, key: &[u8], message: &[u8]) -> Vec<u8> {
-        crypto::hmac(HashAlgorithm::Sha256, key, message)
-    }
 }
 
 impl Outside for Gateway {

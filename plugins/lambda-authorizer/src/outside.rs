@@ -38,7 +38,7 @@ pub struct Reply {
 }
 
 /// The world outside the plugin. Error texts name what was asked for; they go to the log, never to a caller.
-pub trait Outside: edgeward_sigv4::Mac {
+pub trait Outside {
     /// Milliseconds since 1970.
     fn now_ms(&self) -> u64;
     /// A granted secret.

@@ -1,12 +1,13 @@
 //! The decision: every check in the order in which AWS makes it.
 
 use edgeward_sigv4::{
-    Algorithm, EMPTY_SHA256, Form, Payload, Presented, Request, TERMINATOR, Timestamp, UNSIGNED_PAYLOAD,
-    private_key, region_set_has, split_target, to_hex,
+    Algorithm, EMPTY_SHA256, Form, HostCrypto, Mac as _, Payload, Presented, Request, TERMINATOR, Timestamp,
+    UNSIGNED_PAYLOAD, private_key, region_set_has, split_target, to_hex,
 };
 
 use crate::{
     credentials::{self, Known},
+    ecdsa,
     outside::{Incoming, Outside},
     refusal::Refusal,
     settings::{Identity, Settings},
@@ -40,14 +41,14 @@ pub fn check(
         host: &host,
         headers: &headers,
     };
-    let presented = read(settings, &request, outside)?;
+    let presented = read(settings, &request)?;
     let now = Timestamp(outside.now_ms() / 1000);
     let until = check_time(settings, &presented, now)?;
     check_scope(settings, &presented)?;
     check_headers(settings, &presented, &request)?;
     let payload_hash = payload_hash(settings, &presented, incoming)?;
     let known = find(settings, &presented, now, outside)?;
-    let string = check_signature(settings, &presented, &request, &payload_hash, &known, outside)?;
+    let string = check_signature(settings, &presented, &request, &payload_hash, &known)?;
     check_token(&presented, &known, outside)?;
     check_replay(settings, &presented, &string, until, outside)?;
     Ok(Accepted {
@@ -56,10 +57,10 @@ pub fn check(
     })
 }
 
-fn read(settings: &Settings, request: &Request<'_>, outside: &impl Outside) -> Result<Presented, Refusal> {
+fn read(settings: &Settings, request: &Request<'_>) -> Result<Presented, Refusal> {
     let presented = Presented::read(request).map_err(|error| {
         let authorization = request.values("authorization").next().unwrap_or_default();
-        Refusal::malformed(&error, authorization, outside)
+        Refusal::malformed(&error, authorization)
     })?;
     let Some(presented) = presented else {
         return Err(Refusal::no_credentials("the request is not signed"));
@@ -262,7 +263,6 @@ fn check_signature(
     request: &Request<'_>,
     payload_hash: &str,
     known: &Known,
-    outside: &impl Outside,
 ) -> Result<String, Refusal> {
     let id = &presented.credential.access_key_id;
     let public = match (presented.algorithm, &known.secret) {
@@ -273,19 +273,17 @@ fn check_signature(
                 presented.algorithm
             )));
         }
-        (Algorithm::EcdsaP256Sha256, _) => {
-            Some(public_key(id, known, outside).map_err(Refusal::unavailable)?)
-        }
+        (Algorithm::EcdsaP256Sha256, _) => Some(public_key(id, known).map_err(Refusal::unavailable)?),
     };
     let holds = |string: &str| match (&public, &known.secret) {
-        (Some(key), _) => presented.is_signed_with_key(key, string, outside),
-        (None, Some(secret)) => Ok(presented.is_signed_with_secret(secret, string, outside)),
+        (Some(key), _) => presented.is_signed_with_key(key, string, &HostCrypto),
+        (None, Some(secret)) => Ok(presented.is_signed_with_secret(secret, string, &HostCrypto)),
         (None, None) => Ok(false),
     };
     let candidates = presented.canonical_requests(request, payload_hash, settings.style);
     let mut first = None;
     for canonical in candidates {
-        let string = presented.string_to_sign(&canonical, outside);
+        let string = presented.string_to_sign(&canonical, &HostCrypto);
         if holds(&string).map_err(Refusal::unavailable)? {
             return Ok(string);
         }
@@ -296,16 +294,16 @@ fn check_signature(
     Err(Refusal::mismatch(&canonical, &string, detail))
 }
 
-fn public_key(id: &str, known: &Known, outside: &impl Outside) -> Result<Vec<u8>, String> {
+fn public_key(id: &str, known: &Known) -> Result<Vec<u8>, String> {
     if let Some(key) = &known.public_key {
         return Ok(key.clone());
     }
     let derived = known
         .secret
         .as_ref()
-        .and_then(|secret| private_key(id, secret, outside));
+        .and_then(|secret| private_key(id, secret, &HostCrypto));
     derived
-        .and_then(|private| outside.p256_public_key(&private))
+        .and_then(|private| ecdsa::public_key(&private))
         .ok_or_else(|| format!("key {id}: no public key can be made of its secret"))
 }
 
@@ -360,7 +358,7 @@ fn check_replay(
     let id = &presented.credential.access_key_id;
     let name = format!(
         "sigv4-seen:{}",
-        to_hex(&outside.sha256(format!("{id}\n{string}").as_bytes()))
+        to_hex(&HostCrypto.sha256(format!("{id}\n{string}").as_bytes()))
     );
     // `until` itself is still good
     let ttl_ms = until

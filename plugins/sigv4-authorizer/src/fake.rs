@@ -1,17 +1,11 @@
-//! The world outside, for tests: a clock that is moved by hand, a `kv` store with times to live, a scripted source, and real cryptography.
+//! The world outside, for tests: a clock that is moved by hand, a `kv` store with times to live and a scripted source.
 
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
 };
 
-use aws_lc_rs::{digest, hmac, signature};
-use edgeward_sigv4::{Mac, Verify};
-
-use crate::{
-    ecdsa,
-    outside::{Outside, Severity},
-};
+use crate::outside::{Outside, Severity};
 
 /// A value and the time at which it ends.
 type Stored = (Vec<u8>, u64);
@@ -71,33 +65,6 @@ impl Fake {
 
     pub(crate) fn logged(&self, text: &str) -> bool {
         self.log.borrow().iter().any(|line| line.contains(text))
-    }
-}
-
-impl Mac for Fake {
-    fn sha256(&self, message: &[u8]) -> Vec<u8> {
-        digest::digest(&digest::SHA256, message).as_ref().to_vec()
-    }
-
-    fn hmac_sha256(&self, key: &[u8], message: &[u8]) -> Vec<u8> {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, key);
-        hmac::sign(&key, message).as_ref().to_vec()
-    }
-}
-
-impl Verify for Fake {
-    fn hmac_sha256_is(&self, key: &[u8], message: &[u8], mac: &[u8]) -> bool {
-        hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, key), message, mac).is_ok()
-    }
-
-    fn ecdsa_p256_is(&self, public_key: &[u8], message: &[u8], given: &[u8]) -> Result<bool, String> {
-        let key = signature::ParsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, public_key)
-            .map_err(|error| error.to_string())?;
-        Ok(key.verify_sig(message, given).is_ok())
-    }
-
-    fn p256_public_key(&self, private_key: &[u8]) -> Option<Vec<u8>> {
-        ecdsa::public_key(private_key)
     }
 }
 

@@ -1,16 +1,12 @@
 //! The seams of the logic, answered by the gateway.
 
 use edgeward_sdk::{
-    Allowed, Answer, Decision, Denied, RequestHead, clock,
-    crypto::{self, HashAlgorithm, PublicKey, SignatureAlgorithm},
-    http_client, kv, log, secret,
+    Allowed, Answer, Decision, Denied, RequestHead, clock, crypto, http_client, kv, log, secret,
 };
-use edgeward_sigv4::{Mac, Verify};
 
 use crate::{
     authorizer::Accepted,
     config::Errors,
-    ecdsa,
     outside::{Incoming, Outside, Severity},
     refusal::{Kind, Refusal},
     settings::Settings,
@@ -18,31 +14,6 @@ use crate::{
 
 /// The gateway.
 pub(crate) struct Gateway;
-
-impl Mac for Gateway {
-    fn sha256(&self, message: &[u8]) -> Vec<u8> {
-        crypto::hash(HashAlgorithm::Sha256, message)
-    }
-
-    fn hmac_sha256(&self, key: &[u8], message: &[u8]) -> Vec<u8> {
-        crypto::hmac(HashAlgorithm::Sha256, key, message)
-    }
-}
-
-impl Verify for Gateway {
-    fn hmac_sha256_is(&self, key: &[u8], message: &[u8], mac: &[u8]) -> bool {
-        crypto::hmac_verify(HashAlgorithm::Sha256, key, message, mac)
-    }
-
-    fn ecdsa_p256_is(&self, public_key: &[u8], message: &[u8], signature: &[u8]) -> Result<bool, String> {
-        let key = PublicKey::Ec(public_key.to_vec());
-        crypto::verify(SignatureAlgorithm::Es256, &key, message, signature)
-    }
-
-    fn p256_public_key(&self, private_key: &[u8]) -> Option<Vec<u8>> {
-        ecdsa::public_key(private_key)
-    }
-}
 
 impl Outside for Gateway {
     fn now_ms(&self) -> u64 {

@@ -11,8 +11,8 @@ pub enum Severity {
     Error,
 }
 
-/// The world outside the plugin, besides [`edgeward_sigv4::Verify`]. Error texts name what was asked for; they go to the log, never to a caller.
-pub trait Outside: edgeward_sigv4::Verify {
+/// The world outside the plugin, besides [`edgeward_sigv4::HostCrypto`]. Error texts name what was asked for; they go to the log, never to a caller.
+pub trait Outside {
     /// Milliseconds since 1970.
     fn now_ms(&self) -> u64;
     /// A granted secret.

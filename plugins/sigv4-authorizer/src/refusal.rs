@@ -2,7 +2,7 @@
 //! to nothing.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use edgeward_sigv4::{Form, Mac, Malformed};
+use edgeward_sigv4::{Form, HostCrypto, Mac as _, Malformed};
 
 /// Class of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,8 +82,8 @@ impl Refusal {
     }
 
     /// The request cannot be read. `authorization` is the field as it came; AWS tells its hash and not its value.
-    pub fn malformed(error: &Malformed, authorization: &[u8], crypto: &impl Mac) -> Self {
-        let hash = || STANDARD.encode(crypto.sha256(authorization));
+    pub fn malformed(error: &Malformed, authorization: &[u8]) -> Self {
+        let hash = || STANDARD.encode(HostCrypto.sha256(authorization));
         let aws = match error {
             Malformed::NotAPair => format!(
                 "Invalid key=value pair (missing equal-sign) in Authorization header (hashed with SHA-256 and encoded with Base64): '{}'.",

@@ -19,8 +19,6 @@ pub trait Verify: Mac {
     /// # Errors
     /// The key is no point of the curve.
     fn ecdsa_p256_is(&self, public_key: &[u8], message: &[u8], signature: &[u8]) -> Result<bool, String>;
-    /// The public key of a P-256 private key of 32 bytes, as an uncompressed point; none when it is no private key.
-    fn p256_public_key(&self, private_key: &[u8]) -> Option<Vec<u8>>;
 }
 
 /// The key of Signature Version 4 for one day, region and service.

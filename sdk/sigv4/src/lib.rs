@@ -1,6 +1,6 @@
 //! AWS Signature Version 4 (`AWS4-HMAC-SHA256`) and Version 4a (`AWS4-ECDSA-P256-SHA256`), for both sides of a request.
 //!
-//! There is no cryptography in here: hashes, MACs and signatures come through [`Mac`] and [`Verify`], which a plugin answers
+//! There is no cryptography in here: hashes, MACs and signatures come through [`Mac`] and [`Verify`], which [`HostCrypto`] answers
 //! with the gateway's capability `crypto`. Reading order: [`Request`] is what is signed, [`Presented`] what a client claims,
 //! [`canonical_request`] and [`string_to_sign`] are the texts in between, [`Signer`] makes signatures.
 //!
@@ -10,6 +10,7 @@ mod canonical;
 mod crypto;
 mod der;
 mod encode;
+mod host;
 mod malformed;
 mod presented;
 mod query;
@@ -25,6 +26,7 @@ pub use crate::{
     crypto::{Mac, Verify, private_key, signing_key},
     der::fixed_signature,
     encode::{encode, from_hex, to_hex},
+    host::HostCrypto,
     malformed::Malformed,
     presented::{AUTHORIZATION_LIMIT, Form, Payload, Presented},
     query::Query,

@@ -25,17 +25,7 @@ const NOT_SIGNED: [&str; 11] = [
 /// Signs requests for one service in one region.
 ///
 /// ```
-/// # use edgeward_sigv4::{EMPTY_SHA256, Mac, PathStyle, Request, Signer, Timestamp};
-/// # struct Crypto;
-/// # impl Mac for Crypto {
-/// #     fn sha256(&self, message: &[u8]) -> Vec<u8> {
-/// #         aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, message).as_ref().to_vec()
-/// #     }
-/// #     fn hmac_sha256(&self, key: &[u8], message: &[u8]) -> Vec<u8> {
-/// #         let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, key);
-/// #         aws_lc_rs::hmac::sign(&key, message).as_ref().to_vec()
-/// #     }
-/// # }
+/// # use edgeward_sigv4::{EMPTY_SHA256, HostCrypto, PathStyle, Request, Signer, Timestamp};
 /// let signer = Signer {
 ///     access_key_id: "AKIDEXAMPLE",
 ///     secret: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
@@ -48,7 +38,7 @@ const NOT_SIGNED: [&str; 11] = [
 /// };
 /// let request = Request { method: "GET", path: "/", query: "", host: "example.amazonaws.com", headers: &[] };
 /// let time = Timestamp::parse_basic("20150830T123600Z").unwrap();
-/// let added = signer.headers(&request, EMPTY_SHA256, time, &Crypto).unwrap();
+/// let added = signer.headers(&request, EMPTY_SHA256, time, &HostCrypto).unwrap();
 /// assert_eq!(added[0], ("x-amz-date".to_owned(), "20150830T123600Z".to_owned()));
 /// assert!(added[1].1.ends_with("Signature=5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"));
 /// ```

@@ -445,7 +445,7 @@ fn version_4a_is_for_a_set_of_regions_and_takes_a_configured_key_too() {
         refused(json!({"algorithms": ["sigv4a"]}), &wire("/").signed(&signer())).kind,
         Kind::Incomplete
     );
-    let private = edgeward_sigv4::private_key(ID, SECRET, &outside()).unwrap();
+    let private = edgeward_sigv4::private_key(ID, SECRET, &edgeward_sigv4::HostCrypto).unwrap();
     let public = to_hex(&ecdsa::public_key(&private).unwrap());
     let only_public = json!({"credentials": [
         {"access-key-id": ID, "public-key": public, "principal-arn": "arn:aws:iam::123456789012:user/ada"},

@@ -5,8 +5,8 @@ use aws_lc_rs::{
     signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair},
 };
 use edgeward_sigv4::{
-    Algorithm, Mac as _, PathStyle, Request, Signer, Timestamp, canonical_request, private_key, split_target,
-    string_to_sign, to_hex,
+    Algorithm, HostCrypto, Mac as _, PathStyle, Request, Signer, Timestamp, canonical_request, private_key,
+    split_target, string_to_sign, to_hex,
 };
 use serde_json::{Value, json};
 
@@ -53,7 +53,7 @@ impl Incoming for Wire {
     }
 
     fn body_sha256(&self) -> Option<Vec<u8>> {
-        (!self.body.is_empty()).then(|| Fake::default().sha256(self.body.as_bytes()))
+        (!self.body.is_empty()).then(|| HostCrypto.sha256(self.body.as_bytes()))
     }
 }
 
@@ -105,7 +105,7 @@ impl Wire {
     }
 
     fn payload_hash(&self) -> String {
-        to_hex(&Fake::default().sha256(self.body.as_bytes()))
+        to_hex(&HostCrypto.sha256(self.body.as_bytes()))
     }
 
     /// Signs in the header.
@@ -115,9 +115,7 @@ impl Wire {
     }
 
     pub(super) fn signed_with_hash(mut self, signer: &Signer<'_>, hash: &str) -> Self {
-        let added = signer
-            .headers(&self.request(), hash, NOW, &Fake::default())
-            .unwrap();
+        let added = signer.headers(&self.request(), hash, NOW, &HostCrypto).unwrap();
         self.headers
             .extend(added.into_iter().map(|(name, value)| (name, value.into_bytes())));
         self
@@ -126,13 +124,7 @@ impl Wire {
     /// Signs in the query.
     pub(super) fn presigned(mut self, signer: &Signer<'_>, expires: u64) -> Self {
         let query = signer
-            .query(
-                &self.request(),
-                &self.payload_hash(),
-                NOW,
-                expires,
-                &Fake::default(),
-            )
+            .query(&self.request(), &self.payload_hash(), NOW, expires, &HostCrypto)
             .unwrap();
         self.target = format!("{}?{query}", self.request().path);
         self
@@ -140,7 +132,6 @@ impl Wire {
 
     /// Signs with version 4a in the header, for a set of regions.
     pub(super) fn signed_4a(mut self, regions: &str) -> Self {
-        let fake = Fake::default();
         self = self
             .with("x-amz-date", &NOW.basic())
             .with("x-amz-region-set", regions);
@@ -159,8 +150,8 @@ impl Wire {
         );
         let algorithm = Algorithm::EcdsaP256Sha256;
         let scope = format!("{}/execute-api/aws4_request", NOW.date());
-        let string = string_to_sign(algorithm, NOW, &scope, &canonical, &fake);
-        let private = private_key(ID, SECRET, &fake).unwrap();
+        let string = string_to_sign(algorithm, NOW, &scope, &canonical, &HostCrypto);
+        let private = private_key(ID, SECRET, &HostCrypto).unwrap();
         let public = ecdsa::public_key(&private).unwrap();
         let pair =
             EcdsaKeyPair::from_private_key_and_public_key(&ECDSA_P256_SHA256_ASN1_SIGNING, &private, &public)

@@ -1,6 +1,6 @@
 //! The cryptography of the tests, and keys.
 
-use crate::{Mac, Verify};
+use crate::{HostCrypto, Mac, Verify};
 use aws_lc_rs::{agreement, digest, hmac, signature};
 
 pub(super) const ID: &str = "AKIDEXAMPLE";
@@ -29,9 +29,21 @@ impl Verify for Crypto {
             .map_err(|error| error.to_string())?;
         Ok(key.verify_sig(message, given).is_ok())
     }
+}
 
-    fn p256_public_key(&self, private_key: &[u8]) -> Option<Vec<u8>> {
-        let key = agreement::PrivateKey::from_private_key(&agreement::ECDH_P256, private_key).ok()?;
-        Some(key.compute_public_key().ok()?.as_ref().to_vec())
+/// The public key of a P-256 private key of 32 bytes, as an uncompressed point; none when it is no private key.
+pub(super) fn p256_public_key(private_key: &[u8]) -> Option<Vec<u8>> {
+    let key = agreement::PrivateKey::from_private_key(&agreement::ECDH_P256, private_key).ok()?;
+    Some(key.compute_public_key().ok()?.as_ref().to_vec())
+}
+
+#[test]
+fn the_cryptography_of_the_gateway_does_the_same() {
+    for message in ["", "a", "the quick brown fox"].map(str::as_bytes) {
+        assert_eq!(HostCrypto.sha256(message), Crypto.sha256(message));
+        let mac = HostCrypto.hmac_sha256(SECRET.as_bytes(), message);
+        assert_eq!(mac, Crypto.hmac_sha256(SECRET.as_bytes(), message));
+        assert!(HostCrypto.hmac_sha256_is(SECRET.as_bytes(), message, &mac));
+        assert!(!HostCrypto.hmac_sha256_is(ID.as_bytes(), message, &mac));
     }
 }
