@@ -7,6 +7,7 @@ use base64::{
     Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
+use edgeward_sdk::log::Level;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
     jwk::{Key, KeySet},
     key_cache::{KeyCache, Refetch},
     manner,
-    outside::{Outside, Severity},
+    outside::Outside,
     refusal::{Refusal, excerpt},
     settings::{Keys, Settings, UrlSource},
     token::{self, Token},
@@ -154,7 +155,7 @@ impl Authorizer {
                 Ok(set) if trial.verifies(&set) => return Ok(()),
                 Ok(_) => {}
                 Err(error) => {
-                    outside.log(Severity::Warn, &format!("keys cannot be had: {error}"));
+                    outside.log(Level::Warn, &format!("keys cannot be had: {error}"));
                     unavailable = Some(error);
                 }
             }
@@ -215,7 +216,7 @@ impl Trial<'_> {
             if self.attempts == ATTEMPTS_LIMIT {
                 let message =
                     format!("token without usable kid: {ATTEMPTS_LIMIT} keys tried, the rest is not");
-                self.outside.log(Severity::Warn, &message);
+                self.outside.log(Level::Warn, &message);
                 return false;
             }
             self.attempts += 1;
@@ -236,7 +237,7 @@ impl Trial<'_> {
                     "key {:?} cannot be used with {}: {error}",
                     key.kid, self.algorithm
                 );
-                self.outside.log(Severity::Error, &message);
+                self.outside.log(Level::Error, &message);
                 false
             })
     }
@@ -255,7 +256,7 @@ fn load(
             let set = KeySet::parse(&outside.secret(name)?, secrets_allowed)
                 .map_err(|error| format!("secret {name:?}: {error}"))?;
             for note in &set.skipped {
-                outside.log(Severity::Warn, &format!("secret {name:?}: {note}"));
+                outside.log(Level::Warn, &format!("secret {name:?}: {note}"));
             }
             if set.keys.is_empty() {
                 return Err(format!("secret {name:?}: no usable key"));

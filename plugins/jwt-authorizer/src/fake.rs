@@ -7,13 +7,10 @@ use std::{
 
 use aws_lc_rs::{hmac, signature};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use edgeward_sdk::log::Level;
 use serde_json::{Value, json};
 
-use crate::{
-    algorithm::Algorithm,
-    jwk::Material,
-    outside::{Outside, Severity},
-};
+use crate::{algorithm::Algorithm, jwk::Material, outside::Outside};
 
 /// A value and the time at which it ends.
 type Stored = (Vec<u8>, u64);
@@ -125,8 +122,8 @@ impl Outside for Fake {
         audience.starts_with("app-")
     }
 
-    fn log(&self, severity: Severity, message: &str) {
-        self.log.borrow_mut().push(format!("{severity:?}: {message}"));
+    fn log(&self, level: Level, message: &str) {
+        self.log.borrow_mut().push(format!("{level:?}: {message}"));
     }
 }
 

@@ -8,12 +8,7 @@ use edgeward_sdk::{
     secret,
 };
 
-use crate::{
-    algorithm::Algorithm,
-    authorizer::Accepted,
-    jwk::Material,
-    outside::{Outside, Severity},
-};
+use crate::{algorithm::Algorithm, authorizer::Accepted, jwk::Material, outside::Outside};
 
 /// The gateway.
 pub(crate) struct Gateway {
@@ -81,13 +76,7 @@ impl Outside for Gateway {
         self.audience.is_some_and(|set| set.is_match(audience))
     }
 
-    fn log(&self, severity: Severity, message: &str) {
-        let level = match severity {
-            Severity::Debug => log::Level::Debug,
-            Severity::Info => log::Level::Info,
-            Severity::Warn => log::Level::Warn,
-            Severity::Error => log::Level::Error,
-        };
+    fn log(&self, level: log::Level, message: &str) {
         log::log(level, message);
     }
 }

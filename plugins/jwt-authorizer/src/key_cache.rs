@@ -9,11 +9,12 @@
 
 use std::sync::Arc;
 
+use edgeward_sdk::log::Level;
 use serde_json::{Value, json};
 
 use crate::{
     jwk::{self, KeySet},
-    outside::{Outside, Severity},
+    outside::Outside,
     refusal::excerpt,
     settings::{Discovery, UrlSource},
     strict_json,
@@ -78,7 +79,7 @@ impl KeyCache {
         self.fetch(source, outside).or_else(|error| {
             let (age, left) = (age_ms / 1000, (source.max_stale_ms - age_ms) / 1000);
             outside.log(
-                Severity::Warn,
+                Level::Warn,
                 &format!("{error}; keys fetched {age} s ago serve for {left} s more"),
             );
             Ok(entry.keys)
@@ -134,7 +135,7 @@ impl KeyCache {
                 "entry for {} in store {:?} is unusable and ignored: {error}",
                 source.url, source.store
             );
-            outside.log(Severity::Error, &message);
+            outside.log(Level::Error, &message);
         }
         self.parsed = entry.ok();
         Ok(self.parsed.clone())
@@ -162,7 +163,7 @@ impl KeyCache {
                 "keys of {} cannot be cached, every request fetches them: {error}",
                 source.url
             );
-            outside.log(Severity::Error, &message);
+            outside.log(Level::Error, &message);
         }
         let keys = Arc::clone(&entry.keys);
         self.parsed = Some(entry);

@@ -1,19 +1,8 @@
 //! What the logic needs from outside, as one seam: the host in a gateway, a simulation in tests.
 
-use crate::{algorithm::Algorithm, jwk::Material};
+use edgeward_sdk::log::Level;
 
-/// Severity of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
-    /// for developers
-    Debug,
-    /// an operator may want to know
-    Info,
-    /// unexpected, dealt with
-    Warn,
-    /// an operator must look
-    Error,
-}
+use crate::{algorithm::Algorithm, jwk::Material};
 
 /// The world outside the plugin. Error texts name what was asked for; they go to the log, never to a caller.
 pub trait Outside {
@@ -58,5 +47,5 @@ pub trait Outside {
     /// True when a value of `aud` looks as configured.
     fn audience_matches(&self, audience: &str) -> bool;
     /// Writes a log line.
-    fn log(&self, severity: Severity, message: &str);
+    fn log(&self, level: Level, message: &str);
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::{
     authorizer::Accepted,
     output::Fact,
-    outside::{Call, Outside, Reply, Severity},
+    outside::{Call, Outside, Reply},
     refusal::Refusal,
     seen::{Known, Seen},
     settings::Settings,
@@ -119,12 +119,7 @@ pub(crate) fn allowed(accepted: Accepted) -> Allowed {
 
 /// The decision for a caller who is refused.
 pub(crate) fn denied(refusal: &Refusal) -> Denied {
-    let level = match refusal.kind.severity() {
-        Severity::Debug => log::Level::Debug,
-        Severity::Info => log::Level::Info,
-        Severity::Error => log::Level::Error,
-    };
-    log::log(level, &format!("refused: {}", refusal.detail));
+    log::log(refusal.kind.level(), &format!("refused: {}", refusal.detail));
     Denied {
         ttl_seconds: refusal.ttl_seconds,
         ..Denied::new(refusal.kind.status(), refusal.kind.public())

@@ -1,16 +1,5 @@
 //! What the logic needs from outside, as one seam: the host in a gateway, a simulation in tests.
 
-/// Severity of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
-    /// for developers
-    Debug,
-    /// an operator may want to know
-    Info,
-    /// an operator must look
-    Error,
-}
-
 /// A call of a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {

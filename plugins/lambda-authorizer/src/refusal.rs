@@ -1,6 +1,6 @@
 //! Why a caller is refused: one text for the operator's log, exact, and next to nothing for the caller.
 
-use crate::outside::Severity;
+use edgeward_sdk::log::Level;
 
 /// Class of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,11 +51,11 @@ impl Kind {
 
     /// How the log takes it.
     #[must_use]
-    pub fn severity(self) -> Severity {
+    pub fn level(self) -> Level {
         match self {
-            Self::NoIdentity => Severity::Debug,
-            Self::Unauthorized | Self::Forbidden => Severity::Info,
-            Self::Failure | Self::InvalidOutput => Severity::Error,
+            Self::NoIdentity => Level::Debug,
+            Self::Unauthorized | Self::Forbidden => Level::Info,
+            Self::Failure | Self::InvalidOutput => Level::Error,
         }
     }
 }

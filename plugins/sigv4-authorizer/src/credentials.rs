@@ -5,12 +5,13 @@
 
 use std::fmt;
 
+use edgeward_sdk::log::Level;
 use edgeward_sigv4::{Timestamp, encode};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     config::Source,
-    outside::{Outside, Severity},
+    outside::Outside,
     settings::{Identity, Key, Settings},
 };
 
@@ -144,7 +145,7 @@ fn kept(source: &Source, name: &str, outside: &impl Outside) -> Result<Option<En
             "entry {name:?} in store {:?} is unusable and ignored",
             source.store
         );
-        outside.log(Severity::Error, &message);
+        outside.log(Level::Error, &message);
     }
     Ok(entry.ok())
 }
@@ -211,7 +212,7 @@ fn keep(source: &Source, name: &str, entry: &Entry, outside: &impl Outside) {
                 "more than max-keys: {most} {kind} keys of {}, the rest is not kept",
                 source.url
             );
-            outside.log(Severity::Info, &message);
+            outside.log(Level::Info, &message);
         }
         if count > most {
             return Ok(());
@@ -221,7 +222,7 @@ fn keep(source: &Source, name: &str, entry: &Entry, outside: &impl Outside) {
     });
     if let Err(error) = written {
         let message = format!("answers of {} cannot be kept: {error}", source.url);
-        outside.log(Severity::Error, &message);
+        outside.log(Level::Error, &message);
     }
 }
 

@@ -5,7 +5,9 @@ use std::{
     collections::HashMap,
 };
 
-use crate::outside::{Outside, Severity};
+use edgeward_sdk::log::Level;
+
+use crate::outside::Outside;
 
 /// A value and the time at which it ends.
 type Stored = (Vec<u8>, u64);
@@ -127,7 +129,7 @@ impl Outside for Fake {
         one == other
     }
 
-    fn log(&self, severity: Severity, message: &str) {
-        self.log.borrow_mut().push(format!("{severity:?}: {message}"));
+    fn log(&self, level: Level, message: &str) {
+        self.log.borrow_mut().push(format!("{level:?}: {message}"));
     }
 }

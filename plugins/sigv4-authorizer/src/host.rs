@@ -7,7 +7,7 @@ use edgeward_sdk::{
 use crate::{
     authorizer::Accepted,
     config::Errors,
-    outside::{Incoming, Outside, Severity},
+    outside::{Incoming, Outside},
     refusal::{Kind, Refusal},
     settings::Settings,
 };
@@ -60,12 +60,7 @@ impl Outside for Gateway {
         crypto::constant_time_equal(one, other)
     }
 
-    fn log(&self, severity: Severity, message: &str) {
-        let level = match severity {
-            Severity::Debug => log::Level::Debug,
-            Severity::Info => log::Level::Info,
-            Severity::Error => log::Level::Error,
-        };
+    fn log(&self, level: log::Level, message: &str) {
         log::log(level, message);
     }
 }
@@ -131,12 +126,12 @@ pub(crate) fn allowed(accepted: Accepted) -> Allowed {
 
 /// The decision for a caller who is refused.
 pub(crate) fn refused(refusal: &Refusal, settings: &Settings) -> Decision {
-    let severity = match refusal.kind {
-        Kind::NoCredentials => Severity::Debug,
-        Kind::Unavailable => Severity::Error,
-        _ => Severity::Info,
+    let level = match refusal.kind {
+        Kind::NoCredentials => log::Level::Debug,
+        Kind::Unavailable => log::Level::Error,
+        _ => log::Level::Info,
     };
-    Gateway.log(severity, &format!("refused: {}", refusal.detail));
+    log::log(level, &format!("refused: {}", refusal.detail));
     match settings.errors {
         Errors::Aws => aws(refusal).into(),
         Errors::Plain => plain(refusal, settings).into(),

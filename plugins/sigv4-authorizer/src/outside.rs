@@ -1,15 +1,6 @@
 //! What the logic needs from outside, as one seam: the host in a gateway, a simulation in tests.
 
-/// Severity of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
-    /// for developers
-    Debug,
-    /// an operator may want to know
-    Info,
-    /// an operator must look
-    Error,
-}
+use edgeward_sdk::log::Level;
 
 /// The world outside the plugin, besides [`edgeward_sigv4::HostCrypto`]. Error texts name what was asked for; they go to the log, never to a caller.
 pub trait Outside {
@@ -49,7 +40,7 @@ pub trait Outside {
     /// Compares in time that depends on the lengths only.
     fn same(&self, one: &[u8], other: &[u8]) -> bool;
     /// Writes a log line.
-    fn log(&self, severity: Severity, message: &str);
+    fn log(&self, level: Level, message: &str);
 }
 
 /// A request before anybody changed it.
