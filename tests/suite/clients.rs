@@ -1,4 +1,4 @@
-//! Clients of other makes: curl, nghttp and h2load, Python's aioquic and websockets. grpcio is in `grpc.rs`. Tests of clients that are not installed are
+//! Clients of other makes: curl, nghttp and h2load, Python's aioquic, websockets, h2 and wsproto. grpcio is in `grpc.rs`. Tests of clients that are not installed are
 //! skipped with a word; in CI all of them are.
 
 use std::{net::SocketAddr, process::Stdio};
@@ -411,6 +411,37 @@ async fn websockets_talks_to_its_own_server_through_the_gateway() {
     told(&mut script).await;
 }
 
+/// A TLS listener for `localhost`, with a WebSocket at `/talk` and a page that uses it.
+async fn talking(origin: &Origin, socket: &WebSocketOrigin, ca: &Ca) -> Gateway {
+    let folder = tempfile::tempdir().unwrap();
+    ca.issue(&["localhost"]).write(folder.path(), "server");
+    let config = json!({
+        "listeners": [{"name": "tls", "address": "127.0.0.1:0",
+            "tls": {"certificates": [{"cert": "server.crt", "key": "server.key"}]}}],
+        "upstreams": {"origin": {"endpoints": [origin.endpoint()]}, "socket": {"endpoints": [socket.endpoint()]}},
+        "routes": [
+            {"path": "/page", "respond": {"status": 200, "headers": {"content-type": "text/html"}, "body": PAGE}},
+            {"path": "/talk", "upstream": "socket", "websocket": true},
+            {"path": "/{path+}", "upstream": "origin"},
+        ],
+    });
+    Gateway::start_in(folder, config).await
+}
+
+#[tokio::test]
+async fn h2_and_wsproto_talk_over_streams_of_a_connection() {
+    if !(python_has("h2").await && python_has("wsproto").await) {
+        return;
+    }
+    let (origin, socket, ca) = (Origin::start(), WebSocketOrigin::start().await, Ca::new());
+    let gateway = talking(&origin, &socket, &ca).await;
+    let trust = ca.write(gateway.folder.path());
+    let mut script = Command::new(python());
+    script.arg(workspace().join("tests/real/websocket_h2_calls.py"));
+    script.arg(gateway.address().port().to_string()).arg(trust);
+    told(&mut script).await;
+}
+
 #[tokio::test]
 async fn chromium_fetches_and_talks_over_http2() {
     let version = Command::new("chromium").arg("--version").output().await;
@@ -420,22 +451,7 @@ async fn chromium_fetches_and_talks_over_http2() {
         return;
     }
     let (origin, socket, ca) = (Origin::start(), WebSocketOrigin::start().await, Ca::new());
-    let folder = tempfile::tempdir().unwrap();
-    ca.issue(&["localhost"]).write(folder.path(), "server");
-    let gateway = Gateway::start_in(
-        folder,
-        json!({
-            "listeners": [{"name": "tls", "address": "127.0.0.1:0",
-                "tls": {"certificates": [{"cert": "server.crt", "key": "server.key"}]}}],
-            "upstreams": {"origin": {"endpoints": [origin.endpoint()]}, "socket": {"endpoints": [socket.endpoint()]}},
-            "routes": [
-                {"path": "/page", "respond": {"status": 200, "headers": {"content-type": "text/html"}, "body": PAGE}},
-                {"path": "/talk", "upstream": "socket", "websocket": true},
-                {"path": "/{path+}", "upstream": "origin"},
-            ],
-        }),
-    )
-    .await;
+    let gateway = talking(&origin, &socket, &ca).await;
     let mut chromium = Command::new("chromium");
     chromium.args([
         "--headless",

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use edgeward_tests::{
-    Connection, Gateway, Origin, Raw, bytes, chunked, empty, raw, scripted_upstream, with_trailers, within,
+    Connection, Gateway, Origin, Raw, bytes, chunked, empty, eventually, raw, scripted_upstream,
+    with_trailers, within,
 };
 use http::Request;
 use serde_json::{Value, json};
@@ -264,6 +265,34 @@ async fn connections_without_a_request_do_not_hold_up_draining() {
     .await;
     assert_eq!(silent.to_end().await, "");
     idle.to_end().await;
+}
+
+#[tokio::test]
+async fn draining_finishes_what_runs_and_says_that_the_connection_ends() {
+    let origin = Origin::start();
+    let gateway = plain(&origin).await;
+    let mut running = Raw::connect(gateway.address()).await;
+    running.send("GET /hold/drain HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    origin.wait_for("/hold/drain", 1).await;
+    let address = gateway.address();
+    let draining = gateway.proxy.drain(std::time::Duration::from_secs(20));
+    let client = async {
+        eventually("the listener to close", async || {
+            tokio::net::TcpStream::connect(address)
+                .await
+                .is_err()
+                .then_some(())
+        })
+        .await;
+        origin.release("drain");
+        let head = running.until("\r\n\r\n").await;
+        assert!(
+            head.starts_with("HTTP/1.1 200 ") && head.contains("\r\nconnection: close\r\n"),
+            "{head}"
+        );
+        assert!(running.to_end().await.ends_with("released"));
+    };
+    within("draining", async { tokio::join!(draining, client) }).await;
 }
 
 #[tokio::test]

@@ -206,17 +206,19 @@ async fn many_requests_share_many_connections_on_all_workers() {
             stream.finish().await;
             streams.push(stream.reply());
         }
-        join_all(streams)
-            .await
-            .into_iter()
-            .filter(|reply| reply.as_ref().unwrap().body.len() == 2000)
-            .count()
+        let replies = join_all(streams).await;
+        let whole = replies
+            .iter()
+            .filter(|reply| reply.as_ref().unwrap().body.len() == 2000);
+        // each worker has connections of its own to the origin
+        let worker = h3.get("/echo").await.json()["connection"].to_string();
+        (whole.count(), worker)
     });
-    let served: usize = within("all requests", join_all(connections))
-        .await
-        .into_iter()
-        .sum();
-    assert_eq!(served, 240);
+    let served = within("all requests", join_all(connections)).await;
+    assert_eq!(served.iter().map(|(whole, _)| whole).sum::<usize>(), 240);
+    // that all twelve would come to one of three is less likely than 1 in 100,000
+    let workers: HashSet<_> = served.iter().map(|(_, worker)| worker).collect();
+    assert!(workers.len() > 1, "{workers:?}");
 }
 
 #[tokio::test]
@@ -310,6 +312,50 @@ async fn a_connection_goes_on_at_another_address_as_that_of_the_client_it_began_
         "{line}"
     );
     assert_eq!(site.metric("edgeward_connections "), 6);
+}
+
+#[tokio::test]
+async fn a_connection_goes_on_when_a_nat_on_the_way_takes_another_port() {
+    let site = Site::start().await;
+    let mut relay = Relay::to(site.gateway.address()).await;
+    let client = QuicClient::new(&site.tls);
+    let connection = client.connect(relay.address, "example.test").await.unwrap();
+    let mut h3 = H3::on(connection).await;
+    let held = Request::get("https://example.test/hold/nat").body(()).unwrap();
+    let mut held = h3.begin(held).await.unwrap();
+    held.finish().await;
+    site.origin.wait_for("/hold/nat", 1).await;
+    let before = h3.get("/echo").await;
+    for _ in 0..4 {
+        // the client goes on with the same connection id
+        relay.rebind().await;
+        let after = h3.get("/echo").await;
+        assert_eq!(
+            after.json()["connection"],
+            before.json()["connection"],
+            "the worker"
+        );
+        assert_eq!(after.echoed_all("x-forwarded-for"), ["127.0.0.1"]);
+    }
+    site.origin.release("nat");
+    assert_eq!(held.reply().await.unwrap().text(), "released");
+    assert_eq!(site.metric("edgeward_connections_total "), 1);
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_come_to_its_end_is_given_up() {
+    let limits = json!({"limits": {"handshake-timeout": "300ms"}});
+    let site = Site::with(json!({}), limits).await;
+    let relay = Relay::to(site.gateway.address()).await;
+    relay.hold();
+    let client = QuicClient::new(&site.tls);
+    let _waiting: Vec<_> = (0..5)
+        .map(|_| client.endpoint.connect(relay.address, "example.test").unwrap())
+        .collect();
+    for line in ["edgeward_connections_total ", "edgeward_connections "] {
+        let count = if line.contains("total") { 5 } else { 0 };
+        eventually(line, async || (site.metric(line) == count).then_some(())).await;
+    }
 }
 
 #[tokio::test]
@@ -819,6 +865,44 @@ async fn seen_by_plugins(
     // here it stands again
     assert_eq!(via[1].take(), version.replace("HTTP/", "") + " edgeward");
     (version, report, fields)
+}
+
+#[tokio::test]
+async fn a_path_is_the_same_for_router_plugins_and_upstream_whatever_it_was() {
+    let site = Site::start().await;
+    let client = QuicClient::new(&site.tls);
+    let (h1, h2) = (site.ca.client(&["http/1.1"], None), site.ca.client(&["h2"], None));
+    for (sent, path) in [
+        ("/sink/echo/a/./b/../%63%7e//d%2d?q=%7e", "/sink/echo/a/c~//d-"),
+        ("/x/../sink/echo/%e2%82%ac;v=1", "/sink/echo/%E2%82%AC;v=1"),
+        ("/%73ink/echo/a/..", "/sink/echo/"),
+    ] {
+        let ask =
+            |sink: &'static str, site: &str| Request::get(format!("{site}{sent}")).header("x-sink", sink);
+        let mut replies = Vec::new();
+        for sink in ["head", "set-header x-passed yes"] {
+            for tls in [&h1, &h2] {
+                let mut connection = Connection::tls(site.gateway.address(), "example.test", tls)
+                    .await
+                    .unwrap();
+                let request = ask(sink, "").header("host", "example.test");
+                replies.push(connection.send(request, edgeward_tests::empty()).await);
+            }
+            let request = ask(sink, "https://example.test");
+            replies.push(site.connect(&client).await.send(request, &[]).await);
+        }
+        let (plugins, upstream) = replies.split_at(3);
+        for reply in plugins {
+            assert_eq!(reply.status, 200, "{}", reply.text());
+            let report = reply.json()["ok"].take();
+            assert_eq!(report["request"]["path"], path, "{report}");
+            let param = json!([["path", path["/sink/".len()..].trim_end_matches("/")]]);
+            assert_eq!(report["request"]["path-params-raw"], param, "{report}");
+        }
+        for reply in upstream {
+            assert_eq!(reply.json()["path"], path, "{}", reply.text());
+        }
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use edgeward_tests::{Ca, Connection, Gateway, Origin, empty, eventually, get, raw, within};
+use edgeward_tests::{Ca, Connection, Gateway, Origin, Process, empty, eventually, get, raw, within};
 use http::Request;
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, task::JoinHandle};
@@ -347,4 +347,62 @@ async fn a_listener_that_cannot_listen_leaves_everything_as_it_was() {
     drop(taken);
     publish(&gateway, wanted).await;
     assert_eq!(get(address, "/echo").await.status, 404);
+}
+
+#[tokio::test]
+async fn listeners_of_the_file_come_move_and_go_while_it_runs() {
+    let origin = Origin::start();
+    let folder = tempfile::tempdir().unwrap();
+    let free = || {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.local_addr().unwrap()
+    };
+    let write = |second: Option<SocketAddr>| {
+        let mut config = crate::process::config(&origin);
+        if let Some(address) = second {
+            let listeners = config["listeners"].as_array_mut().unwrap();
+            listeners.insert(0, json!({"name": "second", "address": address.to_string()}));
+        }
+        crate::process::write(folder.path(), &config);
+    };
+    let refuses = async |address: SocketAddr| {
+        eventually("a listener to close", async || {
+            TcpStream::connect(address).await.is_err().then_some(())
+        })
+        .await;
+    };
+    let listens = async |address: SocketAddr| {
+        eventually("a listener to open", async || {
+            TcpStream::connect(address).await.is_ok().then_some(())
+        })
+        .await;
+        assert_eq!(get(address, "/echo").await.status, 200);
+    };
+    write(None);
+    let process = Process::start(folder.path());
+    let load = Load::start(process.address()).await;
+    let (first, moved) = (free(), free());
+    write(Some(first));
+    listens(first).await;
+    load.goes_on().await;
+    let mut open = Connection::h1(first).await;
+    assert_eq!(open.get("/echo").await.status, 200);
+    write(Some(moved));
+    listens(moved).await;
+    refuses(first).await;
+    closes(&mut open).await;
+    load.goes_on().await;
+    // an address that is taken: what was said before holds
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    write(Some(taken.local_addr().unwrap()));
+    eventually("the log to say so", async || {
+        let address = taken.local_addr().unwrap().to_string();
+        process.log().contains(&address).then_some(())
+    })
+    .await;
+    listens(moved).await;
+    write(None);
+    refuses(moved).await;
+    load.goes_on().await;
+    load.stop().await;
 }

@@ -201,7 +201,8 @@ async fn a_domain_has_its_own_rule_and_no_connection_of_another_gets_around_it()
     let tls = json!({"domains": [{"names": ["b.example", "*.wild.example"], "client-auth": {"ca": file}}]});
     let gateway = gateway(&ca, folder, tls, &origin).await;
     let identity = ca.issue(&["client.example"]);
-    let (anonymous, known) = (ca.client(&["h2"], None), ca.client(&["h2"], Some(&identity)));
+    let clients = ["h2", "http/1.1"]
+        .map(|protocol| [None, Some(&identity)].map(|identity| ca.client(&[protocol], identity)));
     let ask = async |opened_for: &str, client, host: &str| {
         let mut connection = Connection::tls(gateway.address(), opened_for, client)
             .await
@@ -221,12 +222,14 @@ async fn a_domain_has_its_own_rule_and_no_connection_of_another_gets_around_it()
         ("b.example", "a.example", None, Some(421)),
     ] {
         let who = format!("{host} on a connection for {opened_for}");
-        assert_eq!(
-            ask(opened_for, &anonymous, host).await,
-            by_anonymous,
-            "anonymous, {who}"
-        );
-        assert_eq!(ask(opened_for, &known, host).await, by_known, "known, {who}");
+        for [anonymous, known] in &clients {
+            assert_eq!(
+                ask(opened_for, anonymous, host).await,
+                by_anonymous,
+                "anonymous, {who}"
+            );
+            assert_eq!(ask(opened_for, known, host).await, by_known, "known, {who}");
+        }
     }
     wait_for_log(&[
         "\"client_subject\":\"CN=client.example\"",

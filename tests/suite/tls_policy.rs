@@ -2,12 +2,14 @@
 
 use std::{
     net::SocketAddr,
+    process::Stdio,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use edgeward_tests::{
-    Ca, Connection, Gateway, QuicClient, logs_containing, record_logs, wait_for_log, within,
+    Ca, Connection, Gateway, Process, QuicClient, edgeward, logs_containing, real::is_there, record_logs,
+    wait_for_log, within,
 };
 use parking_lot::Mutex;
 use rustls::{
@@ -23,6 +25,7 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    process::Command,
 };
 use tokio_rustls::TlsConnector;
 
@@ -120,7 +123,14 @@ impl Client {
     }
 
     async fn ask(&self, gateway: &Gateway) -> std::io::Result<(ProtocolVersion, Option<NamedGroup>, bool)> {
-        let stream = TcpStream::connect(gateway.address()).await?;
+        self.ask_at(gateway.address()).await
+    }
+
+    async fn ask_at(
+        &self,
+        address: SocketAddr,
+    ) -> std::io::Result<(ProtocolVersion, Option<NamedGroup>, bool)> {
+        let stream = TcpStream::connect(address).await?;
         let name = ServerName::try_from("a.example").unwrap();
         let connecting = TlsConnector::from(Arc::clone(&self.config)).connect(name, stream);
         let mut stream = within("the handshake", connecting).await?;
@@ -222,6 +232,48 @@ async fn sessions_outlive_a_new_configuration_unless_the_check_of_client_certifi
     assert!(!resumed().await, "another truststore behind the same name");
     publish(json!({"client-auth": {"ca": ca_file, "required": false, "depth": 1}})).await;
     assert!(!resumed().await, "another depth");
+}
+
+#[tokio::test]
+async fn keys_of_session_tickets_change_every_six_hours_and_hold_for_twelve() {
+    if !is_there("faketime", Command::new("faketime").arg("--version")).await {
+        return;
+    }
+    let folder = folder(&Ca::new());
+    let mut config = config(&json!({}));
+    config["admin"] = json!({"address": "127.0.0.1:0"});
+    config["data-dir"] = json!("data");
+    crate::process::write(folder.path(), &config);
+    let clock = folder.path().join("clock");
+    let set = |hours: u32| {
+        std::fs::write(folder.path().join("clock.new"), format!("+{hours}h\n")).unwrap();
+        std::fs::rename(folder.path().join("clock.new"), &clock).unwrap();
+    };
+    set(0);
+    // the time of day is what the file says, and timers go as ever; `$LIB` is the dynamic linker's
+    let program = folder.path().join("edgeward");
+    let script = format!(
+        "#!/bin/sh\nexport FAKETIME_TIMESTAMP_FILE={} FAKETIME_NO_CACHE=1 DONT_FAKE_MONOTONIC=1 FAKETIME_DONT_FAKE_MONOTONIC=1\n\
+         LD_PRELOAD='/usr/$LIB/faketime/libfaketimeMT.so.1' exec {} \"$@\"\n",
+        clock.display(),
+        edgeward().display()
+    );
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let process = Process::launch(&program, folder.path(), Stdio::null()).unwrap();
+    let clients: Vec<_> = (0..3).map(|_| Client::new(&[&TLS13], &EVERY_GROUP)).collect();
+    let resumed = async |client: usize| clients[client].ask_at(process.address()).await.unwrap().2;
+    for client in 0..3 {
+        assert!(!resumed(client).await);
+    }
+    set(5);
+    assert!(resumed(0).await, "the same key");
+    set(7);
+    assert!(resumed(1).await, "the key before");
+    set(14);
+    assert!(resumed(1).await, "the key before, by which it got another ticket");
+    assert!(!resumed(2).await, "a ticket of the first key");
+    assert!(resumed(2).await);
 }
 
 #[tokio::test]

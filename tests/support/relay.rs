@@ -1,4 +1,5 @@
-//! A way for the packets between a QUIC client and the gateway, on which those of the gateway can be held up.
+//! A way for the packets between a QUIC client and the gateway, on which those of the gateway can be held up, and the client gets another address
+//! without knowing.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -12,43 +13,64 @@ pub struct Relay {
     /// Where its client finds it.
     pub address: SocketAddr,
     held: watch::Sender<bool>,
-    _tasks: JoinSet<()>,
+    near: Arc<UdpSocket>,
+    far: watch::Sender<Arc<UdpSocket>>,
+    client: watch::Receiver<Option<SocketAddr>>,
+    tasks: JoinSet<()>,
 }
 
 impl Relay {
     /// A way to the gateway at this address.
     pub async fn to(gateway: SocketAddr) -> Self {
         let near = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap());
-        let far = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap());
-        far.connect(gateway).await.unwrap();
-        let address = near.local_addr().unwrap();
-        let (held, mut holding) = watch::channel(false);
-        let (client, mut clients) = watch::channel(None);
-        let mut tasks = JoinSet::new();
-        let (from, to) = (Arc::clone(&near), Arc::clone(&far));
-        tasks.spawn(async move {
+        let far = watch::Sender::new(socket_to(gateway).await);
+        let (sender, client) = watch::channel(None);
+        let mut relay = Self {
+            address: near.local_addr().unwrap(),
+            held: watch::Sender::new(false),
+            near: Arc::clone(&near),
+            far: far.clone(),
+            client,
+            tasks: JoinSet::new(),
+        };
+        relay.tasks.spawn(async move {
             let mut packet = [0; 2048];
-            while let Ok((length, sender)) = from.recv_from(&mut packet).await {
-                client.send_replace(Some(sender));
-                drop(to.send(&packet[..length]).await);
+            while let Ok((length, client)) = near.recv_from(&mut packet).await {
+                sender.send_replace(Some(client));
+                let far = Arc::clone(&far.borrow());
+                drop(far.send(&packet[..length]).await);
             }
         });
-        tasks.spawn(async move {
+        relay.way_back();
+        relay
+    }
+
+    /// What the gateway sends to the socket that is in use now goes to the client.
+    fn way_back(&mut self) {
+        let (far, near, client) = (
+            self.far.borrow().clone(),
+            Arc::clone(&self.near),
+            self.client.clone(),
+        );
+        let mut holding = self.held.subscribe();
+        self.tasks.spawn(async move {
             let mut packet = [0; 2048];
             while let Ok(length) = far.recv(&mut packet).await {
                 // what is too much for the socket meanwhile is lost, and sent again
                 drop(holding.wait_for(|held| !*held).await);
-                let client = *clients.borrow_and_update();
+                let client = *client.borrow();
                 if let Some(client) = client {
                     drop(near.send_to(&packet[..length], client).await);
                 }
             }
         });
-        Self {
-            address,
-            held,
-            _tasks: tasks,
-        }
+    }
+
+    /// Sends to the gateway from another port from now on, as a NAT does that has forgotten a client (RFC 9000 section 9). The client does not notice.
+    pub async fn rebind(&mut self) {
+        let gateway = self.far.borrow().peer_addr().unwrap();
+        self.far.send_replace(socket_to(gateway).await);
+        self.way_back();
     }
 
     /// Lets nothing of the gateway through: for its client no handshake comes to an end, and so for the gateway neither.
@@ -60,4 +82,10 @@ impl Relay {
     pub fn release(&self) {
         self.held.send_replace(false);
     }
+}
+
+async fn socket_to(gateway: SocketAddr) -> Arc<UdpSocket> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    socket.connect(gateway).await.unwrap();
+    Arc::new(socket)
 }

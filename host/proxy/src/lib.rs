@@ -19,6 +19,7 @@ mod metrics;
 mod pace;
 mod pem;
 mod pipeline;
+mod prefix;
 mod respond;
 mod snapshot;
 mod timer;

@@ -9,11 +9,12 @@ use anyhow::{Context as _, bail, ensure};
 use crate::{command, packages, workspace::Workspace};
 
 /// Programs, what they answer with success, and the packages they are in.
-const PROGRAMS: [(&str, &str, &str); 4] = [
+const PROGRAMS: [(&str, &str, &str); 5] = [
     ("curl", "--version", "curl"),
     ("nghttp", "--version", "nghttp2-client"),
     ("h2load", "--version", "nghttp2-client"),
     ("pebble", "-h", "pebble"),
+    ("faketime", "--version", "faketime"),
 ];
 
 /// What has to be done where one is missing.

@@ -24,6 +24,7 @@ const EXCESSIVE_LOAD: u32 = 0x107;
 const ID_ERROR: u32 = 0x108;
 const SETTINGS_ERROR: u32 = 0x109;
 const MISSING_SETTINGS: u32 = 0x10a;
+const REQUEST_REJECTED: u32 = 0x10b;
 const REQUEST_INCOMPLETE: u32 = 0x10d;
 const MESSAGE_ERROR: u32 = 0x10e;
 const DECOMPRESSION_FAILED: u32 = 0x200;
@@ -229,10 +230,14 @@ async fn section_4_1_2_malformed_requests_are_reset_and_others_go_on() {
         // section 10.3
         head(&[("x", "a\r\nb: c")]),
         head(&[("x", "a\0b")]),
+        head(&[("x", "a\x01b")]),
+        head(&[("x", "a\x0bb")]),
+        head(&[("x", "a\x7fb")]),
         head(&[("x", " a")]),
         // section 4.3
         head(&[(":path", "/other")]),
         head(&[(":status", "200")]),
+        head(&[(":unknown", "x")]),
         head(&[(":protocol", "websocket")]),
         head(&[("x", "1"), (":path", "/")]),
         whole(&[scheme, authority, path]),
@@ -477,6 +482,20 @@ async fn section_10_5_floods_cost_the_connection() {
     };
     within("the end of the flood", flood).await;
     assert_eq!(closed(&connection).await, u64::from(EXCESSIVE_LOAD));
+    // requests that are none
+    let connection = site.connect().await;
+    let flood = async {
+        let mut count = 0;
+        while let Ok((mut send, _recv)) = connection.open_bi().await {
+            let _gone = send.write_all(&head(&[("x", "a\nb")])).await;
+            let _gone = send.finish();
+            count += 1;
+        }
+        count
+    };
+    let count = within("the end of the flood", flood).await;
+    assert!(count >= 200, "{count} are let pass");
+    assert_eq!(closed(&connection).await, u64::from(EXCESSIVE_LOAD));
     // frames that bring nothing
     for (uni, bytes) in [
         (false, frame(0x21, b"")),
@@ -610,6 +629,41 @@ async fn taken(send: &mut SendStream) -> usize {
         taken += written.unwrap();
     }
     taken
+}
+
+#[tokio::test]
+async fn section_5_2_goaway_says_which_requests_are_served_and_later_ones_are_rejected() {
+    let site = Site::start(json!({})).await;
+    let connection = site.connect().await;
+    let mut control = within("the control stream", connection.accept_uni())
+        .await
+        .unwrap();
+    let (_send, held) = request_stream(&connection, &head_of("GET", "/hold/away", &[]), true).await;
+    site.origin.wait_for("/hold/away", 1).await;
+    let origin = &site.origin;
+    let draining = site.gateway.proxy.drain(Duration::from_secs(20));
+    let client = async {
+        // type of the stream, SETTINGS, then GOAWAY with the id of the first request that is not served
+        let mut said = Vec::new();
+        let goaway = frame(0x7, &integer(4));
+        within("GOAWAY", async {
+            while !said.ends_with(&goaway) {
+                let mut byte = [0];
+                control.read_exact(&mut byte).await.unwrap();
+                said.extend(byte);
+            }
+        })
+        .await;
+        for _ in 0..2 {
+            let (_send, late) = request_stream(&connection, &head(&[]), true).await;
+            assert_eq!(status(late).await, Err(REQUEST_REJECTED.into()));
+        }
+        origin.release("away");
+        assert_eq!(status(held).await, Ok(200));
+        assert_eq!(closed(&connection).await, u64::from(NO_ERROR));
+    };
+    within("drain", async { tokio::join!(draining, client) }).await;
+    assert_eq!(origin.seen().len(), 1, "nothing of the late ones");
 }
 
 #[tokio::test]

@@ -1,7 +1,10 @@
 //! Clients that take their time (RFC 9110 section 17.5, RFC 9112 section 9.5, RFC 9113 section 10.5): for heads there is a deadline, for bodies and
 //! responses a time of silence and a least rate.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use edgeward_tests::{
@@ -498,20 +501,58 @@ fn resident(process: &Process) -> u64 {
     kib >> 10
 }
 
-#[tokio::test]
-async fn what_a_connection_that_takes_nothing_pins_is_bounded() {
-    let origin = Origin::start();
-    let folder = tempfile::tempdir().unwrap();
+/// A gateway of one worker with a listener, in a folder.
+fn one_worker(folder: &Path, listener: &Value, origin: &Origin) -> Process {
     let config = json!({
         "workers": 1,
-        "listeners": [{"address": "127.0.0.1:0"}],
+        "listeners": [listener],
         "admin": {"address": "127.0.0.1:0"},
         "data-dir": "data",
         "upstreams": {"origin": {"endpoints": [origin.endpoint()]}},
         "routes": [{"path": "/{path+}", "upstream": "origin"}],
     });
-    crate::process::write(folder.path(), &config);
-    let process = Process::start(folder.path());
+    crate::process::write(folder, &config);
+    Process::start(folder)
+}
+
+#[tokio::test]
+async fn what_an_http_3_connection_that_takes_nothing_pins_is_bounded() {
+    let (origin, ca) = (Origin::start(), Ca::new());
+    let folder = tempfile::tempdir().unwrap();
+    ca.issue(&["example.test"]).write(folder.path(), "a");
+    let listener = json!({
+        "address": "127.0.0.1:0",
+        "tls": {"certificates": [{"cert": "a.crt", "key": "a.key"}]},
+    });
+    let process = one_worker(folder.path(), &listener, &origin);
+    let before = resident(&process);
+    // as below: the windows of the streams are large, and nobody reads
+    let client = QuicClient::with(&ca.client(&["h3"], None), |transport| {
+        transport
+            .stream_receive_window(VarInt::from_u32(2 << 20))
+            .receive_window(VarInt::from_u32(256 << 20));
+    });
+    let connection = client.connect(process.address(), "example.test").await.unwrap();
+    let mut unread = Vec::new();
+    for _ in 0..100 {
+        unread.push(ask(&connection, "/bytes/100000000").await);
+    }
+    let received = async || {
+        let stats = connection.stats();
+        (stats.udp_rx.bytes > 190 << 20).then_some(())
+    };
+    eventually("the windows to be full", received).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let pinned = resident(&process).saturating_sub(before);
+    println!("100 streams of one connection pin {pinned} MiB");
+    assert!(pinned < 100, "{pinned} MiB");
+}
+
+#[tokio::test]
+async fn what_a_connection_that_takes_nothing_pins_is_bounded() {
+    let origin = Origin::start();
+    let folder = tempfile::tempdir().unwrap();
+    let process = one_worker(folder.path(), &json!({"address": "127.0.0.1:0"}), &origin);
     let before = resident(&process);
     // windows of 2 MiB, so that the gateway reads the upstreams in its largest pieces before they close; then nothing is taken any more
     let window = 2 << 20;

@@ -13,10 +13,10 @@ use quinn::RecvStream;
 use super::{
     code::{Code, Fault},
     frame::{FrameHeader, Partial, integer, kind, unexpected},
-    qpack,
     reader::Source,
     server::Link,
 };
+use crate::prefix;
 
 /// Types of streams.
 const CONTROL: u64 = 0x0;
@@ -239,8 +239,10 @@ async fn decoder(link: &Link, stream: &mut Bytewise<RecvStream>) -> Result<(), F
             instruction.extend_from_slice(&[byte]);
             more = byte & 0x80 != 0;
         }
-        qpack::prefixed(&mut instruction.freeze(), 6)
-            .map_err(|_fault| Fault::Connection(Code::DecoderStreamError, "integer beyond all bounds"))?;
+        prefix::read(&mut instruction, 6).ok_or(Fault::Connection(
+            Code::DecoderStreamError,
+            "integer beyond all bounds",
+        ))?;
     }
     Ok(())
 }

@@ -74,10 +74,10 @@ const fn tables() -> Tables {
 
 /// A string that is not in the code, has the end mark in it, or is padded wrongly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
 
 /// Appends the decoded string: at most 8/5 of the bytes of `input`.
-pub(super) fn decode(input: &[u8], output: &mut BytesMut) -> Result<(), Malformed> {
+pub(crate) fn decode(input: &[u8], output: &mut BytesMut) -> Result<(), Malformed> {
     output.reserve(input.len() * 8 / 5 + 1);
     // the next bits stand at the left end
     let mut window: u64 = 0;
@@ -122,7 +122,7 @@ fn long(window: u64) -> Option<(u8, u32)> {
 }
 
 /// Bytes that the encoded string takes.
-pub(super) fn encoded_length(text: &[u8]) -> usize {
+pub(crate) fn encoded_length(text: &[u8]) -> usize {
     let bits: usize = text
         .iter()
         .map(|byte| usize::from(LENGTHS[usize::from(*byte)]))
@@ -131,7 +131,7 @@ pub(super) fn encoded_length(text: &[u8]) -> usize {
 }
 
 /// Appends the encoded string.
-pub(super) fn encode(text: &[u8], output: &mut BytesMut) {
+pub(crate) fn encode(text: &[u8], output: &mut BytesMut) {
     let mut window: u64 = 0;
     let mut held: u32 = 0;
     for byte in text {

@@ -6,7 +6,7 @@ mod control;
 mod frame;
 pub(crate) mod fuzz;
 mod head;
-mod huffman;
+pub(crate) mod huffman;
 mod qpack;
 mod reader;
 mod request;

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderValue, StatusCode};
 
 use super::{
@@ -10,6 +10,7 @@ use super::{
     huffman,
     statics::STATIC,
 };
+use crate::prefix;
 
 /// A name or value of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,25 +86,8 @@ fn entry(section: &mut Bytes, is_static: bool, bits: u8) -> Result<(Text, &'stat
     Ok((Text::Static(name), value))
 }
 
-/// An integer whose first byte has so many bits of it (RFC 7541 section 5.1), as far as 62 bits.
-pub(super) fn prefixed(input: &mut Bytes, bits: u8) -> Result<u64, Fault> {
-    let cut = || failed("field section is cut off");
-    let most = u8::MAX >> (8 - bits);
-    let first = u64::from(*input.first().ok_or_else(cut)? & most);
-    input.advance(1);
-    if first < u64::from(most) {
-        return Ok(first);
-    }
-    let mut value = first;
-    for shift in (0..56).step_by(7) {
-        let byte = *input.first().ok_or_else(cut)?;
-        input.advance(1);
-        value += u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok(value);
-        }
-    }
-    Err(failed("integer beyond all bounds"))
+fn prefixed(input: &mut Bytes, bits: u8) -> Result<u64, Fault> {
+    prefix::read(input, bits).ok_or_else(|| failed("integer is cut off, or beyond all bounds"))
 }
 
 /// A string whose length has so many bits in its first byte, behind the flag for Huffman.
@@ -141,7 +125,7 @@ pub(super) fn put_status(out: &mut BytesMut, status: StatusCode) {
         .iter()
         .position(|(name, value)| *name == ":status" && *value == status.as_str());
     match known {
-        Some(index) => put_prefixed(out, 0xc0, 6, index),
+        Some(index) => prefix::write(out, 0xc0, 6, index),
         None => put_field(out, ":status", status.as_str().as_bytes()),
     }
 }
@@ -164,9 +148,9 @@ pub(super) fn put_field(out: &mut BytesMut, name: &str, value: &[u8]) {
         .take_while(|(other, _)| *other == name)
         .position(|(_, other)| !other.is_empty() && other.as_bytes() == value);
     match same {
-        Some(at) => put_prefixed(out, 0xc0, 6, first + at),
+        Some(at) => prefix::write(out, 0xc0, 6, first + at),
         None => {
-            put_prefixed(out, 0x50, 4, first);
+            prefix::write(out, 0x50, 4, first);
             put_string(out, 0, 7, value);
         }
     }
@@ -175,27 +159,12 @@ pub(super) fn put_field(out: &mut BytesMut, name: &str, value: &[u8]) {
 fn put_string(out: &mut BytesMut, flags: u8, bits: u8, text: &[u8]) {
     let encoded = huffman::encoded_length(text);
     if encoded < text.len() {
-        put_prefixed(out, flags | 1 << bits, bits, encoded);
+        prefix::write(out, flags | 1 << bits, bits, encoded);
         huffman::encode(text, out);
     } else {
-        put_prefixed(out, flags, bits, text.len());
+        prefix::write(out, flags, bits, text.len());
         out.put_slice(text);
     }
-}
-
-fn put_prefixed(out: &mut BytesMut, flags: u8, bits: u8, value: usize) {
-    let most = usize::from(u8::MAX >> (8 - bits));
-    if value < most {
-        out.put_u8(flags | (value & 0xff) as u8);
-        return;
-    }
-    out.put_u8(flags | (most & 0xff) as u8);
-    let mut rest = value - most;
-    while rest >= 0x80 {
-        out.put_u8((rest & 0x7f) as u8 | 0x80);
-        rest >>= 7;
-    }
-    out.put_u8((rest & 0x7f) as u8);
 }
 
 #[cfg(test)]

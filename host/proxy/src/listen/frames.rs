@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 use super::stall::PIECE;
 
 const DATA: u8 = 0;
-const HEADERS: u8 = 1;
+pub(super) const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(super) const WINDOW_UPDATE: u8 = 8;
+pub(super) const CONTINUATION: u8 = 9;
+pub(super) const END_STREAM: u8 = 1;
+pub(super) const END_HEADERS: u8 = 4;
 /// Length of the client's connection preface (RFC 9113 section 3.4).
-const PREFACE: u32 = 24;
+pub(super) const PREFACE: u32 = 24;
 
 /// Requests that pay for one that is reset: a quarter of them may be, however many there are.
 const REQUESTS_PER_RESET: u32 = 4;
@@ -76,13 +77,27 @@ impl Abuse {
     }
 }
 
-/// A head of a frame.
+/// Length of a frame's head.
+pub(super) const HEAD: usize = 9;
+
+/// A head of a frame (RFC 9113 section 4.1).
 #[derive(Clone, Copy, Debug)]
-struct Head {
-    length: u32,
-    kind: u8,
-    flags: u8,
-    stream: u32,
+pub(super) struct Head {
+    pub(super) length: u32,
+    pub(super) kind: u8,
+    pub(super) flags: u8,
+    pub(super) stream: u32,
+}
+
+impl Head {
+    pub(super) const fn read([a, b, c, kind, flags, stream @ ..]: [u8; HEAD]) -> Self {
+        Self {
+            length: u32::from_be_bytes([0, a, b, c]),
+            kind,
+            flags,
+            stream: u32::from_be_bytes(stream) & (u32::MAX >> 1),
+        }
+    }
 }
 
 /// Finds the heads of frames in bytes that come in any pieces.
@@ -90,7 +105,7 @@ struct Head {
 struct Walk {
     /// Bytes of a payload that are to be skipped.
     left: u32,
-    head: [u8; 9],
+    head: [u8; HEAD],
     /// Bytes of `head` that are there.
     have: usize,
 }
@@ -101,23 +116,18 @@ impl Walk {
         let skip = data.len().min(self.left as usize);
         *data = &data[skip..];
         self.left -= u32::try_from(skip).unwrap_or(self.left);
-        let count = data.len().min(9 - self.have);
+        let count = data.len().min(HEAD - self.have);
         let (taken, rest) = data.split_at(count);
         self.head[self.have..self.have + count].copy_from_slice(taken);
         self.have += count;
         *data = rest;
-        if self.have < 9 {
+        if self.have < HEAD {
             return None;
         }
         self.have = 0;
-        let [a, b, c, kind, flags, stream @ ..] = self.head;
-        self.left = u32::from_be_bytes([0, a, b, c]);
-        Some(Head {
-            length: self.left,
-            kind,
-            flags,
-            stream: u32::from_be_bytes(stream) & (u32::MAX >> 1),
-        })
+        let head = Head::read(self.head);
+        self.left = head.length;
+        Some(head)
     }
 
     /// Whether the next byte begins a frame.

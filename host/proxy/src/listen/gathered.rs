@@ -1,6 +1,6 @@
 //! The stream of an HTTP/2 connection, whose writes are gathered: h2 writes and flushes each DATA frame by itself, which would be a system call, and
 //! with TLS a record, for each of the responses that are ready at once. What it writes while it is polled goes out when it has been polled.
-//! All that passes is shown to `frames.rs`.
+//! All that passes is shown to `frames.rs`, and what comes goes through `screen.rs`.
 
 use std::{
     io,
@@ -12,7 +12,10 @@ use std::{
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::frames::{Abuse, Frames};
+use super::{
+    frames::{Abuse, Frames},
+    screen::Screen,
+};
 use crate::http1::{Io, Linger};
 
 /// Most that is gathered, besides the one write that goes beyond it.
@@ -27,15 +30,17 @@ struct State {
     /// A write waits for what was gathered to be sent.
     full: bool,
     frames: Frames,
+    screen: Screen,
     abuse: Option<Abuse>,
 }
 
 impl Gathered {
-    pub(super) fn new(io: Io, frames: Frames) -> Self {
+    pub(super) fn new(io: Io, frames: Frames, screen: Screen) -> Self {
         Self(Arc::new(Mutex::new(State {
             io,
             full: false,
             frames,
+            screen,
             abuse: None,
         })))
     }
@@ -99,15 +104,32 @@ impl AsyncRead for Gathered {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let State {
-            io, frames, abuse, ..
+            io,
+            frames,
+            screen,
+            abuse,
+            ..
         } = &mut *self.0.lock();
-        let before = buffer.filled().len();
-        ready!(io.poll_read(context, buffer))?;
-        if let Err(found) = frames.read(&buffer.filled()[before..]) {
-            *abuse = Some(found);
-            return Poll::Ready(Err(io::Error::other(found)));
+        loop {
+            if screen.take(buffer) {
+                return Poll::Ready(Ok(()));
+            }
+            let before = buffer.filled().len();
+            ready!(io.poll_read(context, buffer))?;
+            let data = &buffer.filled()[before..];
+            if data.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            if let Err(found) = frames.read(data) {
+                *abuse = Some(found);
+                return Poll::Ready(Err(io::Error::other(found)));
+            }
+            let passed = screen.read(data);
+            buffer.set_filled(before + passed);
+            if passed > 0 {
+                return Poll::Ready(Ok(()));
+            }
         }
-        Poll::Ready(Ok(()))
     }
 }
 
@@ -174,7 +196,7 @@ mod tests {
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut other, _) = listener.accept().await.unwrap();
         let io = Io::new(Stream::Tcp(stream), BytesMut::new());
-        let mut gathered = Gathered::new(io, Frames::new(1, 1));
+        let mut gathered = Gathered::new(io, Frames::new(1, 1), Screen::new(0));
         let sender = gathered.clone();
         let (stuck, wait) = tokio::sync::oneshot::channel();
         let mut stuck = Some(stuck);

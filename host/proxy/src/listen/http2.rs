@@ -194,14 +194,18 @@ fn wish(request: &mut Request<Incoming>) -> Option<OnUpgrade> {
     Some(hyper::upgrade::on(request))
 }
 
-/// hyper's limits are the outer wall; `admit` applies the exact ones with an error body.
+/// Largest head that is read, in bytes: hyper's limits are the outer wall; `admit` applies the exact ones with an error body.
+pub(super) fn head_max(limits: &Limits) -> usize {
+    usize::try_from(limits.head.0.saturating_mul(2)).unwrap_or(usize::MAX)
+}
+
 fn builder(worker: &Arc<Worker>, limits: &Limits) -> http2::Builder<Streams> {
     let mut builder = http2::Builder::new(Streams::new(worker, limits));
     builder
         .timer(TokioTimer::new())
         .enable_connect_protocol()
         .max_concurrent_streams(limits.h2_streams)
-        .max_header_list_size(u32::try_from(limits.head.0.saturating_mul(2)).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(head_max(limits)).unwrap_or(u32::MAX))
         .max_local_error_reset_streams(Some(limits.h2_resets as usize))
         .max_send_buf_size(256 << 10)
         .initial_stream_window_size(256 << 10)

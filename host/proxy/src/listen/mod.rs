@@ -8,6 +8,7 @@ mod gathered;
 mod http2;
 mod proxy_header;
 pub(crate) mod quic;
+mod screen;
 mod stall;
 pub(crate) mod tls;
 
@@ -46,6 +47,7 @@ use self::{
     frames::Frames,
     gathered::Gathered,
     proxy_header::ProxyHeaderError,
+    screen::Screen,
 };
 pub use self::{client_auth::ClientNames, tls::ServerTls};
 use crate::{
@@ -511,13 +513,9 @@ async fn run(worker: Arc<Worker>, conn: Arc<ConnInfo>, limits: Limits, mut strea
     };
     if http2 {
         let frames = Frames::new(limits.h2_resets, limits.h2_control_frames);
-        http2::serve(
-            &worker,
-            &conn,
-            &limits,
-            Gathered::new(Io::new(stream, first), frames),
-        )
-        .await;
+        let screen = Screen::new(http2::head_max(&limits));
+        let stream = Gathered::new(Io::new(stream, first), frames, screen);
+        http2::serve(&worker, &conn, &limits, stream).await;
     } else {
         http1::serve(worker, conn, limits, stream, first).await;
     }
