@@ -45,6 +45,11 @@ fn http1_responses_pass() {
 }
 
 #[test]
+fn http2_fields_pass() {
+    replay("http2_fields");
+}
+
+#[test]
 fn http3_streams_pass() {
     replay("http3");
 }

@@ -9,11 +9,12 @@ pub use end_to_end::end_to_end;
 pub type Property = fn(&[u8]);
 
 /// The targets of `fuzz/` by name.
-pub const TARGETS: [(&str, Property); 10] = [
+pub const TARGETS: [(&str, Property); 11] = [
     ("config", edgeward_core::fuzz::config),
     ("end_to_end", end_to_end),
     ("http1_request", edgeward_proxy::fuzz::http1_request),
     ("http1_response", edgeward_proxy::fuzz::http1_response),
+    ("http2_fields", edgeward_proxy::fuzz::http2_fields),
     ("http3", edgeward_proxy::fuzz::http3),
     ("openapi", edgeward_core::fuzz::openapi),
     ("path", edgeward_core::fuzz::path),

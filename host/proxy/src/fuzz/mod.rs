@@ -6,5 +6,5 @@ pub mod strict;
 pub use crate::{
     http1::fuzz::{http1_request, http1_response},
     http3::fuzz::http3,
-    listen::fuzz::proxy_header,
+    listen::fuzz::{http2_fields, proxy_header},
 };
