@@ -166,7 +166,7 @@ fn target(reply: &Reply) -> String {
     }
 }
 
-fn mock(text: &str) -> Value {
+pub(crate) fn mock(text: &str) -> Value {
     json!({
         "type": "MOCK",
         "request-templates": {"application/json": "{\"statusCode\": 200}"},
@@ -1165,6 +1165,34 @@ async fn resources_are_ordinary_rest() {
         cursor = format!("&cursor={next}");
     }
     assert_eq!(seen, ["a", "b", "c", "once", "pets"]);
+}
+
+#[tokio::test]
+async fn a_dry_run_may_be_asked_for_in_either_spelling() {
+    let site = Site::start();
+    for query in ["dry-run=true", "dryRun=true"] {
+        for (method, path, body) in [
+            ("POST", "/v1/apis", json!({"id": "pets"})),
+            ("PUT", "/v1/apis/pets", json!({})),
+            ("PUT", "/v1/bundle", json!({"apis": {"pets": {}}})),
+        ] {
+            let told = site.done(method, &format!("{path}?{query}"), body).await;
+            assert_eq!(told["changes"][0]["path"], "apis/pets", "{method} {path}: {told}");
+        }
+        let document = json!({"openapi": "3.0.1", "info": {"title": "pets", "version": "1"}, "paths": {}});
+        let told = site.done("POST", &format!("/v1/imports?{query}"), document).await;
+        assert_eq!(told["dry-run"], true, "{told}");
+    }
+    let none = site.admin("GET", "/v1/apis/pets", Value::Null).await;
+    assert_eq!(none.status, 404, "{}", none.text());
+    let twice = site
+        .admin(
+            "POST",
+            "/v1/apis?dry-run=true&dryRun=false",
+            json!({"id": "pets"}),
+        )
+        .await;
+    assert_eq!(twice.status, 400, "{}", twice.text());
 }
 
 #[tokio::test]
