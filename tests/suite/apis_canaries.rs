@@ -148,25 +148,29 @@ async fn beside(site: &Site, good: Value, bad: Value, rollback: Value) {
 
 #[tokio::test]
 async fn a_canary_whose_plugin_fails_is_given_up() {
-    let site = Site::with_config(|config, _folder| {
-        config["plugins"]["bad"] = json!({
-            "module": guest("misbehave"),
-            "grants": {"http": {}},
-            "config": {"mode": "trap", "phase": "request-head"},
+    for on_error in ["closed", "open"] {
+        let site = Site::with_config(|config, _folder| {
+            config["plugins"]["bad"] = json!({
+                "module": guest("misbehave"),
+                "grants": {"http": {}},
+                "on-error": on_error,
+                "config": {"mode": "trap", "phase": "request-head"},
+            });
         });
-    });
-    let passing = |plugin: &str| {
-        let mut bundle = saying("one");
-        bundle["apis"]["pets"]["routes"]["GET /a"]["pipeline"] = json!([plugin]);
-        bundle
-    };
-    // by its plugin alone: errors may be as many as they like
-    let rollback = json!({"min-requests": 20, "errors": 100});
-    beside(&site, passing("stamp"), passing("bad"), rollback).await;
-    let reason = until_given_up(&site).await;
-    assert!(reason.contains("failed in a plugin"), "{reason}");
-    for _ in 0..20 {
-        assert_eq!(site.get(PETS, "/prod/a").await.status, 200);
+        let passing = |plugin: &str| {
+            let mut bundle = saying("one");
+            bundle["apis"]["pets"]["routes"]["GET /a"]["pipeline"] = json!([plugin]);
+            bundle
+        };
+        // by its plugin alone: errors may be as many as they like
+        let rollback = json!({"min-requests": 20, "errors": 100});
+        beside(&site, passing("stamp"), passing("bad"), rollback).await;
+        let reason = until_given_up(&site).await;
+        assert!(reason.contains("failed in a plugin"), "{on_error}: {reason}");
+        for _ in 0..20 {
+            let reply = site.get(PETS, "/prod/a").await;
+            assert_eq!((reply.status, reply.header("x-stamp")), (200, "file"));
+        }
     }
 }
 
