@@ -166,7 +166,7 @@ fn target(reply: &Reply) -> String {
     }
 }
 
-fn mock(text: &str) -> Value {
+pub(crate) fn mock(text: &str) -> Value {
     json!({
         "type": "MOCK",
         "request-templates": {"application/json": "{\"statusCode\": 200}"},
@@ -1168,6 +1168,34 @@ async fn resources_are_ordinary_rest() {
 }
 
 #[tokio::test]
+async fn a_dry_run_may_be_asked_for_in_either_spelling() {
+    let site = Site::start();
+    for query in ["dry-run=true", "dryRun=true"] {
+        for (method, path, body) in [
+            ("POST", "/v1/apis", json!({"id": "pets"})),
+            ("PUT", "/v1/apis/pets", json!({})),
+            ("PUT", "/v1/bundle", json!({"apis": {"pets": {}}})),
+        ] {
+            let told = site.done(method, &format!("{path}?{query}"), body).await;
+            assert_eq!(told["changes"][0]["path"], "apis/pets", "{method} {path}: {told}");
+        }
+        let document = json!({"openapi": "3.0.1", "info": {"title": "pets", "version": "1"}, "paths": {}});
+        let told = site.done("POST", &format!("/v1/imports?{query}"), document).await;
+        assert_eq!(told["dry-run"], true, "{told}");
+    }
+    let none = site.admin("GET", "/v1/apis/pets", Value::Null).await;
+    assert_eq!(none.status, 404, "{}", none.text());
+    let twice = site
+        .admin(
+            "POST",
+            "/v1/apis?dry-run=true&dryRun=false",
+            json!({"id": "pets"}),
+        )
+        .await;
+    assert_eq!(twice.status, 400, "{}", twice.text());
+}
+
+#[tokio::test]
 async fn plugins_of_a_deployment_stay_the_versions_that_it_was_made_with() {
     let site = Site::start();
     site.apply(json!({"apis": {"pets": {
@@ -1414,6 +1442,71 @@ async fn documents_that_grow_out_of_little_are_refused() {
         .await;
     assert_eq!(refused.status, 422, "{}", refused.text());
     assert!(refused.text().contains("bytes of text"), "{}", refused.text());
+}
+
+#[tokio::test]
+async fn limits_of_the_model_are_those_of_aws() {
+    let site = Site::with_config(|config, _folder| {
+        config["plugins"]["verdict"] = json!({"module": guest("verdict")});
+    });
+    let base = json!({
+        "apis": {"pets": {
+            "protocol": "REST",
+            "integrations": {"echo": {"type": "HTTP", "uri": site.web("/echo"), "responses": [{"status": 200}]}},
+            "routes": {"GET /a": {"integration": "echo"}},
+            "authorizers": {"who": {"plugin": "verdict"}},
+            "stages": {"prod": {"auto-deploy": true}},
+        }},
+        "domains": {"api.example.com": {"mappings": {"v1": {"api": "pets", "stage": "prod"}}}},
+    });
+    let text = |length: usize| "x".repeat(length);
+    let pets = |more: Value| json!({"apis": {"pets": more}});
+    let variables = |count: usize, name: usize, value: usize| {
+        let named = |number: usize| (format!("{number:0name$}"), json!(text(value)));
+        let variables: serde_json::Map<String, Value> = (0..count).map(named).collect();
+        pets(json!({"stages": {"prod": {"variables": variables}}}))
+    };
+    let sources = |count: usize| {
+        let sources: Vec<_> = (0..count)
+            .map(|number| format!("$request.header.x-{number}"))
+            .collect();
+        pets(json!({"authorizers": {"who": {"identity-sources": sources}}}))
+    };
+    let stage = |name: usize| pets(json!({"stages": {text(name): {}}}));
+    let mapping = |path: usize| json!({"domains": {"api.example.com": {"mappings": {text(path): {"api": "pets", "stage": "prod"}}}}});
+    let template = |size: usize| {
+        pets(json!({"integrations": {"echo": {"request-templates": {"application/json": text(size)}}}}))
+    };
+    let compression = |size: usize| pets(json!({"minimum-compression-size": size}));
+    let ttl = |seconds: usize| pets(json!({"authorizers": {"who": {"result-ttl": format!("{seconds}s")}}}));
+    let format = |length: usize| {
+        let begin = "$context.requestId ";
+        let format = begin.to_owned() + &text(length - begin.len());
+        pets(json!({"stages": {"prod": {"access-log": {"format": format, "destination": "stdout"}}}}))
+    };
+    for (what, most, one_more) in [
+        ("name of a stage", stage(128), stage(129)),
+        ("base path", mapping(300), mapping(301)),
+        ("stage variables", variables(100, 3, 1), variables(101, 3, 1)),
+        ("their names", variables(1, 64, 1), variables(1, 65, 1)),
+        ("their values", variables(1, 1, 512), variables(1, 1, 513)),
+        ("identity sources", sources(10), sources(11)),
+        ("template", template(300 << 10), template((300 << 10) + 1)),
+        (
+            "minimum-compression-size",
+            compression(10 << 20),
+            compression((10 << 20) + 1),
+        ),
+        ("result-ttl", ttl(3600), ttl(3601)),
+        ("access-log format", format(3 << 10), format((3 << 10) + 1)),
+    ] {
+        for (patch, status) in [(most, 200), (one_more, 422)] {
+            let mut bundle = base.clone();
+            json_patch::merge(&mut bundle, &patch);
+            let told = site.admin("PUT", "/v1/bundle?dryRun=true", bundle).await;
+            assert_eq!(told.status, status, "{what}: {}", told.text());
+        }
+    }
 }
 
 #[tokio::test]

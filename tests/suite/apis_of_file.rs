@@ -1,6 +1,7 @@
 //! APIs and domains of the configuration file: the same model, and the file is where they are changed.
 
 use edgeward_tests::{bytes, cli, eventually, guest_bytes};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{apis::Site, process};
@@ -203,4 +204,114 @@ async fn an_api_is_in_the_file_or_in_the_data_folder_not_in_both() {
         "{}",
         told.err
     );
+}
+
+/// Entries of the audit log behind a number: that of the last one, and who, what, of what.
+async fn noted(site: &Site, after: u64) -> (u64, Vec<String>, Value) {
+    let log = site
+        .done("GET", &format!("/v1/audit?limit=1000&after={after}"), Value::Null)
+        .await;
+    let entries = log.as_array().unwrap();
+    let last = entries
+        .last()
+        .map_or(after, |entry| entry["seq"].as_u64().unwrap());
+    let told = entries.iter().map(|entry| {
+        let word = |key: &str| entry[key].as_str().unwrap().to_owned();
+        [word("principal"), word("action"), word("target"), word("outcome")].join(" ")
+    });
+    (last, told.collect(), log)
+}
+
+#[tokio::test]
+async fn changes_of_the_file_are_in_the_audit_log_however_they_come() {
+    let site = Site::start();
+    assert_eq!(noted(&site, 0).await.1, [""; 0]);
+    // the file is watched
+    let secret = |text: &str, secret: &str| {
+        let mut config = config(&site, text);
+        config["apis"]["pets"]["stages"]["prod"] = json!({"variables": {"key": secret}});
+        config
+    };
+    let (first, second) = (secret("one", "very-secret"), secret("two", "very-secret"));
+    let third = secret("three", "other-secret");
+    process::write(site.folder.path(), &first);
+    says(&site, "one").await;
+    let (last, told, log) = noted(&site, 0).await;
+    assert_eq!(
+        told,
+        [
+            "apis/pets",
+            "apis/pets/integrations/echo",
+            "apis/pets/integrations/hello",
+            "apis/pets/routes/GET /echo",
+            "apis/pets/routes/GET /hello",
+            "apis/pets/stages/prod",
+            "domains/api.example.com",
+            "domains/api.example.com/mappings/v1",
+        ]
+        .map(|target| format!("gateway reload {target} done"))
+    );
+    let steps = log[0]["patch"].as_array().unwrap();
+    assert!(
+        steps.contains(&json!({"op": "add", "path": "/protocol", "value": "REST"})),
+        "{log}"
+    );
+    assert!(!log.to_string().contains("secret"), "{log}");
+    process::write(site.folder.path(), &second);
+    says(&site, "two").await;
+    let (last, told, log) = noted(&site, last).await;
+    assert_eq!(told, ["gateway reload apis/pets/integrations/hello done"]);
+    assert_eq!(
+        (&log[0]["patch"][0]["op"], &log[0]["patch"][0]["path"]),
+        (
+            &json!("replace"),
+            &json!("/responses/0/templates/application~1json")
+        )
+    );
+    // a call, in which nothing of it has changed
+    site.done("POST", "/v1/reload", Value::Null).await;
+    let (last, told, _) = noted(&site, last).await;
+    assert_eq!(told, ["root post reload begun", "root post reload done"]);
+    // a signal, and the watch that sees the same change
+    process::write(site.folder.path(), &third);
+    site.process.signal(Signal::HUP);
+    says(&site, "three").await;
+    let (last, told, log) = noted(&site, last).await;
+    assert_eq!(
+        told,
+        [
+            "gateway reload apis/pets/integrations/hello done",
+            "gateway reload apis/pets/stages/prod done",
+        ]
+    );
+    assert_eq!(log[1]["patch"][0]["path"], "/variables/key");
+    assert!(!log.to_string().contains("secret"), "{log}");
+    // what has changed while it did not run, and then nothing
+    let site = site.after(|folder| process::write(folder, &first));
+    assert_eq!(site.get(API, "/prod/hello").await.text(), "one");
+    let (last, told, _) = noted(&site, last).await;
+    assert_eq!(
+        told,
+        [
+            "gateway start apis/pets/integrations/hello done",
+            "gateway start apis/pets/stages/prod done",
+        ]
+    );
+    let site = site.again();
+    assert_eq!(noted(&site, last).await.1, [""; 0]);
+    // and what goes
+    process::write(site.folder.path(), &process::config(&site.origin));
+    let (_, told, log) = eventually("the entries", async || {
+        let noted = noted(&site, last).await;
+        (!noted.1.is_empty()).then_some(noted)
+    })
+    .await;
+    assert_eq!(told.len(), 8, "{told:?}");
+    let steps = log[0]["patch"].as_array().unwrap();
+    assert!(
+        steps.contains(&json!({"op": "remove", "path": "/protocol"})),
+        "{log}"
+    );
+    let check = site.done("GET", "/v1/audit/verify", Value::Null).await;
+    assert_eq!(check["problem"], Value::Null, "{check}");
 }

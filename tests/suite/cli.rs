@@ -3,7 +3,7 @@
 use std::{fs, path::Path, process::Stdio, time::Duration};
 
 use edgeward_tests::{
-    Cli, Origin, Process, cli, cli_with, edgeward, guest, guest_bytes, suite_cache, within, workspace,
+    Cli, Origin, Process, bytes, cli, cli_with, edgeward, guest, guest_bytes, suite_cache, within, workspace,
 };
 use serde_json::json;
 
@@ -136,6 +136,37 @@ async fn refusals_are_told_with_an_exit_code() {
     assert_eq!(away.code, 1, "{away:?}");
     assert_eq!(live(&process).await, "file");
     assert_eq!(cli(folder.path(), &["no-such-command"]).await.code, 2);
+}
+
+#[tokio::test]
+async fn a_damaged_audit_log_is_told_with_an_exit_code() {
+    let origin = Origin::start();
+    let folder = folder(&origin);
+    let process = Process::start(folder.path());
+    let shell = Shell::new(&process, folder.path());
+    let api = json!({"id": "pets"}).to_string();
+    let made = process.admin("POST", "/v1/apis", bytes(api)).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let fine = shell.run(&["audit", "verify"]).await;
+    assert_eq!(
+        (fine.code, &fine.json()["problem"]),
+        (0, &json!(null)),
+        "{fine:?}"
+    );
+    let database = rusqlite::Connection::open(folder.path().join("data/edgeward.db")).unwrap();
+    let tampering = "UPDATE audit SET entry = replace(entry, 'pets', 'cats') WHERE seq = 1";
+    assert_eq!(database.execute(tampering, []).unwrap(), 1);
+    let damaged = shell.run(&["audit", "verify"]).await;
+    assert_eq!(damaged.code, 1, "{damaged:?}");
+    let problem = damaged.json()["problem"].as_str().unwrap().to_owned();
+    assert!(problem.contains("entry 1 was changed"), "{damaged:?}");
+    let server = ["--admin", &shell.admin, "--token-file", &shell.token];
+    let damaged = cli(folder.path(), &[&["audit", "verify"], &server[..]].concat()).await;
+    assert_eq!(damaged.code, 1, "{damaged:?}");
+    assert!(
+        damaged.err.contains("not as it was written") && damaged.err.contains("entry 1 was changed"),
+        "{damaged:?}"
+    );
 }
 
 #[tokio::test]

@@ -251,11 +251,11 @@ async fn a_kill_in_the_middle_of_changes_of_apis_leaves_the_old_or_the_new_ones(
     }
 }
 
-/// A program that runs the gateway with its data folder on a disk of 4 MiB, in a mount namespace of its own. None where the system does not let us.
-fn on_a_small_disk(folder: &Path) -> Option<PathBuf> {
+/// A program that runs the gateway with its data folder on a disk of so many MiB, in a mount namespace of its own. None where the system does not let us.
+fn on_a_small_disk(folder: &Path, size: u32) -> Option<PathBuf> {
     fs::create_dir(folder.join("data")).unwrap();
     let unshare = "unshare --user --map-root-user --mount sh -c";
-    let mount = "mount -t tmpfs -o size=4m none data";
+    let mount = format!("mount -t tmpfs -o size={size}m none data");
     let may = std::process::Command::new("sh")
         .args(["-c", &format!("{unshare} '{mount}'")])
         .current_dir(folder)
@@ -283,7 +283,7 @@ async fn a_full_disk_refuses_changes_and_loses_none() {
         "data-dir": "data",
     });
     write(folder.path(), &config);
-    let Some(program) = on_a_small_disk(folder.path()) else {
+    let Some(program) = on_a_small_disk(folder.path(), 4) else {
         println!("skipped: this system gives no mount namespaces (unshare, tmpfs)");
         return;
     };
@@ -348,6 +348,111 @@ async fn a_full_disk_refuses_changes_and_loses_none() {
         .admin("PUT", "/v1/bundle", bytes(api(turn).to_string()))
         .await;
     assert_eq!(reply.status, 200, "{}", reply.text());
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_modules_publications_and_principals() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = json!({
+        "listeners": [{"address": "127.0.0.1:0"}],
+        "admin": {"address": "127.0.0.1:0", "token-file": "admin.token"},
+        "data-dir": "data",
+        "plugins": {"stamp": {"module": edgeward_tests::guest("stamp"), "config": {"version": "file"}}},
+        "routes": [{"name": "all", "path": "/{path+}", "respond": {"status": 204}, "pipeline": ["stamp"]}],
+    });
+    write(folder.path(), &config);
+    let Some(program) = on_a_small_disk(folder.path(), 64) else {
+        println!("skipped: this system gives no mount namespaces (unshare, tmpfs)");
+        return;
+    };
+    let log = fs::File::create(folder.path().join("edgeward.log")).unwrap();
+    let process = Process::launch(&program, folder.path(), log.into()).unwrap();
+    let modules = async || process.admin_get("/v1/modules").await;
+    let stamp = async || {
+        let reply = edgeward_tests::get(process.address(), "/x").await;
+        assert_eq!(reply.status, 204);
+        reply.header("x-stamp").to_owned()
+    };
+    let kept = process
+        .admin("POST", "/v1/modules", bytes(guest_bytes("stamp")))
+        .await;
+    let body = json!({"module": kept.json()["digest"], "config": {"version": "new"}});
+    let made = process
+        .admin("POST", "/v1/plugins/stamp/versions", bytes(body.to_string()))
+        .await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let body = json!({"version": made.json()["version"]}).to_string();
+    let before = modules().await;
+    // until not one byte is free
+    let seen = PathBuf::from(format!("/proc/{}/root", process.pid()));
+    let data = seen.join(folder.path().join("data").strip_prefix("/").unwrap());
+    let filler = data.join("filler");
+    let mut file = fs::File::create(&filler).unwrap();
+    for size in [1 << 20, 4 << 10, 1] {
+        while std::io::Write::write_all(&mut file, &vec![0; size]).is_ok() {}
+    }
+    let refused = process.admin("POST", "/v1/modules", bytes(variant(1))).await;
+    assert_eq!(refused.status, 507, "{}", refused.text());
+    assert_eq!(modules().await, before);
+    // what the database has room for in its own files is still kept: until it has none
+    let mut count = 0;
+    let refused = loop {
+        assert!(count < 1000, "the database has room for ever");
+        let principal = json!({"role": "viewer", "description": "x".repeat(200)}).to_string();
+        let path = format!("/v1/principals/p{count}");
+        let reply = process.admin("PUT", &path, bytes(principal)).await;
+        if reply.status >= 300 {
+            break reply;
+        }
+        count += 1;
+    };
+    assert_eq!(refused.status, 507, "{}", refused.text());
+    let none = process
+        .admin(
+            "GET",
+            &format!("/v1/principals/p{count}"),
+            edgeward_tests::empty(),
+        )
+        .await;
+    assert_eq!(none.status, 404, "{}", none.text());
+    let refused = process
+        .admin("POST", "/v1/plugins/stamp/publish", bytes(body.clone()))
+        .await;
+    assert_eq!(refused.status, 507, "{}", refused.text());
+    assert_eq!(stamp().await, "file", "what was not kept is not served");
+    // APIs of the file that the audit log cannot be told of are not served
+    let mut with_api = config.clone();
+    with_api["apis"] = serving(1, String::new())["apis"].clone();
+    with_api["apis"]["pets"]["stages"] = json!({"prod": {}});
+    write(folder.path(), &with_api);
+    eventually("the file to be refused", async || {
+        let status = process.admin_get("/v1/status").await;
+        let reload = status["config"]["last-reload"].to_string();
+        reload.contains("database or disk is full").then_some(())
+    })
+    .await;
+    let none = process
+        .admin("GET", "/v1/apis/pets", edgeward_tests::empty())
+        .await;
+    assert_eq!(none.status, 404, "{}", none.text());
+    // and with room again everything is possible
+    drop(file);
+    fs::remove_file(&filler).unwrap();
+    let published = process
+        .admin("POST", "/v1/plugins/stamp/publish", bytes(body))
+        .await;
+    assert_eq!(published.status, 200, "{}", published.text());
+    assert_eq!(stamp().await, "new");
+    let uploaded = process.admin("POST", "/v1/modules", bytes(variant(1))).await;
+    assert_eq!(uploaded.status, 201, "{}", uploaded.text());
+    let loaded = process.admin("POST", "/v1/reload", edgeward_tests::empty()).await;
+    assert_eq!(loaded.status, 200, "{}", loaded.text());
+    let noted = process
+        .admin_get("/v1/audit?limit=1000&principal=gateway&target=apis/pets")
+        .await;
+    assert_eq!(noted[0]["action"], "reload", "{noted}");
+    let check = process.admin_get("/v1/audit/verify").await;
+    assert_eq!(check["problem"], json!(null), "{check}");
 }
 
 #[tokio::test]

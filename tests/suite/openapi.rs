@@ -281,6 +281,41 @@ async fn documents_are_put_beside_what_is_there_or_in_its_place() {
 }
 
 #[tokio::test]
+async fn a_resource_policy_of_a_document_is_the_apis_and_is_enforced() {
+    let site = Site::start();
+    let mut document = pets();
+    let policy = json!({
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": "*", "Action": "execute-api:Invoke", "Resource": "execute-api:/*"},
+            {"Effect": "Deny", "Principal": "*", "Action": "execute-api:Invoke", "Resource": "execute-api:/*/GET/health", "Condition": {"StringLike": {"aws:UserAgent": "evil*"}}},
+        ],
+    });
+    document["x-amazon-apigateway-policy"] = policy.clone();
+    let taken = site
+        .admin(
+            "POST",
+            "/v1/imports?backend=http://127.0.0.1:1",
+            document.to_string(),
+        )
+        .await;
+    assert_eq!(taken.status, 201, "{}", taken.text());
+    assert!(
+        !taken.json()["warnings"].to_string().contains("policy"),
+        "{}",
+        taken.text()
+    );
+    assert_eq!(site.bundle().await["apis"]["pets"]["policy"], policy);
+    assert_eq!(site.deploy("pets").await.status, 201);
+    let good = site.call("GET", "/prod/health", &[("user-agent", "good")]).await;
+    assert_eq!((good.status, &*good.text()), (200, "fine"));
+    let evil = site
+        .call("GET", "/prod/health", &[("user-agent", "evil/1")])
+        .await;
+    assert_eq!((evil.status, &*evil.response_type()), (403, "POLICY_DENIED"));
+}
+
+#[tokio::test]
 async fn warnings_are_errors_when_that_is_asked_for() {
     let site = Site::start();
     site.file("api.json", &pets());

@@ -1,6 +1,6 @@
 //! Versions of plugins that run beside the live ones: on copies, without effect, compared and counted.
 
-use edgeward_tests::{bytes, eventually, guest_bytes};
+use edgeward_tests::{bytes, eventually, guest, guest_bytes};
 use serde_json::{Value, json};
 
 use crate::apis::Site;
@@ -209,4 +209,72 @@ async fn a_shadow_that_fails_is_counted_and_nobody_notices() {
     .await;
     let latest = site.counts().await["latest"].to_string();
     assert!(latest.contains("failed: "), "{latest}");
+}
+
+#[tokio::test]
+async fn a_shadow_writes_to_no_store_of_the_live_version_and_sends_nothing_that_changes_anything() {
+    let site = Site::with_config(|config, _folder| {
+        let origin = config["upstreams"]["origin"]["endpoints"][0].clone();
+        config["plugins"]["sink"] = json!({
+            "module": guest("kitchen-sink"),
+            "grants": {"kv": {"shop": {}}, "http": {"hosts": [origin], "private-addresses": true}},
+        });
+        config["routes"][0]["pipeline"] = json!(["sink"]);
+    });
+    let module = site
+        .process
+        .admin("POST", "/v1/modules", bytes(guest_bytes("kitchen-sink")))
+        .await
+        .json()["digest"]
+        .clone();
+    let version = json!({"module": module, "config": {"literals": ["another"]}});
+    let version = site.done("POST", "/v1/plugins/sink/versions", version).await["version"].clone();
+    site.done("PUT", "/v1/shadows/sink", json!({"version": version}))
+        .await;
+    let counts = async || {
+        let counts = site.done("GET", "/v1/shadows/sink/counts", Value::Null).await["counts"].clone();
+        let of = |name: &str| counts[name].as_u64().unwrap();
+        (of("equal") + of("different") + of("failed"), counts)
+    };
+    let run = async |operation: &str| {
+        let (before, _) = counts().await;
+        let reply = site
+            .call("gateway.test", "GET", "/x", &[("x-sink", operation)], "")
+            .await;
+        eventually("the shadow to follow", async || {
+            (counts().await.0 > before).then_some(())
+        })
+        .await;
+        assert_eq!(reply.status, 200, "{operation}: {}", reply.text());
+        reply.json()["ok"].clone()
+    };
+    for number in 1..=5 {
+        assert_eq!(run("kv-increment shop n 1").await, number);
+    }
+    run("kv-set shop a live").await;
+    run("kv-delete shop a").await;
+    assert_eq!(
+        run("kv-increment shop n 0").await,
+        5,
+        "both would have counted to ten"
+    );
+    let before = counts().await.1["different"].clone();
+    let (post, get) = (site.web("/posted"), site.web("/asked"));
+    for _ in 0..3 {
+        run(&format!("http {post} POST")).await;
+        run(&format!("http {get} GET")).await;
+    }
+    let hits = |method: &str, target: &str| {
+        let seen = site.origin.seen();
+        seen.iter()
+            .filter(|seen| seen.method == method && seen.target == target)
+            .count()
+    };
+    assert_eq!(hits("POST", "/posted"), 3, "of the live version alone");
+    assert_eq!(hits("GET", "/asked"), 6, "of both");
+    assert_ne!(
+        counts().await.1["different"],
+        before,
+        "what was refused is a difference"
+    );
 }

@@ -138,3 +138,26 @@ fn every_plugin_has_a_readme_and_a_schema() {
         }
     }
 }
+
+#[test]
+fn tests_that_the_page_on_compatibility_names_are_there() {
+    let sources: String = all_sources()
+        .iter()
+        .filter(|path| !path.ends_with("tests/suite/tidy.rs"))
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    let page = fs::read_to_string(workspace().join("docs/compatibility.md")).unwrap();
+    let mut named = 0;
+    for row in page.lines().filter(|line| line.starts_with('|')) {
+        let shown_by = row.trim_end_matches('|').rsplit('|').next().unwrap();
+        for name in shown_by.split('`').skip(1).step_by(2) {
+            let own = name.rsplit("::").next().unwrap();
+            let is_test = own.contains('_') && !own.contains(['/', '.', '-']);
+            let is_there =
+                sources.contains(&format!("fn {own}(")) || sources.contains(&format!("mod {own};"));
+            assert!(!is_test || is_there, "no test `{name}`: {row}");
+            named += usize::from(is_test);
+        }
+    }
+    assert!(named > 50, "{named}");
+}

@@ -3,7 +3,7 @@
 //!
 //! - `/status/N`: that status; `/bytes/N`: so many bytes; `/trailers`: a body with the trailer `x-checksum: abc`;
 //!   `/fields?name=value&...`: these response header fields; `/abort`: closes without an answer; `/half`: breaks off in the
-//!   middle of a body; `/flaky/KEY/N`: N times 503, then 200; `/hold/KEY`: answers after [`Origin::release`];
+//!   middle of a body; `/flaky/KEY/N`: N times 503, then 200; `/hold/KEY`: answers after [`Origin::release`]; `/slow/N`: after N milliseconds;
 //!   `/stamp`: the request header `x-stamp-request` as body; `/text/...`: a plain text body.
 //! - everything else: the request as JSON.
 
@@ -302,6 +302,11 @@ async fn answer(
             let mut released = gate(&state, key).subscribe();
             drop(released.wait_for(|released| *released).await);
             Ok(Response::new(full("released")))
+        }
+        ["slow", millis] => {
+            let millis = millis.parse().map_err(io::Error::other)?;
+            tokio::time::sleep(std::time::Duration::from_millis(millis)).await;
+            Ok(Response::new(full("slow")))
         }
         ["stamp"] => {
             let stamp = request

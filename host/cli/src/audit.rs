@@ -63,6 +63,9 @@ fn verify(args: &Args, output: Output) -> anyhow::Result<()> {
     let answer = block_on(async { client.get("/v1/audit/verify").await })?;
     let entries = answer["entries"].as_u64().unwrap_or(0);
     if let Some(problem) = answer["problem"].as_str() {
+        if output.is_json() {
+            output.show(&answer, String::new);
+        }
         return Err(Told(format!(
             "the audit log is not as it was written: {problem} ({entries} entries before that are)"
         ))

@@ -186,10 +186,16 @@ impl Deployer {
         ))
     }
 
-    /// Names the proxy that changes go to. Until then every change is refused.
+    /// Names the proxy that changes go to, which serves what was loaded for the start. Until then every change is refused.
     pub fn attach(&self, proxy: Arc<Proxy>) {
         if self.shared.proxy.set(proxy).is_err() {
             tracing::error!("a second proxy was attached; the first one stays");
+            return;
+        }
+        let noting = self.noting(&self.applied(), "start");
+        // a disk that is full keeps no gateway from its start: what was not noted is the next time
+        if let Err(error) = self.note_file(&noting) {
+            tracing::error!(%error, "changes of APIs in the configuration file are in effect and not in the audit log");
         }
     }
 
@@ -407,7 +413,12 @@ impl Deployer {
         .await?;
         let snapshot = build(&next, Some(&proxy.current()))?;
         let id = snapshot.id();
-        proxy.publish(snapshot)?;
+        let noting = self.noting(&next, "reload");
+        self.note_file(&noting)?;
+        if let Err(error) = proxy.publish(snapshot) {
+            self.take_back_file(&noting)?;
+            return Err(error.into());
+        }
         next.warn_of_missing_certificates();
         self.shared.applied.store(Arc::new(next));
         self.shared.orders.look_again();

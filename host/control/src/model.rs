@@ -189,6 +189,22 @@ impl Model {
         self.of_file.contains(&top)
     }
 
+    /// What comes from the configuration file, but for deployments, which are made of the rest.
+    pub fn of_file(&self) -> impl Iterator<Item = (Key, &Arc<Document>)> {
+        self.of_file.iter().flat_map(move |(kind, name)| {
+            let top = Key::top(*kind, name);
+            let children = Kind::ALL
+                .into_iter()
+                .filter(|child| child.parent() == Some(*kind) && *child != Kind::Deployment)
+                .flat_map(move |child| {
+                    self.list(child, name)
+                        .map(move |(item, document)| (Key::of(child, name, item), document))
+                });
+            let own = self.get(&top).map(|document| (top.clone(), document));
+            own.into_iter().chain(children)
+        })
+    }
+
     /// The model without what comes from the configuration file: what is kept.
     #[must_use]
     pub fn kept(&self) -> Self {

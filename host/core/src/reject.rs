@@ -73,6 +73,9 @@ rejects! {
     NotImplemented "NOT_IMPLEMENTED" 501 Client "Not Implemented" "An extended CONNECT (RFC 8441) for another protocol than `websocket`, or to a route without `websocket: true`.";
     Unauthorized "UNAUTHORIZED" 401 Plugin "Unauthorized" "An authorizer found no valid credentials.";
     AccessDenied "ACCESS_DENIED" 403 Plugin "Forbidden" "An authorizer recognised the caller and refused.";
+    MissingAuthenticationToken "MISSING_AUTHENTICATION_TOKEN" 403 Plugin "Forbidden" "An authorizer of an API in the profile `apigw` wants a signed request, and this one has no signature.";
+    InvalidSignature "INVALID_SIGNATURE" 403 Plugin "Forbidden" "An authorizer of an API in the profile `apigw` found that the request's signature cannot be read, does not hold, or is of a key that nobody knows.";
+    ExpiredToken "EXPIRED_TOKEN" 403 Plugin "Forbidden" "An authorizer of an API in the profile `apigw` found that the key that the request is signed with has ended.";
     PolicyDenied "POLICY_DENIED" 403 Gateway "Forbidden" "A policy of the API or of the caller denies the call, or none of those that have to allow it does. `edgeward policy explain` shows the deciding statement.";
     WafFiltered "WAF_FILTERED" 403 Plugin "Forbidden" "An inspecting plugin (WAF) blocked the request.";
     AuthorizerFailure "AUTHORIZER_FAILURE" 500 Plugin "Internal Server Error" "An authorizer failed (trap, budget, breaker open) and its `on-error` is `closed`.";

@@ -104,10 +104,10 @@ impl Drop for Finish {
         let stats = route.map_or(&self.worker.shared.unrouted, |route| &route.stats);
         stats.record(self.status, answered, request_bytes, self.response_bytes);
         if let Some(call) = &self.call {
-            let failed = self
-                .reject
-                .as_ref()
-                .is_some_and(|reject| is_plugin_failure(reject.code));
+            let refused = self.reject.as_ref().map(|reject| reject.code);
+            // one that the request went on without, too
+            let failed = refused.is_some_and(is_plugin_failure)
+                || self.chain.as_ref().is_some_and(SharedChain::has_failed);
             call.arm
                 .stats
                 .record(self.status, failed, self.answered.unwrap_or(answered));

@@ -32,7 +32,7 @@ pub(crate) struct RouteStats {
 /// Counters of the whole data plane.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    rejects: [AtomicU64; RejectCode::ALL.len()],
+    rejects: Rejects,
     pub(crate) connections: AtomicU64,
     pub(crate) connections_total: AtomicU64,
     pub(crate) connections_refused: AtomicU64,
@@ -51,6 +51,16 @@ pub(crate) struct Metrics {
     pub(crate) tunnel_bytes_in: AtomicU64,
     /// To clients.
     pub(crate) tunnel_bytes_out: AtomicU64,
+}
+
+/// A counter of each reason.
+#[derive(Debug)]
+struct Rejects([AtomicU64; RejectCode::ALL.len()]);
+
+impl Default for Rejects {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; RejectCode::ALL.len()])
+    }
 }
 
 /// Labels and one more.
@@ -120,7 +130,7 @@ impl RouteStats {
 
 impl Metrics {
     pub(crate) fn reject(&self, code: RejectCode) {
-        self.rejects[code as usize].fetch_add(1, Relaxed);
+        self.rejects.0[code as usize].fetch_add(1, Relaxed);
     }
 
     pub(crate) fn abuse(&self, abuse: Abuse) {
@@ -145,7 +155,7 @@ impl Metrics {
             "Responses that the gateway made itself.",
         );
         for code in RejectCode::ALL {
-            let count = self.rejects[*code as usize].load(Relaxed);
+            let count = self.rejects.0[*code as usize].load(Relaxed);
             if count > 0 {
                 rejects.add(&[("response_type", code.name())], count);
             }

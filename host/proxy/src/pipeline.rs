@@ -53,6 +53,8 @@ struct Link {
     session: Session,
     /// The version that runs beside it.
     twin: Option<Twin>,
+    /// It failed.
+    failed: bool,
     /// It failed and its binding says to go on without it.
     skipped: bool,
     /// It holds the head until the body was seen.
@@ -108,6 +110,7 @@ impl SharedChain {
             .map(|part| Link {
                 session: Session::new(&part.version),
                 twin: part.shadow.as_ref().and_then(Shadow::follow),
+                failed: false,
                 skipped: false,
                 holds: false,
             })
@@ -123,6 +126,12 @@ impl SharedChain {
 
     async fn lock(&self) -> MutexGuard<'_, Chain> {
         self.chain.lock().await
+    }
+
+    /// Whether a plugin has failed, whatever came of that. Asked at the end, when nobody else has the chain.
+    pub(crate) fn has_failed(&self) -> bool {
+        let chain = self.chain.try_lock();
+        chain.is_ok_and(|chain| chain.links.iter().any(|link| link.failed))
     }
 
     /// Who the caller is and what authorizers said of it: `principalId`, and each text, number and truth value of `plugin`'s context, of the first
@@ -329,6 +338,7 @@ impl SharedChain {
                 }
                 Err(failure) => {
                     log(&failure, exchange);
+                    link.failed = true;
                     link.skipped = true;
                 }
             }
@@ -534,6 +544,7 @@ impl Link {
         exchange: &ExchangeSlot,
     ) -> Result<Option<Response<Body>>, Reject> {
         log(failure, exchange);
+        self.failed = true;
         match self.session.version().on_error(phase) {
             OnError::Open => {
                 self.skipped = true;

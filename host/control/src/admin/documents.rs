@@ -48,7 +48,8 @@ pub(super) struct Wanted {
     base_path: BasePath,
     /// Warnings are errors.
     fail_on_warnings: bool,
-    /// Do everything but keep and publish it.
+    /// Do everything but keep and publish it. Also `dryRun`.
+    #[serde(alias = "dryRun")]
     dry_run: bool,
     /// `REST` or `HTTP`. Default: what the document says, what is there, what the document needs.
     #[param(value_type = Option<String>)]

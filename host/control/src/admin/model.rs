@@ -48,7 +48,8 @@ pub(super) fn actor(source: Option<Extension<Source>>) -> Actor {
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct Options {
-    /// Do everything but keep and publish it.
+    /// Do everything but keep and publish it. Also `dryRun`.
+    #[serde(alias = "dryRun")]
     pub(super) dry_run: bool,
 }
 

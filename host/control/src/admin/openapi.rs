@@ -183,7 +183,12 @@ fn operations(kind: Kind, schema: &str) -> (Value, Value) {
                 "limit" => json!({"type": "integer", "minimum": 1, "maximum": 1000}),
                 _ => json!({"type": "string"}),
             };
-            json!({"name": name, "in": "query", "required": false, "schema": schema})
+            let mut parameter = json!({"name": name, "in": "query", "required": false, "schema": schema});
+            if *name == "dry-run" {
+                parameter["description"] =
+                    json!("do everything but keep and publish it; `dryRun` is the same");
+            }
+            parameter
         };
         parameters.iter().cloned().chain(more.iter().map(query)).collect()
     };

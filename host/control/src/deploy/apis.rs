@@ -314,15 +314,24 @@ fn entries(actor: &Actor, action: &str, draft: &Draft, changes: &[Difference]) -
             .iter()
             .map(|(name, pin)| (name.clone(), pin["module"].clone()));
         let modules: serde_json::Map<String, Value> = modules.collect();
-        (!modules.is_empty()).then(|| json!({"modules": modules}))
+        (!modules.is_empty()).then_some(Value::Object(modules))
     };
     let modules_of = |key: &Key, before: Option<&Value>, after: Option<&Value>| match key.kind {
-        Kind::Deployment => modules_in(after.or(before)?),
+        Kind::Deployment => Some(json!({"modules": modules_in(after.or(before)?)?})),
         Kind::Stage => {
-            let served = |body: Option<&Value>| Some(body?.get("deployment")?.as_str()?.to_owned());
-            let now = served(after).filter(|now| Some(now) != served(before).as_ref())?;
-            let deployment = Key::of(Kind::Deployment, &key.parent, &now);
-            modules_in(&draft.model.get(&deployment)?.body)
+            // both arms: what it serves to all, and to some
+            let arms = [
+                ("modules", "/deployment"),
+                ("canary-modules", "/canary/deployment"),
+            ];
+            let modules = arms.into_iter().filter_map(|(name, place)| {
+                let served = |body: Option<&Value>| Some(body?.pointer(place)?.as_str()?.to_owned());
+                let now = served(after).filter(|now| Some(now) != served(before).as_ref())?;
+                let deployment = Key::of(Kind::Deployment, &key.parent, &now);
+                Some((name.to_owned(), modules_in(&draft.model.get(&deployment)?.body)?))
+            });
+            let modules: serde_json::Map<String, Value> = modules.collect();
+            (!modules.is_empty()).then_some(Value::Object(modules))
         }
         _ => None,
     };

@@ -6,17 +6,24 @@ use std::{collections::BTreeMap, sync::Arc};
 use edgeward_core::config::{Config, Plugin};
 use edgeward_proxy::{ApisInput, StageInput};
 use edgeward_runtime::PluginVersion;
+use serde_json::{Value, json};
 
 use super::{
-    Applied,
-    apis::{Deployed, Ready, auto_deploy, checked_arm, pin_id},
+    Applied, Deployer,
+    apis::{Actor, Deployed, Ready, auto_deploy, checked_arm, entry, pin_id},
+    redact,
 };
 use crate::{
+    access::{Authority, GATEWAY},
     bundle::Bundle,
     error::ControlError,
     file,
-    model::{Model, Pin, Pinning},
+    model::{Kind, Model, Pin, Pinning},
+    store::AuditEntry,
 };
+
+/// What a configuration file has of the model, by the path of the resource, as the audit log may tell it.
+type Told = BTreeMap<String, Value>;
 
 /// Puts what the file has of the API model beside what is kept of it, and names the loaded plugins that its stages serve with.
 ///
@@ -38,6 +45,103 @@ pub(super) fn add(applied: &mut Applied) -> Result<(), ControlError> {
     applied.model = Arc::new(model);
     applied.deployed = Arc::new(deployed);
     Ok(())
+}
+
+/// What is noted of a file that comes into effect.
+pub(super) struct Noting {
+    entries: Vec<AuditEntry>,
+    before: Told,
+    told: Told,
+}
+
+impl Deployer {
+    /// What the audit log is to be told of the file's part of a model: an entry for each resource that is not as it was when the log was last told.
+    /// `action`: `start` or `reload`.
+    pub(super) fn noting(&self, next: &Applied, action: &str) -> Noting {
+        let before = self.shared.store.told_of_file();
+        let told = told(&next.model);
+        let patches = differences(&before, &told);
+        let actor = Actor::named(GATEWAY, Authority::all());
+        let digest =
+            file::json(&*next.file).map(|file| edgeward_runtime::digest(file.to_string().as_bytes()));
+        let detail = digest
+            .ok()
+            .map(|digest| json!({"configuration": digest.to_string()}));
+        let entry_of = |(path, patch): (String, Value)| AuditEntry {
+            detail: detail.clone(),
+            ..entry(&actor, action, &path, "done", Some(patch))
+        };
+        Noting {
+            entries: patches.into_iter().map(entry_of).collect(),
+            before,
+            told,
+        }
+    }
+
+    /// Notes it, and remembers that it was noted. Where only that is not possible, it is noted again another time.
+    ///
+    /// # Errors
+    /// The store refuses.
+    pub(super) fn note_file(&self, noting: &Noting) -> Result<(), ControlError> {
+        if noting.entries.is_empty() {
+            return Ok(());
+        }
+        let store = &self.shared.store;
+        store
+            .model
+            .change_documents(&[], &noting.entries, &self.shared.audit_key)?;
+        self.keep_told(&noting.told);
+        Ok(())
+    }
+
+    /// Notes that what was noted did not come into effect.
+    ///
+    /// # Errors
+    /// The store refuses.
+    pub(super) fn take_back_file(&self, noting: &Noting) -> Result<(), ControlError> {
+        if noting.entries.is_empty() {
+            return Ok(());
+        }
+        self.keep_told(&noting.before);
+        let actor = Actor::named(GATEWAY, Authority::all());
+        self.note(&actor, "take-back", "apis", "refused", None, None)
+    }
+
+    fn keep_told(&self, told: &Told) {
+        if let Err(error) = self.shared.store.keep_told_of_file(told) {
+            tracing::error!(%error, "what the audit log was told of the configuration file could not be kept: it may be told again");
+        }
+    }
+}
+
+fn told(model: &Model) -> Told {
+    let documents = model.of_file().map(|(key, document)| {
+        let mut body = document.body.clone();
+        // which deployment a stage serves follows from the rest, and from the versions of plugins that are live
+        if let (Kind::Stage, Some(stage)) = (key.kind, body.as_object_mut()) {
+            stage.remove("deployment");
+            stage.remove("previous");
+        }
+        (key.path(), redact::told(body))
+    });
+    documents.collect()
+}
+
+/// Paths of what differs, and the JSON Patches from what was to what is.
+fn differences(before: &Told, after: &Told) -> Vec<(String, Value)> {
+    let nothing = json!({});
+    let mut paths: Vec<&String> = before.keys().chain(after.keys()).collect();
+    paths.sort();
+    paths.dedup();
+    paths
+        .into_iter()
+        .filter(|path| before.get(*path) != after.get(*path))
+        .map(|path| {
+            let of = |told: &Told| told.get(path).unwrap_or(&nothing).clone();
+            let patch = json_patch::diff(&of(before), &of(after));
+            (path.clone(), serde_json::to_value(&patch).unwrap_or_default())
+        })
+        .collect()
 }
 
 /// Whether a file says anything of the API model.

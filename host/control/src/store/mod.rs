@@ -16,6 +16,7 @@ pub mod keys;
 pub mod plugins;
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
@@ -38,6 +39,8 @@ pub use plugins::{Action, ModuleRow, PluginStore, Publication, Receipt, VersionR
 const DATABASE: &str = "edgeward.db";
 /// Key of the MACs in the audit log.
 const AUDIT_KEY: &str = "keys/audit.key";
+/// What the configuration file had of the API model when the audit log was last told of it.
+const TOLD: &str = "configuration-file.json";
 /// Folder of certificates.
 const CERTIFICATES: &str = "certificates";
 /// Folder of accounts at certificate authorities, and of orders.
@@ -158,6 +161,7 @@ impl Store {
         make_dir(root)?;
         let root = root.canonicalize().map_err(io_error("find", root))?;
         let lock = lock(&root)?;
+        remove_unfinished(&root)?;
         for name in ["modules", "keys", "compiled", CERTIFICATES, ACME] {
             make_dir(&root.join(name))?;
         }
@@ -228,6 +232,22 @@ impl Store {
     #[must_use]
     pub fn token_path(&self) -> PathBuf {
         self.root.join("admin.token")
+    }
+
+    /// What the configuration file had of the API model when the audit log was last told of it: documents without secrets by the path of the resource.
+    /// Nothing where that is not known, so that everything is told again.
+    #[must_use]
+    pub fn told_of_file(&self) -> BTreeMap<String, serde_json::Value> {
+        let text = fs::read(self.root.join(TOLD)).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    /// Keeps that.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn keep_told_of_file(&self, told: &BTreeMap<String, serde_json::Value>) -> Result<(), StoreError> {
+        replace_json(&self.root.join(TOLD), told)
     }
 
     /// Makes an inspected upload part of the store: first the file, then the row. Doing it twice is the same as once.

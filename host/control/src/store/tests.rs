@@ -293,3 +293,97 @@ fn a_folder_of_a_later_format_is_refused() {
     let error = Store::open(dir.path()).unwrap_err().to_string();
     assert!(error.contains("format 99"), "{error}");
 }
+
+/// Tables as the first three formats have them.
+const OLD: [&str; 3] = [
+    "CREATE TABLE modules (digest TEXT PRIMARY KEY, size INTEGER NOT NULL, info TEXT NOT NULL, uploaded_at INTEGER NOT NULL) STRICT;
+     CREATE TABLE versions (name TEXT NOT NULL, version INTEGER NOT NULL CHECK (version > 0), module TEXT NOT NULL REFERENCES modules (digest), settings TEXT NOT NULL, created_at INTEGER NOT NULL, PRIMARY KEY (name, version)) STRICT;
+     CREATE INDEX versions_by_module ON versions (module);
+     CREATE TABLE numbers (name TEXT PRIMARY KEY, last INTEGER NOT NULL) STRICT;
+     CREATE TABLE publications (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, version INTEGER NOT NULL CHECK (version >= 0), action TEXT NOT NULL, at INTEGER NOT NULL, undone_at INTEGER) STRICT;
+     CREATE INDEX publications_by_name ON publications (name, id);",
+    "CREATE TABLE documents (kind TEXT NOT NULL, parent TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, revision INTEGER NOT NULL, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, PRIMARY KEY (kind, parent, name)) STRICT, WITHOUT ROWID;
+     CREATE TABLE audit (seq INTEGER PRIMARY KEY CHECK (seq > 0), entry TEXT NOT NULL, mac TEXT NOT NULL) STRICT;
+     CREATE TABLE audit_head (only_one INTEGER PRIMARY KEY CHECK (only_one = 1), seq INTEGER NOT NULL, mac TEXT NOT NULL) STRICT;",
+    "CREATE TABLE token_uses (id TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
+];
+
+#[test]
+fn documents_and_entries_of_earlier_formats_are_there_after_the_migration() {
+    for (format, tables) in [(2, &OLD[..2]), (3, &OLD[..])] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("keys")).unwrap();
+        let key = keys::key(&dir.path().join(AUDIT_KEY)).unwrap();
+        let database = rusqlite::Connection::open(dir.path().join(DATABASE)).unwrap();
+        for tables in tables {
+            database.execute_batch(tables).unwrap();
+        }
+        database.pragma_update(None, "user_version", format).unwrap();
+        let put = "INSERT INTO documents VALUES (?1, ?2, ?3, ?4, ?5, 1, 2)";
+        for (kind, parent, name, body) in [
+            ("apis", "", "pets", json!({"protocol": "REST"})),
+            ("routes", "pets", "GET /a", json!({"integration": "web"})),
+        ] {
+            let body = body.to_string();
+            database.execute(put, (kind, parent, name, body, 7)).unwrap();
+        }
+        let mut last = String::new();
+        for seq in 1..=3 {
+            let entry = json!({"at": "2026-01-02T03:04:05Z", "principal": "root", "action": "create", "target": "apis/pets", "outcome": "done"});
+            let entry = entry.to_string();
+            last = audit_mac(&key, seq, &last, &entry);
+            let put = "INSERT INTO audit VALUES (?1, ?2, ?3)";
+            database.execute(put, (seq, entry, &last)).unwrap();
+        }
+        database
+            .execute("INSERT INTO audit_head VALUES (1, 3, ?1)", [&last])
+            .unwrap();
+        drop(database);
+        let store = Store::open(dir.path()).unwrap();
+        let mut kept = store.model.documents().unwrap();
+        kept.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let told: Vec<_> = kept
+            .iter()
+            .map(|(key, document)| (key.path(), &document.body))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("apis/pets".to_owned(), &json!({"protocol": "REST"})),
+                (
+                    "apis/pets/routes/GET /a".to_owned(),
+                    &json!({"integration": "web"})
+                ),
+            ]
+        );
+        assert!(kept.iter().all(|(_, document)| {
+            (document.revision, document.created_at, document.updated_at) == (7, 1, 2)
+        }));
+        let query = AuditQuery {
+            limit: 10,
+            ..AuditQuery::default()
+        };
+        let log = store.model.audit(&query).unwrap();
+        assert_eq!(log.iter().map(|row| row.seq).collect::<Vec<_>>(), [1, 2, 3]);
+        assert!(log.iter().all(|row| row.entry.target == "apis/pets"));
+        assert_eq!(log.last().unwrap().mac, last);
+        // no release wrote logs without a seal: what has none may have been cut off
+        let check = store.model.check_audit(&key).unwrap();
+        assert_eq!(
+            (check.entries, check.problem.as_deref()),
+            (3, Some("the end of the log was changed"))
+        );
+        // and all that is new can be done
+        store.model.token_used("abcdefgh", 5).unwrap();
+        store
+            .model
+            .change_documents(&[], &[log.last().unwrap().entry.clone()], &key)
+            .unwrap();
+        assert_eq!(store.model.audit(&query).unwrap().len(), 4);
+        drop(store);
+        assert_eq!(
+            Store::open(dir.path()).unwrap().model.documents().unwrap().len(),
+            2
+        );
+    }
+}

@@ -90,7 +90,11 @@ impl GatewayResponseType {
     #[must_use]
     pub fn of(code: RejectCode) -> Self {
         match code {
-            RejectCode::RouteNotFound | RejectCode::MethodNotAllowed => Self::MissingAuthenticationToken,
+            RejectCode::RouteNotFound
+            | RejectCode::MethodNotAllowed
+            | RejectCode::MissingAuthenticationToken => Self::MissingAuthenticationToken,
+            RejectCode::InvalidSignature => Self::InvalidSignature,
+            RejectCode::ExpiredToken => Self::ExpiredToken,
             RejectCode::Unauthorized => Self::Unauthorized,
             RejectCode::AccessDenied | RejectCode::PolicyDenied => Self::AccessDenied,
             RejectCode::WafFiltered => Self::WafFiltered,

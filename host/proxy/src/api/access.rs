@@ -8,6 +8,7 @@ use std::{
 };
 
 use aws_lc_rs::digest;
+use bytes::Bytes;
 use edgeward_core::{
     api::{Api, Authorizer, AuthorizerType, IdentitySource, Profile, Protocol, selection},
     config::DecisionCache,
@@ -18,10 +19,10 @@ use edgeward_core::{
     reject::{Reject, RejectCode},
 };
 use edgeward_runtime::{ContextValue, DecisionCounts, DecisionKey, Decisions, Exchange, PluginVersion};
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, Method, Response, header};
 use regex_automata::meta::Regex;
 
-use super::{Call, facts::Known};
+use super::{Call, facts::Known, voice};
 
 /// How long decisions are kept at most where the API does not say: as AWS's REST APIs.
 const TTL: Duration = Duration::from_secs(300);
@@ -309,6 +310,11 @@ impl<'a> Access<'a> {
             Some(gate) => self.after(&gate.plugin, exchange),
             None => Ok(()),
         }
+    }
+
+    /// What an authorizer's own answer says of a signature, where it is the API's to say it.
+    pub(crate) fn of_signature(&self, answer: &Response<Bytes>) -> Option<Reject> {
+        voice::of_signature(self.call.arm.voice, answer)
     }
 
     fn ground(&self) -> &Ground {

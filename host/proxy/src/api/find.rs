@@ -62,6 +62,8 @@ enum By {
 /// A domain.
 #[derive(Debug)]
 struct Named {
+    /// Whose words what leads nowhere is answered in.
+    voice: Voice,
     mode: RoutingMode,
     /// A stage that serves nothing is none, and what is mapped to it is nobody else's.
     mappings: HashMap<Box<str>, Option<Arc<Stage>>>,
@@ -163,8 +165,7 @@ impl Apis {
         };
         if let Some(domain) = self.domain(host) {
             let Some((stage, base)) = domain.find(path, &head.headers) else {
-                let reject = Reject::new(RejectCode::RouteNotFound, format!("no API for {path}"));
-                return Lookup::Refused(Voice::Native, reject);
+                return nowhere(domain.voice, format!("no API for {path}"));
             };
             let inner = path.get(base.map_or(0, |base| base.len() + 1)..).unwrap_or("/");
             return Lookup::Found(Box::new(stage.call(inner, base.or(Some("")), head, client)));
@@ -182,13 +183,7 @@ impl Apis {
         };
         match site.find(path) {
             Some((stage, inner)) => Lookup::Found(Box::new(stage.call(inner, None, head, client))),
-            None => {
-                let mut reject = Reject::new(RejectCode::RouteNotFound, format!("no stage for {path}"));
-                if site.voice == Voice::Rest {
-                    reject.status = 403;
-                }
-                Lookup::Refused(site.voice, reject)
-            }
+            None => nowhere(site.voice, format!("no stage for {path}")),
         }
     }
 
@@ -211,6 +206,15 @@ impl Apis {
     }
 }
 
+/// The answer where a host is an API's and a path leads to no stage: AWS's REST APIs answer with 403.
+fn nowhere(voice: Voice, what: String) -> Lookup {
+    let mut reject = Reject::new(RejectCode::RouteNotFound, what);
+    if voice == Voice::Rest {
+        reject.status = 403;
+    }
+    Lookup::Refused(voice, reject)
+}
+
 impl Site {
     /// The stage that a path begins with, and the rest of the path; `$default` takes what no other does.
     fn find<'p>(&self, path: &'p str) -> Option<(&Arc<Stage>, &'p str)> {
@@ -227,6 +231,16 @@ impl Site {
     }
 }
 
+/// The voice of a domain: that of its APIs. Of both kinds of AWS's it is that of REST APIs, and where one speaks as the RFCs say, the domain does.
+fn shared(voices: impl Iterator<Item = Voice>) -> Voice {
+    let both = |one: Voice, other: Voice| match (one, other) {
+        _ if one == other => one,
+        (Voice::Native, _) | (_, Voice::Native) => Voice::Native,
+        _ => Voice::Rest,
+    };
+    voices.reduce(both).unwrap_or_default()
+}
+
 impl Named {
     fn build(input: &DomainInput, sites: &HashMap<Arc<str>, Site>) -> Self {
         let stage = |api: &str, stage: &str| sites.get(api)?.stages.get(stage).cloned();
@@ -237,7 +251,10 @@ impl Named {
             .collect();
         let mut rules: Vec<&RoutingRule> = input.rules.iter().collect();
         rules.sort_by_key(|rule| rule.priority);
+        let mapped = input.mappings.values().map(|to| &to.api);
+        let apis = mapped.chain(input.rules.iter().map(|rule| &rule.api));
         Self {
+            voice: shared(apis.filter_map(|api| Some(sites.get(api.as_str())?.voice))),
             mode: input.domain.routing_mode,
             segments: mappings
                 .keys()

@@ -22,6 +22,7 @@ use super::{
     engine::{Engine, RequestOverrides},
     facts::Known,
     templates::{Mapped, Passing, Template, Templates, apply},
+    trace,
 };
 use crate::{body::Body, upstream::UpstreamGroup};
 
@@ -259,6 +260,9 @@ impl Integration {
         if let Some(method) = &self.method {
             head.method = method.clone();
         }
+        if self.voice != Voice::Native {
+            headers.insert(trace::FIELD, trace::of(&known));
+        }
         if !headers.contains_key(header::HOST)
             && let Some(host) = &self.host
         {
@@ -434,6 +438,10 @@ impl Integration {
             .headers
             .entry(header::CONTENT_TYPE)
             .or_insert(HeaderValue::from_static("application/json"));
+        if self.voice == Voice::Rest {
+            // AWS tells it where the answer is the API's own
+            parts.headers.insert(trace::FIELD, trace::of(&known));
+        }
         if let Some(engine) = engine {
             engine.override_response(&mut parts)?;
         }

@@ -14,6 +14,7 @@ mod find;
 mod integration;
 mod mock;
 mod templates;
+mod trace;
 mod validate;
 pub(crate) mod voice;
 

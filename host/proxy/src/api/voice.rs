@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use edgeward_core::{
     api::{
         Definition, GatewayResponse, GatewayResponseType,
@@ -39,6 +40,31 @@ impl Voice {
 
 /// AWS's words for a token of a user pool whose time is over.
 const EXPIRED: &str = "The incoming token has expired";
+
+/// What an authorizer's own answer says of a signature, in an API that speaks as AWS does: a gateway response of its type, and so the API's to change.
+/// The type is that of the field `x-amzn-ErrorType`; the text is the answer's.
+pub(crate) fn of_signature(voice: Voice, answer: &Response<Bytes>) -> Option<Reject> {
+    if voice == Voice::Native || answer.status() != StatusCode::FORBIDDEN {
+        return None;
+    }
+    let error = answer.headers().get(&ERROR_TYPE)?;
+    let code = match error.to_str().ok()? {
+        "MissingAuthenticationTokenException" => RejectCode::MissingAuthenticationToken,
+        "InvalidSignatureException" | "IncompleteSignatureException" | "UnrecognizedClientException" => {
+            RejectCode::InvalidSignature
+        }
+        "ExpiredTokenException" => RejectCode::ExpiredToken,
+        _ => return None,
+    };
+    let body: serde_json::Value = serde_json::from_slice(answer.body()).unwrap_or_default();
+    let usual = GatewayResponseType::of(code).message();
+    let message = body["message"].as_str().unwrap_or(usual);
+    let mut reject = Reject::new(code, message);
+    if voice == Voice::Rest {
+        reject.headers.push((ERROR_TYPE, error.clone()));
+    }
+    Some(reject)
+}
 
 /// Gateway responses of an API, ready.
 #[derive(Debug, Default)]
@@ -102,8 +128,12 @@ pub(super) fn message(reject: &Reject) -> String {
     match reject.code {
         // what a user pool's authorizer says of a token that was good once
         RejectCode::Unauthorized if reject.detail == EXPIRED => EXPIRED.to_owned(),
-        // they name the parameters, and what may not be called
-        RejectCode::BadRequestParameters | RejectCode::PolicyDenied => reject.detail.clone(),
+        // they name the parameters, what may not be called, and what is wrong with a signature
+        RejectCode::BadRequestParameters
+        | RejectCode::PolicyDenied
+        | RejectCode::MissingAuthenticationToken
+        | RejectCode::InvalidSignature
+        | RejectCode::ExpiredToken => reject.detail.clone(),
         // no connection at all
         RejectCode::UpstreamConnect | RejectCode::NoHealthyUpstream => "Internal server error".to_owned(),
         RejectCode::RouteNotFound if reject.status == 403 => "Forbidden".to_owned(),
@@ -144,7 +174,12 @@ pub(crate) fn error(finish: &Finish, reject: &Reject) -> Response<Body> {
     if voice != Voice::Native {
         // but which methods there are, AWS does not tell
         for (name, value) in reject.headers.iter().filter(|(name, _)| name != header::ALLOW) {
-            response.headers_mut().append(name.clone(), value.clone());
+            if name == ERROR_TYPE {
+                // more exact than that of the type of response
+                response.headers_mut().insert(name.clone(), value.clone());
+            } else {
+                response.headers_mut().append(name.clone(), value.clone());
+            }
         }
     }
     if let Some((call, own)) = ready {
@@ -249,7 +284,12 @@ fn http(reject: &Reject) -> Response<Body> {
     let (status, message) = match reject.code {
         RejectCode::RouteNotFound | RejectCode::MethodNotAllowed => (404, "Not Found"),
         RejectCode::Unauthorized => (401, "Unauthorized"),
-        RejectCode::AccessDenied | RejectCode::PolicyDenied | RejectCode::WafFiltered => (403, "Forbidden"),
+        RejectCode::AccessDenied
+        | RejectCode::PolicyDenied
+        | RejectCode::WafFiltered
+        | RejectCode::MissingAuthenticationToken
+        | RejectCode::InvalidSignature
+        | RejectCode::ExpiredToken => (403, "Forbidden"),
         RejectCode::RequestTooLarge => (413, "Request Entity Too Large"),
         RejectCode::UpstreamTimeout
         | RejectCode::UpstreamConnectTimeout
@@ -298,5 +338,56 @@ pub(crate) fn decorate(finish: &Finish, headers: &mut HeaderMap) {
         && !call.preflight
     {
         cors::decorate(call, headers);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_authorizer_says_of_a_signature_has_its_type() {
+        let answer = |status: u16, error: &'static str, body: &'static str| {
+            let mut answer = Response::new(Bytes::from_static(body.as_bytes()));
+            *answer.status_mut() = StatusCode::from_u16(status).unwrap();
+            answer
+                .headers_mut()
+                .insert(ERROR_TYPE, HeaderValue::from_static(error));
+            answer
+        };
+        for (error, body, code, says) in [
+            (
+                "MissingAuthenticationTokenException",
+                "no JSON",
+                RejectCode::MissingAuthenticationToken,
+                "Missing Authentication Token",
+            ),
+            (
+                "IncompleteSignatureException",
+                r#"{"message": "in part"}"#,
+                RejectCode::InvalidSignature,
+                "in part",
+            ),
+            (
+                "ExpiredTokenException",
+                r#"{"message": 5}"#,
+                RejectCode::ExpiredToken,
+                "The security token included in the request is expired",
+            ),
+        ] {
+            let reject = of_signature(Voice::Rest, &answer(403, error, body)).unwrap();
+            assert_eq!((reject.code, reject.status, &*reject.detail), (code, 403, says));
+            assert_eq!(message(&reject), says);
+            let response = rest(&reject);
+            assert_eq!(
+                response.headers()[ERROR_TYPE],
+                GatewayResponseType::of(code).error_type()
+            );
+            // whose words they are
+            assert!(of_signature(Voice::Native, &answer(403, error, body)).is_none());
+            assert!(of_signature(Voice::Rest, &answer(503, error, body)).is_none());
+        }
+        let other = answer(403, "ForbiddenException", "{}");
+        assert!(of_signature(Voice::Rest, &other).is_none());
     }
 }

@@ -168,7 +168,15 @@ impl SharedChain {
                     reject.headers = headers;
                     return Err(reject);
                 }
-                Ok(Decision::Respond(answer)) => return Ok(Some(respond_with(answer))),
+                Ok(Decision::Respond(answer)) => {
+                    let of_signature = access.as_deref().and_then(|access| access.of_signature(&answer));
+                    return match of_signature {
+                        Some(reject) => {
+                            Err(reject.because(format_args!("refused by plugin `{}`", link.name())))
+                        }
+                        None => Ok(Some(respond_with(answer))),
+                    };
+                }
                 Err(failure) => {
                     if let Some(answer) = link.failed(Phase::Authorize, &failure, exchange)? {
                         return Ok(Some(answer));

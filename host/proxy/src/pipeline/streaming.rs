@@ -96,6 +96,7 @@ impl Streaming {
             },
             Err(failure) => {
                 log(&failure, exchange);
+                link.failed = true;
                 match link.session.version().on_error(self.way.phase()) {
                     OnError::Open => {
                         link.skipped = true;
