@@ -258,7 +258,11 @@ fn fields(block: &[u8], table: &mut Fields, most: &mut usize) -> Fields {
         };
         let index = integer(&mut rest, bits);
         let known = |table: &Fields, index: usize| match index - 1 {
-            at if at < STATIC.len() => (STATIC[at].as_bytes().to_vec(), Vec::new()),
+            at if at < STATIC.len() => {
+                // values do not matter, as long as they are some
+                let value = if STATIC[at] == ":status" { "200" } else { "static" };
+                (STATIC[at].into(), value.into())
+            }
             at => table[at - STATIC.len()].clone(),
         };
         if bits == 5 {
