@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow, ensure};
 use edgeward_runtime::{Runtime, RuntimeOptions};
 
 use crate::{
-    end_to_end::{Case, Gateway},
+    end_to_end::{Call, Case, Gateway},
     hooks,
     router::Table,
 };
@@ -72,7 +72,8 @@ fn requests(runtime: Runtime) -> Result<()> {
     let gateway = tokio.block_on(Gateway::start(runtime, &CASES))?;
     for (path, _, label) in CASES {
         case(&format!("request: {label}"), REQUESTS, || {
-            let thread = || uncounted(&|| tokio.block_on(gateway.drive(path, 1, REQUESTS)));
+            let call = Call::get(path);
+            let thread = || uncounted(&|| tokio.block_on(gateway.drive(&call, 1, REQUESTS)));
             std::thread::scope(|scope| scope.spawn(thread).join())
                 .map_err(|_panic| anyhow!("the load panicked"))?
         })?;

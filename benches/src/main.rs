@@ -2,6 +2,7 @@
 //! the work. `compare` measures whole processes, of other proxies too. `docs/performance.md` says how to read it.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its result")]
 
+mod authorizers;
 mod compare;
 mod count;
 mod end_to_end;
@@ -23,7 +24,7 @@ use crate::measure::Report;
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Parts to run, by the first word of their lines: router, hooks, end-to-end, publish. Default: all.
+    /// Parts to run, by the first word of their lines: router, hooks, end-to-end, authorizers, publish. Default: all.
     parts: Vec<String>,
     /// Writes the figures into this file, too.
     #[arg(long)]
@@ -66,6 +67,9 @@ fn main() -> Result<()> {
     }
     if runs("end-to-end") {
         end_to_end::run(&mut report)?;
+    }
+    if runs("authorizers") {
+        authorizers::run(&mut report)?;
     }
     if runs("publish") {
         publish::run(&mut report)?;

@@ -62,7 +62,7 @@ enum Task {
     Docs(Check),
     /// Run the benchmarks (release build); arguments go to the benchmark program.
     ///
-    /// `bench [router] [hooks] [end-to-end]` measures parts of Edgeward. `bench compare [--case NAME]... [--contender NAME]... [--rounds N]
+    /// `bench [router] [hooks] [end-to-end] [authorizers] [publish]` measures parts of Edgeward. `bench compare [--case NAME]... [--contender NAME]... [--rounds N]
     /// [--seconds S] [--json FILE] [--gateway PATH]` measures the gateway beside nginx, HAProxy and Envoy, as far as they are installed.
     /// `bench count [--update --reason TEXT]` counts instructions and compares them with the figures kept in benches/instructions.json.
     Bench(PassThrough),
