@@ -104,11 +104,7 @@ async fn cases(secret: &str) -> Result<Vec<Case>> {
     };
     let introspection =
         answering(json!({"active": true, "sub": "ada", "scope": "pets.read", "aud": "pets"})).await?;
-    let function = answering(json!({
-        "principalId": "ada",
-        "policyDocument": {"Version": "2012-10-17", "Statement": [{"Action": "execute-api:Invoke", "Effect": "Allow", "Resource": "*"}]},
-    }))
-    .await?;
+    let function = answering(json!({"isAuthorized": true, "context": {"plan": "gold"}})).await?;
     let user = HeaderMap::from_iter([(
         http::HeaderName::from_static("x-user"),
         HeaderValue::from_static("ada"),
@@ -181,10 +177,12 @@ async fn cases(secret: &str) -> Result<Vec<Case>> {
             requests: 200,
         },
         Case {
-            name: "lambda-authorizer, TOKEN",
+            name: "lambda-authorizer, REQUEST 2.0",
             guest: "lambda-authorizer",
             binding: json!({"grants": {"http": network(function)}, "config": {
-                "type": "token", "function": {"url": {"address": format!("http://{function}/")}, "allow-plain-http": true},
+                "type": "request", "payload-format": "2.0", "simple-responses": true,
+                "identity-sources": ["$request.header.authorization"],
+                "function": {"url": {"address": format!("http://{function}/")}, "allow-plain-http": true},
             }}),
             kept: by_authorization(),
             credentials: Some(("authorization", "any".to_owned())),

@@ -263,7 +263,7 @@ impl Screen {
             let field = rest;
             let mut replacement = None;
             if first & 0x80 != 0 {
-                malformed |= self.table.get(integer(&mut rest, 7)?)?.malformed;
+                malformed |= self.table.is_malformed(integer(&mut rest, 7)?)?;
             } else if first & 0xe0 == 0x20 {
                 self.table.resize(integer(&mut rest, 5)?)?;
             } else {
@@ -435,17 +435,22 @@ impl Default for Table {
 }
 
 impl Table {
-    fn get(&self, index: usize) -> Result<Entry, Lost> {
+    /// Whether the field at this index is malformed.
+    fn is_malformed(&self, index: usize) -> Result<bool, Lost> {
+        match index.checked_sub(1).ok_or(Lost)?.checked_sub(STATIC.len()) {
+            None => Ok(false),
+            Some(at) => self.entries.get(at).map(|entry| entry.malformed).ok_or(Lost),
+        }
+    }
+
+    /// The name at this index, and its length.
+    fn name(&self, index: usize) -> Result<(Name, usize), Lost> {
         let index = index.checked_sub(1).ok_or(Lost)?;
         if let Some(name) = STATIC.get(index) {
-            return Ok(Entry {
-                name: Name::of(name.as_bytes()),
-                name_length: name.len(),
-                value_length: 0,
-                malformed: false,
-            });
+            return Ok((Name::of(name.as_bytes()), name.len()));
         }
-        self.entries.get(index - STATIC.len()).copied().ok_or(Lost)
+        let entry = self.entries.get(index - STATIC.len()).ok_or(Lost)?;
+        Ok((entry.name, entry.name_length))
     }
 
     /// A literal field, the index of whose name has so many bits in its first byte (RFC 7541 section 6.2).
@@ -456,10 +461,7 @@ impl Table {
                 let name = string(rest, scratch)?;
                 (Name::of(name), name.len())
             }
-            index => {
-                let entry = self.get(index)?;
-                (entry.name, entry.name_length)
-            }
+            index => self.name(index)?,
         };
         let value_at = before - rest.len();
         let value = string(rest, scratch)?;
