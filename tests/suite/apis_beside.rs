@@ -67,15 +67,15 @@ async fn keys_plans_and_firewalls_are_ordinary_rest() {
         ),
     ] {
         let all = format!("/v1/{collection}");
-        let one = format!("{all}/x-1");
+        let one = format!("{all}/x1");
         let mut wanted = body.clone();
-        wanted["id"] = json!("x-1");
+        wanted["id"] = json!("x1");
         let told = site
             .with("POST", &format!("{all}?dry-run=true"), &[], wanted.clone())
             .await;
         assert_eq!(
             told.json()["changes"][0]["path"],
-            format!("{collection}/x-1"),
+            format!("{collection}/x1"),
             "{}",
             told.text()
         );
@@ -147,7 +147,7 @@ async fn keys_plans_and_firewalls_are_ordinary_rest() {
         assert_eq!(failed.status, 409, "{}", failed.text());
 
         // page by page, by name
-        for name in ["x-2", "x-3"] {
+        for name in ["x2", "x3"] {
             let body = if collection == "waf" {
                 json!({"plugins": []})
             } else {
@@ -170,14 +170,14 @@ async fn keys_plans_and_firewalls_are_ordinary_rest() {
         } else {
             &[]
         };
-        assert_eq!(names, [kept, &["x-1", "x-2", "x-3"]].concat());
-        for name in ["x-1", "x-2", "x-3"] {
+        assert_eq!(names, [kept, &["x1", "x2", "x3"]].concat());
+        for name in ["x1", "x2", "x3"] {
             let gone = site.admin("DELETE", &format!("{all}/{name}"), Value::Null).await;
             assert_eq!(gone.status, 204, "{}", gone.text());
         }
         assert_eq!(site.admin("DELETE", &one, Value::Null).await.status, 404);
         let log = site
-            .done("GET", &format!("/v1/audit?target={collection}/x-1"), Value::Null)
+            .done("GET", &format!("/v1/audit?target={collection}/x1"), Value::Null)
             .await;
         let actions: Vec<_> = log
             .as_array()
