@@ -296,6 +296,7 @@ async fn a_bundle_is_what_a_principal_sees_and_one_that_touches_more_is_refused_
     site.apis().await;
     let publisher = site.principal("p", "publisher", &["pets", "shop-*"]).await;
     let operator = site.principal("o", "operator", &["pets", "shop-*"]).await;
+    site.done("PUT", "/v1/api-keys/ada", json!({})).await;
     let bundle = site
         .ask(&publisher, "GET", "/v1/bundle", Value::Null)
         .await
@@ -308,6 +309,7 @@ async fn a_bundle_is_what_a_principal_sees_and_one_that_touches_more_is_refused_
         .keys()
         .collect();
     assert_eq!(mappings, ["p"]);
+    assert_eq!(bundle["api-keys"], json!({}), "they are for every API");
     // as it is, it changes nothing
     let reply = site.ask(&publisher, "PUT", "/v1/bundle", bundle.clone()).await;
     assert_eq!(
@@ -324,6 +326,14 @@ async fn a_bundle_is_what_a_principal_sees_and_one_that_touches_more_is_refused_
         ),
         ("one that is not there", &publisher, json!({"apis": {"dogs": {}}})),
         ("a domain", &publisher, json!({"domains": {"b.example": {}}})),
+        ("an API key", &publisher, json!({"api-keys": {"bob": {}}})),
+        ("a usage plan", &operator, json!({"usage-plans": {"free": {}}})),
+        ("a web ACL", &operator, json!({"waf": {"front": {"plugins": []}}})),
+        (
+            "a shadow",
+            &operator,
+            json!({"shadows": {"stamp": {"version": 0}}}),
+        ),
         (
             "a mapping",
             &publisher,
@@ -342,7 +352,7 @@ async fn a_bundle_is_what_a_principal_sees_and_one_that_touches_more_is_refused_
     ] {
         let mut wanted = bundle.clone();
         wanted["apis"]["pets"]["description"] = json!("changed");
-        for part in ["apis", "domains"] {
+        for part in ["apis", "domains", "api-keys", "usage-plans", "waf", "shadows"] {
             for (name, value) in change[part].as_object().into_iter().flatten() {
                 wanted[part][name] = value.clone();
             }
@@ -373,6 +383,8 @@ async fn a_bundle_is_what_a_principal_sees_and_one_that_touches_more_is_refused_
     assert_eq!(reply.status, 200, "{}", reply.text());
     let apis = site.done("GET", "/v1/apis", Value::Null).await;
     assert_eq!(ids(&apis), ["cats", "shop-eu"]);
+    let keys = site.done("GET", "/v1/api-keys", Value::Null).await;
+    assert_eq!(ids(&keys), ["ada"]);
 }
 
 #[tokio::test]

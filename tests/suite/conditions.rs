@@ -106,12 +106,22 @@ async fn a_call_that_comes_again_under_its_key_is_answered_and_not_done_again() 
         let first = site.with("POST", path, &key, body.clone()).await;
         assert!(first.status < 300, "{path}: {}", first.text());
         assert_eq!(first.header("idempotent-replayed"), "");
-        let noted = site
-            .done("GET", "/v1/audit?limit=1000", Value::Null)
-            .await
+        let log = site.done("GET", "/v1/audit?limit=1000", Value::Null).await;
+        let noted = log.as_array().unwrap().len();
+        // which call it was can be told by whoever knows its key
+        let id = first.header("x-request-id");
+        let of_it: Vec<_> = log
             .as_array()
             .unwrap()
-            .len();
+            .iter()
+            .filter(|entry| entry["request-id"] == id)
+            .collect();
+        let told = edgeward_runtime::digest(name.as_bytes()).to_string();
+        assert!(
+            !of_it.is_empty() && of_it.iter().all(|entry| entry["idempotency-key"] == told),
+            "{log}"
+        );
+        assert!(!log.to_string().contains(&name), "{log}");
         let again = site.with("POST", path, &key, body).await;
         assert_eq!(
             (again.status, again.text(), again.header("idempotent-replayed")),
@@ -129,9 +139,22 @@ async fn a_call_that_comes_again_under_its_key_is_answered_and_not_done_again() 
     let key = [("idempotency-key", "later")];
     let path = "/v1/apis/dogs/deployments";
     assert_eq!(site.with("POST", path, &key, json!({})).await.status, 404);
+    let log = site
+        .done("GET", "/v1/audit?target=apis/dogs/deployments", Value::Null)
+        .await;
+    assert_eq!(
+        (&log[0]["outcome"], &log[0]["idempotency-key"]),
+        (
+            &json!("refused"),
+            &json!(edgeward_runtime::digest(b"later").to_string())
+        )
+    );
     site.done("POST", "/v1/apis", json!({"id": "dogs"})).await;
     let tried = site.with("POST", path, &key, json!({})).await;
     assert_ne!(tried.status, 404, "{}", tried.text());
+    // and what has no key says none
+    let log = site.done("GET", "/v1/audit?target=apis/dogs", Value::Null).await;
+    assert_eq!(log[0].get("idempotency-key"), None, "{log}");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod acme;
 mod admin;
 mod apis;
 mod apis_answers;
+mod apis_beside;
 mod apis_bodies;
 mod apis_canaries;
 mod apis_of_file;

@@ -102,13 +102,11 @@ fn read(path: &Path) -> anyhow::Result<Bundle> {
     files.sort();
     let mut whole = Bundle::default();
     for file in files {
-        let part = read_file(&file)?;
-        for (what, into, from) in [
-            ("API", &mut whole.apis, part.apis),
-            ("domain", &mut whole.domains, part.domains),
-        ] {
-            for (name, body) in from {
+        let mut part = read_file(&file)?;
+        for ((kind, into), (_, from)) in whole.lists().into_iter().zip(part.lists()) {
+            for (name, body) in std::mem::take(from) {
                 if into.insert(name.clone(), body).is_some() {
+                    let what = kind.noun();
                     let problem = Problem::new(
                         "",
                         format!("{what} `{name}` is in another file of the folder, too"),
@@ -143,10 +141,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
         write("a.yaml", "apis: {one: {}}");
-        write("b.json", r#"{"apis": {"two": {}}, "domains": {"a.example": {}}}"#);
+        write(
+            "b.json",
+            r#"{"apis": {"two": {}}, "domains": {"a.example": {}}, "api-keys": {"ada": {}}, "waf": {"front": {}}}"#,
+        );
         write("notes.txt", "not a bundle: [");
         let whole = read(folder.path()).unwrap();
         assert_eq!((whole.apis.len(), whole.domains.len()), (2, 1));
+        assert_eq!((whole.api_keys.len(), whole.waf.len()), (1, 1));
         write("c.yml", "apis: {one: {}}");
         let error = read(folder.path()).unwrap_err();
         assert!(error.to_string().contains("`one`"), "{error}");

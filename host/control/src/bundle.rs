@@ -1,5 +1,5 @@
 //! The whole API model as one document, as people keep it beside their code: APIs with their routes, integrations and stages, domains with their mappings and
-//! rules. What a stage serves is not part of it, but may be said.
+//! rules, API keys, usage plans, web ACLs, shadows. What a stage serves is not part of it, but may be said.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,13 +15,34 @@ use crate::{
 
 /// The document.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Bundle {
     /// APIs by id, each with a map for each kind of what belongs to it.
-    pub apis: BTreeMap<String, Value>,
-    /// Domains by name.
-    pub domains: BTreeMap<String, Value>,
+    pub apis: Items,
+    /// Domains by name, in the same way.
+    pub domains: Items,
+    /// API keys by name.
+    pub api_keys: Items,
+    /// Usage plans by name.
+    pub usage_plans: Items,
+    /// Web ACLs by name.
+    pub waf: Items,
+    /// Versions of plugins that run beside the live ones, by name of the binding.
+    pub shadows: Items,
 }
+
+/// Resources of a kind by name.
+pub type Items = BTreeMap<String, Value>;
+
+/// Kinds that a bundle has lists of: those of principals are beside it.
+pub const KINDS: [Kind; 6] = [
+    Kind::Api,
+    Kind::Domain,
+    Kind::ApiKey,
+    Kind::UsagePlan,
+    Kind::WebAcl,
+    Kind::Shadow,
+];
 
 /// Reads YAML or JSON.
 ///
@@ -39,7 +60,7 @@ pub fn read(text: &str) -> Result<Bundle, Problems> {
 }
 
 /// Kinds that stand within an API or a domain. Deployments are made, not written.
-fn children(of: Kind) -> impl Iterator<Item = Kind> {
+pub(crate) fn children(of: Kind) -> impl Iterator<Item = Kind> {
     Kind::ALL
         .into_iter()
         .filter(move |kind| kind.parent() == Some(of) && *kind != Kind::Deployment)
@@ -85,7 +106,27 @@ impl Bundle {
         Self {
             apis: all(Kind::Api),
             domains: all(Kind::Domain),
+            api_keys: all(Kind::ApiKey),
+            usage_plans: all(Kind::UsagePlan),
+            waf: all(Kind::WebAcl),
+            shadows: all(Kind::Shadow),
         }
+    }
+
+    /// Its lists, in the order of [`KINDS`].
+    pub fn lists(&mut self) -> [(Kind, &mut Items); 6] {
+        [
+            (Kind::Api, &mut self.apis),
+            (Kind::Domain, &mut self.domains),
+            (Kind::ApiKey, &mut self.api_keys),
+            (Kind::UsagePlan, &mut self.usage_plans),
+            (Kind::WebAcl, &mut self.waf),
+            (Kind::Shadow, &mut self.shadows),
+        ]
+    }
+
+    fn into_lists(mut self) -> [(Kind, Items); 6] {
+        self.lists().map(|(kind, items)| (kind, std::mem::take(items)))
     }
 
     /// Makes a draft what the document says.
@@ -102,7 +143,7 @@ impl Bundle {
     /// As [`Self::put_into`].
     pub fn put_by(self, authority: &Authority, draft: &mut Draft) -> Result<(), ControlError> {
         let mut problems = Vec::new();
-        for (kind, items) in [(Kind::Api, self.apis), (Kind::Domain, self.domains)] {
+        for (kind, items) in self.into_lists() {
             let kept: BTreeSet<String> = items.keys().cloned().collect();
             for (name, body) in items {
                 if kind == Kind::Api && !authority.covers(&name) {
@@ -142,6 +183,7 @@ impl Bundle {
         Self {
             apis: config.apis.clone(),
             domains: config.domains.clone(),
+            ..Self::default()
         }
     }
 
@@ -151,7 +193,7 @@ impl Bundle {
     /// Everything that is not possible, at once.
     pub fn beside(self, kept: &Model) -> Result<Draft, ControlError> {
         let mut problems = Vec::new();
-        let all = [(Kind::Api, self.apis), (Kind::Domain, self.domains)];
+        let all = self.into_lists();
         let names = all
             .iter()
             .flat_map(|(kind, items)| items.keys().map(|name| (*kind, name.clone())));
@@ -310,6 +352,14 @@ domains:
   api.example.com:
     mappings:
       v1: {api: pets, stage: prod}
+api-keys:
+  ada: {customer-id: '7'}
+usage-plans:
+  free: {keys: [ada], stages: [{api: pets, stage: prod}]}
+waf:
+  front: {plugins: [rules]}
+shadows:
+  rules: {version: 2}
 ";
 
     #[test]
@@ -320,6 +370,20 @@ domains:
         let back = Bundle::of(&draft.model);
         assert_eq!(back.apis["pets"]["routes"]["GET /pets"]["integration"], "web");
         assert_eq!(back.domains["api.example.com"]["mappings"]["v1"]["stage"], "prod");
+        assert_eq!(
+            (
+                &back.api_keys["ada"]["enabled"],
+                &back.usage_plans["free"]["keys"][0]
+            ),
+            (&Value::Bool(true), &Value::from("ada"))
+        );
+        assert_eq!(
+            (
+                &back.waf["front"]["plugins"][0],
+                &back.shadows["rules"]["percent"]
+            ),
+            (&Value::from("rules"), &Value::from(100.0))
+        );
         let mut again = Draft::new(&draft.model);
         back.put_into(&mut again).unwrap();
         assert_eq!(again.differences(), []);
@@ -333,8 +397,53 @@ domains:
             .into_iter()
             .map(|one| (one.path, one.action))
             .collect();
-        assert_eq!(told.len(), 5, "{told:?}");
+        assert_eq!(told.len(), 9, "{told:?}");
         assert!(told.iter().all(|(_, action)| *action == "delete"));
+    }
+
+    #[test]
+    fn a_bundle_has_every_kind_that_belongs_to_nothing_but_principals() {
+        let mut kinds = Kind::ALL.to_vec();
+        kinds.retain(|kind| kind.parent().is_none() && !kind.is_access());
+        kinds.sort_unstable();
+        let mut listed = KINDS;
+        listed.sort_unstable();
+        assert_eq!(kinds, listed);
+        assert_eq!(Bundle::default().lists().map(|(kind, _)| kind), KINDS);
+        let written = serde_json::to_value(Bundle::default()).unwrap();
+        for kind in KINDS {
+            assert!(written[kind.collection()].is_object(), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_plan_that_leads_nowhere_is_found_whichever_part_of_the_bundle_goes() {
+        let mut draft = Draft::new(&Model::default());
+        read(PETS).unwrap().put_into(&mut draft).unwrap();
+        let model = draft.model;
+        let refused = |gone: &str| {
+            let mut wanted = Bundle::of(&model);
+            match gone {
+                "key" => wanted.api_keys.clear(),
+                "stage" => wanted.apis.get_mut("pets").unwrap()["stages"] = Value::Null,
+                _ => {
+                    wanted.apis.clear();
+                    wanted.domains.clear();
+                    wanted.usage_plans.clear();
+                }
+            }
+            let mut draft = Draft::new(&model);
+            wanted.put_into(&mut draft).unwrap();
+            let problems = draft.check().map_or_else(|error| error.problems().0, |()| vec![]);
+            problems
+                .into_iter()
+                .map(|problem| problem.path)
+                .filter(|path| path.starts_with("usage-plans/"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(refused("key"), ["usage-plans/free.keys[0]"]);
+        assert_eq!(refused("stage"), ["usage-plans/free.stages[0]"]);
+        assert_eq!(refused("all of them"), Vec::<String>::new());
     }
 
     #[test]

@@ -94,7 +94,7 @@ pub enum StartError {
 }
 
 /// State of the data plane, for status pages.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct ProxyStatus {
     /// Worker threads.
@@ -112,7 +112,7 @@ pub struct ProxyStatus {
 }
 
 /// State of one upstream.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct UpstreamStatus {
     /// Name.
@@ -122,7 +122,7 @@ pub struct UpstreamStatus {
 }
 
 /// State of one endpoint.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct EndpointView {
     /// Address and port.

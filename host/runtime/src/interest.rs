@@ -4,12 +4,13 @@ use edgeward_core::{
     config::{Bytes, PluginLimits},
     phase::{Phase, Phases},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bindings::exports::edgeward::plugin::lifecycle as wit;
 
 /// How a plugin sees a body.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum BodyMode {
     /// Not at all.
@@ -41,9 +42,11 @@ pub struct Interest {
     pub capabilities: Vec<String>,
 }
 
-#[derive(Serialize, Deserialize)]
+/// An interest as it is written.
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-struct Text {
+#[schemars(rename = "Interest")]
+pub(crate) struct Text {
     phases: Vec<String>,
     request_body: BodyMode,
     response_body: BodyMode,

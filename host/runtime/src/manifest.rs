@@ -6,6 +6,7 @@ use std::{
 };
 
 use edgeward_core::{config::Grants, ids::Digest};
+use schemars::JsonSchema;
 use serde::Serialize;
 use wit_component::{ComponentEncoder, DecodedWasm};
 
@@ -15,10 +16,11 @@ pub const WIT_PACKAGE: &str = "edgeward:plugin";
 pub const WIT_SERVED: &str = "0.1";
 
 /// What a module is.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct ModuleInfo {
     /// SHA-256 of the bytes.
+    #[schemars(with = "String")]
     pub digest: Digest,
     /// Size in bytes.
     pub size: u64,

@@ -40,7 +40,7 @@ pub(crate) enum Custom {
 }
 
 /// Counters of a version, as they were at one moment.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct StatsView {
     /// Calls by phase; phases without calls are left out.

@@ -57,10 +57,11 @@ pub struct VersionSpec {
 }
 
 /// What happened while a version was made.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct LoadReport {
     /// What the plugin asked for.
+    #[schemars(with = "crate::interest::Text")]
     pub interest: Interest,
     /// `taken`, or why there is none.
     pub snapshot: String,

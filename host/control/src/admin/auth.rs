@@ -24,7 +24,7 @@ use edgeward_core::exposition::{Exposition, Kind::Counter};
 use parking_lot::Mutex;
 use serde_json::json;
 
-use super::{Api, ApiError, model::Source, noted::Noted};
+use super::{Api, ApiError, model::Source, noted::Noted, once};
 use crate::{
     access::{Authority, Failures, NOBODY, Principal, ROOT, Token, rules, token},
     clock::now_ms,
@@ -384,6 +384,7 @@ pub(super) async fn check(State(api): State<Api>, mut request: Request, next: Ne
         .and_then(|value| value.to_str().ok())
         .map(|value| short(value, USER_AGENT_MAX));
     let request_id = format!("{:032x}", fastrand::u128(..));
+    let idempotency_key = once::key_of(&request).map(|key| edgeward_runtime::digest(key.as_bytes()));
     let of = |principal: String, authentication: Option<String>, authority: Authority| Actor {
         principal,
         authority,
@@ -391,6 +392,7 @@ pub(super) async fn check(State(api): State<Api>, mut request: Request, next: Ne
         source: Some(peer.source.clone()),
         user_agent,
         request_id: Some(request_id.clone()),
+        idempotency_key,
     };
     let (actor, refused) = match known {
         Ok(known) => {

@@ -132,7 +132,6 @@ pub(super) struct Taken {
     #[schema(value_type = Vec<Value>)]
     undeployable: Vec<Problem>,
     /// What differs: paths, and `create`, `update` or `delete`.
-    #[schema(value_type = Vec<Value>)]
     changes: Vec<Change>,
     /// Snapshot that requests get from now on, if that is another one.
     snapshot: Option<u64>,
@@ -140,9 +139,12 @@ pub(super) struct Taken {
     took_ms: u64,
 }
 
-#[derive(Serialize)]
+/// A resource that differs.
+#[derive(Serialize, utoipa::ToSchema)]
 struct Change {
+    /// The resource.
     path: String,
+    /// `create`, `update` or `delete`.
     action: &'static str,
 }
 

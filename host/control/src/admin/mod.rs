@@ -16,6 +16,7 @@ mod plugins;
 mod policy;
 mod principals;
 mod problem;
+mod schemas;
 mod status;
 
 use std::{

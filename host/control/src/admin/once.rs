@@ -11,7 +11,7 @@ use std::{
 use axum::{
     body::{Body, Bytes, to_bytes},
     extract::{Request, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, HeaderValue, StatusCode},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -127,11 +127,16 @@ impl Running {
     }
 }
 
+/// The key of a call that is done once: reads and uploads do nothing when they come again, and whatever key they have is not looked at.
+pub(super) fn key_of(request: &Request) -> Option<&HeaderValue> {
+    let key = request.headers().get("idempotency-key")?;
+    (!noted::is_read(request.method()) && !is_upload(request.uri().path())).then_some(key)
+}
+
 /// Gives the answer again that the same call got before, or keeps this one if it is a success: what was refused has changed nothing, and may be tried again.
 pub(super) async fn once(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let key = match request.headers().get("idempotency-key") {
-        Some(key) if !noted::is_read(request.method()) && !is_upload(request.uri().path()) => key.clone(),
-        _ => return next.run(request).await,
+    let Some(key) = key_of(&request).cloned() else {
+        return next.run(request).await;
     };
     let key = key.to_str().unwrap_or_default();
     if key.is_empty() || key.len() > KEY_MAX {
@@ -161,7 +166,7 @@ pub(super) async fn once(State(api): State<Api>, request: Request, next: Next) -
             let mut response = (answer.status, answer.headers, answer.body).into_response();
             response
                 .headers_mut()
-                .insert("idempotent-replayed", http::HeaderValue::from_static("true"));
+                .insert("idempotent-replayed", HeaderValue::from_static("true"));
             response.extensions_mut().insert(Replayed);
             return response;
         }

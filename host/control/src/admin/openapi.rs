@@ -7,7 +7,11 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::{apis, certificates, decisions, documents, model, modules, plugins, policy, principals, status};
+use super::{
+    apis, certificates, decisions, documents, model, modules, plugins, policy, principals,
+    schemas::{self, to},
+    status,
+};
 use crate::model::Kind;
 
 #[derive(OpenApi)]
@@ -25,6 +29,7 @@ use crate::model::Kind;
         principals::whoami, principals::create, principals::rotate,
         policy::explain,
     ),
+    components(schemas(crate::model::Difference)),
     modifiers(&Token),
 )]
 struct Document;
@@ -47,33 +52,38 @@ pub(super) async fn document() -> Json<Value> {
 }
 
 /// With the resources of the API model, which have one set of handlers.
-fn whole() -> Value {
+pub(super) fn whole() -> Value {
     let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
     for kind in Kind::ALL {
         // a deployment has the same things without what stands beside them
         let name = pascal(kind) + "Resource";
         let mut schema = kind.schema();
-        let definitions = schema.as_object_mut().and_then(|schema| schema.remove("$defs"));
-        let mut schemas: Map<String, Value> = match definitions {
-            Some(Value::Object(definitions)) => definitions,
-            _ => Map::new(),
-        };
-        if let Some(object) = schema.as_object_mut() {
-            object.remove("$schema");
-        }
         // what stands beside the document
         for member in model::META {
             schema["properties"][member] = json!({"type": "string", "readOnly": member != "id"});
         }
-        schemas.insert(name.clone(), schema);
-        for (name, mut schema) in schemas {
-            into_components(&mut schema);
-            document["components"]["schemas"][name] = schema;
+        if kind == Kind::Token {
+            schema["properties"]["last-used-at"] = json!({"type": ["string", "null"]});
+            schema["properties"]["expired"] = json!({"type": "boolean"});
         }
-        let (collection, item) = operations(kind, &name);
+        let mut listed = name.clone();
+        if kind == Kind::Deployment {
+            listed = pascal(kind) + "Summary";
+            let mut summary = schema.clone();
+            if let Some(members) = summary["properties"].as_object_mut() {
+                members.remove("definition");
+            }
+            if let Some(required) = summary["required"].as_array_mut() {
+                required.retain(|member| member != "definition");
+            }
+            schemas::add(&mut document, &listed, summary);
+        }
+        schemas::add(&mut document, &name, schema);
+        let (collection, item) = operations(kind, &name, &listed);
         merge(&mut document["paths"][model::collection_path(kind)], collection);
         merge(&mut document["paths"][model::item_path(kind)], item);
     }
+    schemas::fill(&mut document);
     complete(&mut document);
     document
 }
@@ -137,7 +147,7 @@ fn merge(path: &mut Value, operations: Value) {
 }
 
 /// References of a schema by itself lead into the document's components.
-fn into_components(value: &mut Value) {
+pub(super) fn into_components(value: &mut Value) {
     match value {
         Value::Object(object) => {
             if let Some(Value::String(reference)) = object.get_mut("$ref")
@@ -152,7 +162,7 @@ fn into_components(value: &mut Value) {
     }
 }
 
-fn pascal(kind: Kind) -> String {
+pub(super) fn pascal(kind: Kind) -> String {
     let words = kind.noun().split(' ');
     words
         .map(|word| {
@@ -162,13 +172,14 @@ fn pascal(kind: Kind) -> String {
         .collect()
 }
 
-fn operations(kind: Kind, schema: &str) -> (Value, Value) {
+/// `listed`: the schema of what stands in lists.
+fn operations(kind: Kind, schema: &str, listed: &str) -> (Value, Value) {
     let noun = kind.noun();
     let error = |text: &str| json!({"description": text, "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ApiError"}}}});
-    let content = json!({"application/json": {"schema": {"$ref": format!("#/components/schemas/{schema}")}}});
+    let content = json!({"application/json": {"schema": to(schema)}});
     let one = |text: &str| json!({"description": text, "content": content});
     // of a dry run
-    let or_changes = |text: &str| json!({"description": text, "content": {"application/json": {"schema": {"anyOf": [{"$ref": format!("#/components/schemas/{schema}")}, {"type": "object", "required": ["changes"]}]}}}});
+    let or_changes = |text: &str| json!({"description": text, "content": {"application/json": {"schema": {"anyOf": [to(schema), to("Changes")]}}}});
     let security = json!([{"token": []}]);
     let parent = kind.parent().map(|parent| {
         json!({"name": "parent", "in": "path", "required": true, "schema": {"type": "string"}, "description": format!("id of the {}", parent.noun())})
@@ -197,7 +208,7 @@ fn operations(kind: Kind, schema: &str) -> (Value, Value) {
         "get": {
             "tags": ["model"], "summary": format!("Every {noun}, by name, page by page."), "security": security,
             "parameters": with(&in_collection, &["limit", "cursor"]),
-            "responses": {"200": {"description": "a page", "content": {"application/json": {"schema": {"type": "object", "required": ["items"], "properties": {"items": {"type": "array", "items": {"type": "object"}}, "next": {"type": "string"}}}}}}, "400": error("not possible"), "404": error("no such parent")},
+            "responses": {"200": {"description": "a page", "content": {"application/json": {"schema": {"type": "object", "required": ["items"], "properties": {"items": {"type": "array", "items": to(listed)}, "next": {"type": "string"}}}}}}, "400": error("not possible"), "404": error("no such parent")},
         },
     });
     let mut item = json!({
@@ -207,7 +218,7 @@ fn operations(kind: Kind, schema: &str) -> (Value, Value) {
         },
         "delete": {
             "tags": ["model"], "summary": format!("Removes a {noun}, and what belongs to it."), "security": security, "parameters": with(&in_item, &["dry-run"]),
-            "responses": {"200": {"description": "what would change"}, "204": {"description": "gone"}, "404": error("not there"), "409": error("in use"), "412": error("not as expected"), "422": error("not possible")},
+            "responses": {"200": {"description": "what would change", "content": {"application/json": {"schema": to("Changes")}}}, "204": {"description": "gone"}, "404": error("not there"), "409": error("in use"), "412": error("not as expected"), "422": error("not possible")},
         },
     });
     if !matches!(kind, Kind::Deployment | Kind::Token) {
@@ -223,7 +234,7 @@ fn operations(kind: Kind, schema: &str) -> (Value, Value) {
         item["patch"] = json!({
             "tags": ["model"], "summary": format!("Changes parts of a {noun}: JSON merge patch or JSON Patch."), "security": security,
             "parameters": with(&in_item, &["dry-run"]),
-            "requestBody": {"required": true, "content": {"application/merge-patch+json": {"schema": {"type": "object"}}, "application/json-patch+json": {"schema": {"type": "array"}}}},
+            "requestBody": {"required": true, "content": {"application/merge-patch+json": {"schema": {"type": "object", "description": "any part of it; `null` removes one"}}, "application/json-patch+json": {"schema": to("JsonPatch")}}},
             "responses": changed,
         });
     }

@@ -155,7 +155,7 @@ pub(super) async fn remove(
     post, path = "/v1/plugins/{name}/versions", tag = "plugins", security(("token" = [])),
     params(("name" = String, Path, description = "name of the binding"), Options),
     request_body = NewVersion,
-    responses((status = 201, body = Created), (status = 403, body = ApiError, description = "grants take the role `admin`"), (status = 404, body = ApiError), (status = 422, body = ApiError, description = "does not work")),
+    responses((status = 201, body = Created), (status = 200, body = Created, description = "the newest version is the same"), (status = 403, body = ApiError, description = "grants take the role `admin`"), (status = 404, body = ApiError), (status = 422, body = ApiError, description = "does not work")),
 )]
 pub(super) async fn create(
     State(api): State<Api>,
@@ -181,7 +181,8 @@ pub(super) async fn create(
     params(("name" = String, Path, description = "name of the binding"), Options),
     request_body(content = Vec<u8>, content_type = "application/wasm"),
     responses(
-        (status = 201, body = Created), (status = 404, body = ApiError),
+        (status = 201, body = Created), (status = 200, body = Created, description = "the newest version is the same"),
+        (status = 403, body = ApiError, description = "grants take the role `admin`"), (status = 404, body = ApiError),
         (status = 413, body = ApiError), (status = 422, body = ApiError, description = "does not work"),
     ),
 )]

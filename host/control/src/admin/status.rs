@@ -37,13 +37,13 @@ pub(super) async fn reload(State(api): State<Api>) -> Result<Json<Status>, ApiEr
 }
 
 /// 200 while the process works.
-#[utoipa::path(get, path = "/healthz", tag = "status", responses((status = 200)))]
+#[utoipa::path(get, path = "/healthz", tag = "status", responses((status = 200, body = String, content_type = "text/plain")))]
 pub(super) async fn health() -> &'static str {
     "ok\n"
 }
 
 /// 200 while requests are served; 503 from the moment the gateway begins to stop.
-#[utoipa::path(get, path = "/readyz", tag = "status", responses((status = 200), (status = 503, body = ApiError)))]
+#[utoipa::path(get, path = "/readyz", tag = "status", responses((status = 200, body = String, content_type = "text/plain"), (status = 503, body = ApiError)))]
 pub(super) async fn ready(State(api): State<Api>) -> Response {
     if api.deployer.is_ready() {
         "ready\n".into_response()
@@ -53,7 +53,7 @@ pub(super) async fn ready(State(api): State<Api>) -> Response {
 }
 
 /// Prometheus text format 0.0.4.
-#[utoipa::path(get, path = "/metrics", tag = "status", responses((status = 200, content_type = "text/plain")))]
+#[utoipa::path(get, path = "/metrics", tag = "status", responses((status = 200, body = String, content_type = "text/plain")))]
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
     (
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],

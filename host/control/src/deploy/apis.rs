@@ -38,6 +38,8 @@ pub struct Actor {
     pub user_agent: Option<String>,
     /// Id of the call.
     pub request_id: Option<String>,
+    /// SHA-256 of the `Idempotency-Key` of the call, if it came with one.
+    pub idempotency_key: Option<Digest>,
 }
 
 impl Actor {
@@ -51,6 +53,7 @@ impl Actor {
             source: None,
             user_agent: None,
             request_id: None,
+            idempotency_key: None,
         }
     }
 }
@@ -365,6 +368,7 @@ pub(crate) fn entry(
         source: actor.source.clone(),
         user_agent: actor.user_agent.clone(),
         request_id: actor.request_id.clone(),
+        idempotency_key: actor.idempotency_key.map(|digest| digest.to_string()),
         action: action.to_owned(),
         target: target.to_owned(),
         outcome: outcome.to_owned(),

@@ -25,7 +25,7 @@ use crate::{
 const SHOWN: u32 = 100;
 
 /// How loading the configuration file went.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct ReloadStatus {
     /// Whether the last attempt succeeded.
@@ -44,7 +44,7 @@ pub struct ReloadStatus {
 }
 
 /// A failed attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct LastError {
     /// When it was first seen, RFC 3339.

@@ -304,7 +304,8 @@ impl Draft {
     fn check_plans(&self, problems: &mut Vec<Problem>) -> Result<(), ControlError> {
         let there =
             |kind: Kind, parent: &str, name: &str| self.model.get(&Key::of(kind, parent, name)).is_some();
-        for (name, plan) in self.model.all::<api::UsagePlan>(Kind::UsagePlan, "")? {
+        let plans = self.model.all::<api::UsagePlan>(Kind::UsagePlan, "")?;
+        for (name, plan) in &plans {
             for (index, to) in plan.stages.iter().enumerate() {
                 if !there(Kind::Stage, &to.api, &to.stage) {
                     problems.push(Problem::new(
@@ -322,6 +323,7 @@ impl Draft {
                 }
             }
         }
+        problems.extend(in_two_plans(&plans));
         Ok(())
     }
 
@@ -489,6 +491,34 @@ impl Draft {
             })
             .collect()
     }
+}
+
+/// Plans that are for a key and a stage that another one is for: a call is counted for one plan. Of two plans, the first such key is told.
+fn in_two_plans(plans: &BTreeMap<String, api::UsagePlan>) -> Vec<Problem> {
+    let (mut leading, mut compared) = (BTreeMap::new(), BTreeSet::new());
+    let mut problems = Vec::new();
+    for (name, plan) in plans {
+        for api::PlanStage { api, stage, .. } in &plan.stages {
+            let before: &mut Vec<(&String, &api::UsagePlan)> = leading.entry((api, stage)).or_default();
+            for (other, theirs) in before.iter().filter(|(other, _)| *other != name) {
+                if !compared.insert((*other, name)) {
+                    continue;
+                }
+                let theirs: BTreeSet<&String> = theirs.keys.iter().collect();
+                let mut keys = plan.keys.iter().enumerate();
+                if let Some((index, key)) = keys.find(|(_, key)| theirs.contains(key)) {
+                    problems.push(Problem::new(
+                        format!("usage-plans/{name}.keys[{index}]"),
+                        format!(
+                            "usage plan `{other}` is for API key `{key}` and stage `{stage}` of API `{api}`, too"
+                        ),
+                    ));
+                }
+            }
+            before.push((name, plan));
+        }
+    }
+    problems
 }
 
 /// Notes which deployment a stage has served before the one that it serves now.

@@ -225,7 +225,7 @@ impl Kind {
             Self::Shadow => checked(body, api::check_shadow),
             Self::ApiKey => canonical::<api::ApiKey>(body),
             Self::UsagePlan => checked(body, api::check_usage_plan),
-            Self::WebAcl => canonical::<api::WebAcl>(body),
+            Self::WebAcl => checked(body, api::check_web_acl),
             Self::Principal => {
                 let principal: Principal = typed(body)?;
                 principal.check()?;

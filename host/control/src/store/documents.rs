@@ -49,7 +49,7 @@ pub struct DocumentChange {
 }
 
 /// What happened, for the audit log. Never has a secret in it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct AuditEntry {
     /// RFC 3339.
@@ -68,6 +68,9 @@ pub struct AuditEntry {
     /// Id of the call; its answer has it as `x-request-id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+    /// SHA-256 of the call's `Idempotency-Key`, as `sha256:` and its hexadecimal digits. Callers make keys of whatever they have, so that the key itself is not told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
     /// `create`, `update`, `delete`, `deploy`, `publish`, `rollback`, `apply`, `reload`, ...
     pub action: String,
     /// Of what: the path of the resource.
@@ -116,7 +119,7 @@ SELECT seq, entry, mac FROM audit WHERE seq > ?1 AND (
 ORDER BY seq LIMIT ?2";
 
 /// An entry in its place in the log.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct AuditRow {
     /// Number, from 1, without gaps.
@@ -129,7 +132,7 @@ pub struct AuditRow {
 }
 
 /// What a check of the log came to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct AuditCheck {
     /// Entries that are as they were written.

@@ -383,4 +383,6 @@ fn lock(root: &Path) -> Result<File, StoreError> {
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+mod plugin_contract;
+#[cfg(test)]
 mod tests;

@@ -1,12 +1,15 @@
 //! What is beside APIs: versions of plugins that run in the shadow of the live ones, API keys, usage plans, firewalls.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Throttle;
+use super::{RouteKey, Throttle};
 use crate::config::Problem;
+
+/// Routes of a stage that a usage plan may say a throttle of their own for.
+const PLAN_ROUTES_MAX: usize = 20;
 
 /// A version of a plugin that runs beside the live one, on copies, to be compared with it. Its name is that of the plugin's binding.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -157,6 +160,27 @@ pub fn check_usage_plan(plan: &UsagePlan) -> Vec<Problem> {
             bucket(format!("stages[{index}].throttle.{route}"), throttle);
         }
     }
+    let mut named = BTreeSet::new();
+    for (index, stage) in plan.stages.iter().enumerate() {
+        let place = format!("stages[{index}]");
+        if !named.insert((&stage.api, &stage.stage)) {
+            let problem = format!("stage `{}` of API `{}` is named twice", stage.stage, stage.api);
+            problems.push(Problem::new(place.clone(), problem));
+        }
+        if stage.throttle.len() > PLAN_ROUTES_MAX {
+            let problem = format!(
+                "has {} routes, {PLAN_ROUTES_MAX} is the limit",
+                stage.throttle.len()
+            );
+            problems.push(Problem::new(format!("{place}.throttle"), problem));
+        }
+        for route in stage.throttle.keys() {
+            if let Err(message) = RouteKey::parse(route) {
+                problems.push(Problem::new(format!("{place}.throttle.{route}"), message));
+            }
+        }
+    }
+    problems.extend(named_twice("keys", &plan.keys));
     if let Some(quota) = &plan.quota {
         let last = match quota.period {
             Period::Day => 0,
@@ -173,6 +197,21 @@ pub fn check_usage_plan(plan: &UsagePlan) -> Vec<Problem> {
     problems
 }
 
+/// What is wrong with a web ACL by itself.
+#[must_use]
+pub fn check_web_acl(acl: &WebAcl) -> Vec<Problem> {
+    named_twice("plugins", &acl.plugins)
+}
+
+/// Names in a list that are in it before.
+fn named_twice(place: &str, names: &[String]) -> Vec<Problem> {
+    let mut before = BTreeSet::new();
+    let twice = names.iter().enumerate().filter(|(_, name)| !before.insert(*name));
+    twice
+        .map(|(index, name)| Problem::new(format!("{place}[{index}]"), format!("`{name}` is named twice")))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -184,9 +223,17 @@ mod tests {
         let plan = |value| serde_json::from_value::<UsagePlan>(value).unwrap();
         let fine = plan(json!({"quota": {"limit": 1, "period": "MONTH", "offset": 27}}));
         assert_eq!(check_usage_plan(&fine), []);
+        let routes: serde_json::Map<_, _> = (0..21)
+            .map(|number| (format!("GET /{number}"), json!({"rate": 1.0, "burst": 1})))
+            .collect();
         let wrong = plan(json!({
             "throttle": {"rate": -1.0, "burst": 1},
-            "stages": [{"api": "a", "stage": "b", "throttle": {"GET /": {"rate": -0.1, "burst": 0}}}],
+            "stages": [
+                {"api": "a", "stage": "b", "throttle": {"GET /": {"rate": -0.1, "burst": 0}}},
+                {"api": "a", "stage": "c", "throttle": {"/a/GET": {"rate": 1.0, "burst": 1}}},
+                {"api": "a", "stage": "b", "throttle": routes},
+            ],
+            "keys": ["ada", "bob", "ada"],
             "quota": {"limit": 1, "period": "WEEK", "offset": 7},
         }));
         let paths: Vec<_> = check_usage_plan(&wrong)
@@ -195,8 +242,19 @@ mod tests {
             .collect();
         assert_eq!(
             paths,
-            ["throttle.rate", "stages[0].throttle.GET /.rate", "quota.offset"]
+            [
+                "throttle.rate",
+                "stages[0].throttle.GET /.rate",
+                "stages[1].throttle./a/GET",
+                "stages[2]",
+                "stages[2].throttle",
+                "keys[2]",
+                "quota.offset",
+            ]
         );
+        let acl = |plugins: &[&str]| serde_json::from_value(json!({"plugins": plugins})).unwrap();
+        assert_eq!(check_web_acl(&acl(&["a", "b"])), []);
+        assert_eq!(check_web_acl(&acl(&["a", "b", "b"]))[0].path, "plugins[2]");
         for (percent, good) in [
             (0.0, false),
             (0.1, true),

@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::{Config, check::check};
 
 /// One thing wrong with a configuration.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Problem {
     /// Where, as a path from the root: `routes[2].upstream`.
     pub path: String,
@@ -62,7 +62,7 @@ impl fmt::Display for Problem {
 }
 
 /// All problems of a configuration; never empty.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema, thiserror::Error)]
 #[serde(transparent)]
 pub struct Problems(pub Vec<Problem>);
 

@@ -16,7 +16,7 @@ const HOPS_MAX: usize = 16;
 const NAME_MAX: usize = 120;
 
 /// A part of a document, and what it became.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Became {
     /// Where it stands, as a JSON pointer.
     pub place: String,

@@ -10,7 +10,7 @@ use crate::config::Problem;
 pub(super) const SERVICE: &str = "execute-api";
 
 /// What is done to an API.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Action {
     /// A call.
     #[default]

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::statement::Verdict;
 
 /// How the callers of a method are authorized.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Authorization {
     /// Not at all: only the resource policy counts.
@@ -47,7 +47,7 @@ impl Authorization {
 }
 
 /// What comes of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// The call goes on.
@@ -59,7 +59,7 @@ pub enum Outcome {
 }
 
 /// One of the two policies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Side {
     /// That of the caller: what its authorizer or IAM says.

@@ -19,7 +19,7 @@ use super::{
 use crate::config::Problem;
 
 /// A decision with its reasons.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Explanation {
     /// What comes of it.
@@ -47,7 +47,7 @@ pub struct Explanation {
 }
 
 /// A statement that decides.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Deciding {
     /// Whose policy.
@@ -59,7 +59,7 @@ pub struct Deciding {
 }
 
 /// What one policy says.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct PolicyExplanation {
     /// Whose it is.
@@ -71,7 +71,7 @@ pub struct PolicyExplanation {
 }
 
 /// Whether a statement applies, and if not, why not.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct StatementExplanation {
     /// Its index, from 0.
@@ -93,7 +93,7 @@ pub struct StatementExplanation {
 }
 
 /// An element of a statement beside the request.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Part {
     /// Its name: `Action` or `NotAction`, and so on.
@@ -107,7 +107,7 @@ pub struct Part {
 }
 
 /// A condition beside the request.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct ConditionPart {
     /// Its operator.

@@ -41,7 +41,7 @@ impl Version {
 }
 
 /// What a statement does to the requests that it applies to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Effect {
     /// They may.
     Allow,

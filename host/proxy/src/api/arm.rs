@@ -116,7 +116,7 @@ pub(crate) struct ArmStats {
 }
 
 /// What an arm has served so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct ArmCounts {
     /// Requests that ended.

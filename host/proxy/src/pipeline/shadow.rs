@@ -53,7 +53,7 @@ pub struct Shadow {
 }
 
 /// What a shadow has come to.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct ShadowCounts {
     /// Calls in which it did what the live version did.
@@ -69,8 +69,9 @@ pub struct ShadowCounts {
 }
 
 /// A call in which a shadow differed. Values are not in it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(rename = "ShadowDifference")]
 pub struct Difference {
     /// The request.
     pub request_id: String,

@@ -20,7 +20,7 @@ const CONTEXT_MAX: usize = 32 << 10;
 const ARN_MAX: usize = 16 << 10;
 
 /// A question: may somebody do something to a method?
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Question {
     /// How callers are authorized: `none`, `lambda`, `cognito`, `iam-same-account`, `iam-cross-account`, or `iam`, which looks at the accounts. Default: `iam`
@@ -28,9 +28,11 @@ pub struct Question {
     pub kind: Option<String>,
     /// The caller's policy: what an authorizer answers, or what IAM grants. As an object, or as text.
     #[serde(deserialize_with = "document")]
+    #[schemars(schema_with = "document_schema")]
     pub policy: Option<String>,
     /// The API's policy, likewise.
     #[serde(deserialize_with = "document")]
+    #[schemars(schema_with = "document_schema")]
     pub resource_policy: Option<String>,
     /// What is called: `arn:aws:execute-api:{region}:{account}:{api}/{stage}/{VERB}/{path}`.
     pub arn: String,
@@ -42,6 +44,11 @@ pub struct Question {
     pub account: Option<String>,
     /// Condition keys of the request: a text, a number, a boolean, or a list of some.
     pub context: BTreeMap<String, Value>,
+}
+
+/// What a policy may be in a question.
+fn document_schema(_all: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": ["object", "string", "null"]})
 }
 
 /// The text of a policy that stands in a document as it is, or as a string.
