@@ -78,5 +78,5 @@ fn main() -> Result<()> {
         let text = serde_json::to_string_pretty(&report)? + "\n";
         fs::write(&file, text).with_context(|| format!("{}", file.display()))?;
     }
-    Ok(())
+    report.kept()
 }

@@ -52,6 +52,9 @@ struct Case {
     median: f64,
     low: f64,
     high: f64,
+    /// What the median may be at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<f64>,
 }
 
 impl Report {
@@ -62,6 +65,17 @@ impl Report {
 
     /// Prints a line: name, figure, unit and spread.
     pub(crate) fn case(&mut self, name: String, rounds: &[f64], unit: &'static str) {
+        self.case_within(name, rounds, unit, None);
+    }
+
+    /// The same for a figure whose median may be `limit` at most: [`Report::kept`] tells.
+    pub(crate) fn case_within(
+        &mut self,
+        name: String,
+        rounds: &[f64],
+        unit: &'static str,
+        limit: impl Into<Option<f64>>,
+    ) {
         let low = rounds.iter().copied().fold(f64::INFINITY, f64::min);
         let high = rounds.iter().copied().fold(0.0, f64::max);
         let median = median(rounds.to_vec());
@@ -72,6 +86,29 @@ impl Report {
             median,
             low,
             high,
+            limit: limit.into(),
         });
+    }
+
+    /// Whether all figures are within their limits.
+    ///
+    /// # Errors
+    /// Names those that are not.
+    pub(crate) fn kept(&self) -> Result<()> {
+        let over: Vec<String> = self
+            .cases
+            .iter()
+            .filter_map(|case| {
+                let limit = case.limit.filter(|limit| case.median > *limit)?;
+                Some(format!(
+                    "{}: {:.1} {unit} of {limit} {unit}",
+                    case.name,
+                    case.median,
+                    unit = case.unit
+                ))
+            })
+            .collect();
+        anyhow::ensure!(over.is_empty(), "above the limit: {}", over.join("; "));
+        Ok(())
     }
 }

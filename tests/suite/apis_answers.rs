@@ -1,7 +1,7 @@
 //! The gateway's own answers to the callers of APIs: whose words they are in, which type each is of, and what an API makes of them.
 
 use edgeward_core::api::GatewayResponseType;
-use edgeward_tests::{Reply, guest, workspace};
+use edgeward_tests::{Reply, guest, json_upstream, workspace};
 use serde_json::{Value, json};
 
 use crate::apis::{PETS, Site, mock, saying};
@@ -264,14 +264,21 @@ async fn default_responses_stand_for_all_types_of_their_class_that_are_not_set()
 
 #[tokio::test]
 async fn refused_signatures_are_gateway_responses_of_their_types() {
+    let ended = json!({"secretAccessKey": "wJalrXUtnFEMI/K7MDENG", "expiration": "2020-01-31T12:00:00Z"});
+    let keys = json_upstream(&ended).await;
     let site = Site::with_config(|config, folder| {
         std::fs::write(folder.join("key"), "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY").unwrap();
         config["plugins"]["iam"] = json!({
             "module": guest("sigv4-authorizer"),
-            "grants": {"secrets": {"key": {"file": folder.join("key")}}},
+            "grants": {
+                "secrets": {"key": {"file": folder.join("key")}},
+                "http": {"hosts": [keys.to_string()], "private-addresses": true},
+                "kv": {"sigv4": {}},
+            },
             "config": {
                 "regions": ["eu-west-1"],
                 "credentials": [{"access-key-id": "AKIDEXAMPLE", "secret": "key"}],
+                "source": {"url": format!("http://{keys}/find"), "allow-plain-http": true},
             },
         });
     });
@@ -280,6 +287,13 @@ async fn refused_signatures_are_gateway_responses_of_their_types() {
     let old = old.to_owned() + &"0".repeat(64);
     let old = [("authorization", &*old), ("x-amz-date", "20200101T000000Z")];
     let unread = [("authorization", "AWS4-HMAC-SHA256 Credential=x")];
+    let now = time::OffsetDateTime::now_utc();
+    let day = format!("{:04}{:02}{:02}", now.year(), u8::from(now.month()), now.day());
+    let gone = old[0]
+        .1
+        .replace("AKIDEXAMPLE/20200101", &format!("ASIAGONE/{day}"));
+    let time = format!("{day}T{:02}{:02}{:02}Z", now.hour(), now.minute(), now.second());
+    let gone = [("authorization", &*gone), ("x-amz-date", &*time)];
     rest(&site, route.clone()).await;
     for (fields, says, kind) in [
         (
@@ -292,6 +306,11 @@ async fn refused_signatures_are_gateway_responses_of_their_types() {
             &unread,
             "Authorization header requires",
             "IncompleteSignatureException",
+        ),
+        (
+            &gone,
+            "The security token included in the request is expired",
+            "ExpiredTokenException",
         ),
     ] {
         let reply = site.call(PETS, "GET", "/prod/a", fields, "").await;
@@ -308,13 +327,15 @@ async fn refused_signatures_are_gateway_responses_of_their_types() {
     }
     let mut own = route.clone();
     let text = json!({"templates": {"application/json": "$context.error.responseType"}});
-    own["gateway-responses"] = json!({"MISSING_AUTHENTICATION_TOKEN": text, "INVALID_SIGNATURE": text});
+    own["gateway-responses"] =
+        json!({"MISSING_AUTHENTICATION_TOKEN": text, "INVALID_SIGNATURE": text, "EXPIRED_TOKEN": text});
     own["gateway-responses"]["INVALID_SIGNATURE"]["status"] = json!(401);
     rest(&site, own).await;
     for (fields, status, says) in [
         (&[][..], 403, "MISSING_AUTHENTICATION_TOKEN"),
         (&old, 401, "INVALID_SIGNATURE"),
         (&unread, 401, "INVALID_SIGNATURE"),
+        (&gone, 403, "EXPIRED_TOKEN"),
     ] {
         let reply = site.call(PETS, "GET", "/prod/a", fields, "").await;
         assert_eq!((reply.status, &*reply.text()), (status, says));

@@ -1,9 +1,7 @@
 //! The authorizers that come with the gateway, each as a component in a gateway: what they let pass, what they refuse, and what they ask outside.
 
-use std::net::SocketAddr;
-
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use edgeward_tests::{Ca, Connection, Gateway, Origin, guest_bytes, scripted_upstream};
+use edgeward_tests::{Ca, Connection, Gateway, Origin, guest_bytes, json_upstream};
 use http::Request;
 use serde_json::{Value, json};
 
@@ -157,17 +155,6 @@ async fn an_mtls_authorizer_looks_at_the_certificate_of_the_client() {
     assert_eq!(call(None).await, 403);
 }
 
-/// A server that gives one JSON answer to everything.
-async fn service(answer: &Value) -> SocketAddr {
-    let body = answer.to_string();
-    let text = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    // a server of a test lives as long as the process
-    scripted_upstream(Box::leak(text.into_bytes().into_boxed_slice())).await
-}
-
 #[tokio::test]
 async fn introspection_asks_whether_a_token_is_active() {
     for (answer, status) in [
@@ -187,7 +174,7 @@ async fn introspection_asks_whether_a_token_is_active() {
         (json!({"active": "true", "sub": "ada", "aud": "pets"}), 503),
         (json!(["no object"]), 503),
     ] {
-        let server = service(&answer).await;
+        let server = json_upstream(&answer).await;
         let (gateway, _origin) = gateway(
             "oauth2-introspection",
             json!({
@@ -233,7 +220,7 @@ async fn a_function_decides_as_on_aws() {
         (json!({"principalId": "ada"}), 500),
         (json!({"policyDocument": policy("Allow")}), 500),
     ] {
-        let function = service(&answer).await;
+        let function = json_upstream(&answer).await;
         let site = crate::apis::Site::with_config(|config, _folder| {
             config["plugins"]["function"] = json!({
                 "module": edgeward_tests::guest("lambda-authorizer"),

@@ -14,13 +14,13 @@ pub fn target_dir() -> PathBuf {
         .to_path_buf()
 }
 
-/// The root of the repository.
+/// The root of the repository: of the checkout that runs, which need not be the one that was built in where several share a target folder.
 #[must_use]
 pub fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap()
-        .to_path_buf()
+    let running = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let tests = running.filter(|folder| folder.ends_with("tests"));
+    let tests = tests.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).to_owned());
+    tests.parent().unwrap().to_path_buf()
 }
 
 /// The module of a guest or plugin.

@@ -118,3 +118,14 @@ pub async fn scripted_upstream(answer: &'static [u8]) -> SocketAddr {
     });
     address
 }
+
+/// An upstream that gives this answer to everything, as JSON.
+pub async fn json_upstream(answer: &serde_json::Value) -> SocketAddr {
+    let body = answer.to_string();
+    let text = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    // a server of a test lives as long as the process
+    scripted_upstream(Box::leak(text.into_bytes().into_boxed_slice())).await
+}
