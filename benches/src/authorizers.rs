@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    end_to_end::{Call, Gateway, server},
+    end_to_end::{Call, Gateway, load_runtime, server},
     hooks::load,
     measure::{Report, threads_cpu},
 };
@@ -201,17 +201,13 @@ async fn cases(secret: &str) -> Result<Vec<Case>> {
 
 /// The case's request for a path. That of `sigv4-authorizer` is signed for it.
 fn call(case: &Case, path: &str) -> Result<Arc<Call>> {
-    let field = |index| (format!("x-header-{index}"), "some usual value".to_owned());
-    let mut fields: Vec<(String, String)> = (0..10).map(field).collect();
-    fields.extend(
-        case.credentials
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.clone())),
-    );
-    let (mut method, mut body) = (Method::GET, Bytes::new());
+    let mut call = Call::get(path);
+    let credentials = case.credentials.iter();
+    call.fields
+        .extend(credentials.map(|(name, value)| ((*name).to_owned(), value.clone())));
     if case.guest == "sigv4-authorizer" {
-        (method, body) = (Method::POST, Bytes::from(vec![b'x'; 1024]));
-        let hash = to_hex(digest::digest(&digest::SHA256, &body).as_ref());
+        (call.method, call.body) = (Method::POST, Bytes::from(vec![b'x'; 1024]));
+        let hash = to_hex(digest::digest(&digest::SHA256, &call.body).as_ref());
         let signer = Signer {
             access_key_id: "AKIDEXAMPLE",
             secret: SECRET,
@@ -223,37 +219,27 @@ fn call(case: &Case, path: &str) -> Result<Arc<Call>> {
             send_payload_hash: true,
         };
         let request = Request {
-            method: method.as_str(),
+            method: call.method.as_str(),
             path,
             query: "",
             host: "bench.example.com",
             headers: &[],
         };
         let now = Timestamp(UNIX_EPOCH.elapsed()?.as_secs());
-        fields.extend(
+        call.fields.extend(
             signer
                 .headers(&request, &hash, now, &HostCrypto)
                 .map_err(|_malformed| anyhow::anyhow!("not signed"))?,
         );
     }
-    Ok(Arc::new(Call {
-        method,
-        path: path.to_owned(),
-        fields,
-        body,
-    }))
+    Ok(Arc::new(call))
 }
 
 pub(crate) fn run(report: &mut Report) -> Result<()> {
-    let tokio = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("load")
-        .enable_all()
-        .build()?;
     let folder = tempfile::tempdir()?;
     let secret = folder.path().join("key");
     std::fs::write(&secret, SECRET)?;
-    tokio.block_on(async {
+    load_runtime(1)?.block_on(async {
         let cases = cases(secret.to_str().context("the temporary folder has a strange name")?).await?;
         let runtime = Runtime::new(RuntimeOptions {
             instances: 1000,

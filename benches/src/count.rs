@@ -2,7 +2,7 @@
 //! counted each time [`round`] ends; the line that is printed then says what it was.
 #![expect(clippy::print_stdout, reason = "xtask reads it")]
 
-use std::{hint::black_box, time::Duration};
+use std::{hint::black_box, sync::Arc, time::Duration};
 
 use anyhow::{Result, anyhow, ensure};
 use edgeward_runtime::{Runtime, RuntimeOptions};
@@ -72,7 +72,7 @@ fn requests(runtime: Runtime) -> Result<()> {
     let gateway = tokio.block_on(Gateway::start(runtime, &CASES))?;
     for (path, _, label) in CASES {
         case(&format!("request: {label}"), REQUESTS, || {
-            let call = Call::get(path);
+            let call = Arc::new(Call::get(path));
             let thread = || uncounted(&|| tokio.block_on(gateway.drive(&call, 1, REQUESTS)));
             std::thread::scope(|scope| scope.spawn(thread).join())
                 .map_err(|_panic| anyhow!("the load panicked"))?

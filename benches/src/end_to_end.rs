@@ -112,30 +112,25 @@ pub(crate) struct Call {
 
 impl Call {
     /// GET with ten fields of no meaning.
-    pub(crate) fn get(path: &str) -> Arc<Self> {
+    pub(crate) fn get(path: &str) -> Self {
         let field = |index| (format!("x-header-{index}"), "some usual value".to_owned());
-        Arc::new(Self {
+        Self {
             method: Method::GET,
             path: path.to_owned(),
             fields: (0..10).map(field).collect(),
             body: Bytes::new(),
-        })
+        }
     }
 }
 
 pub(crate) fn run(report: &mut Report) -> Result<()> {
-    let tokio = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("load")
-        .enable_all()
-        .build()?;
-    tokio.block_on(async {
+    load_runtime(1)?.block_on(async {
         let runtime = Runtime::new(RuntimeOptions {
             instances: 1000,
             ..RuntimeOptions::default()
         })?;
         let gateway = Gateway::start(runtime, &CASES).await?;
-        let calls = CASES.map(|(path, ..)| Call::get(path));
+        let calls = CASES.map(|(path, ..)| Arc::new(Call::get(path)));
         let mut rounds = vec![Vec::new(); CASES.len()];
         // interleaved, so that a disturbance hits all cases alike
         for round in 0..8 {
@@ -185,6 +180,15 @@ async fn client(address: SocketAddr, call: Arc<Call>, requests: usize) -> Result
         );
     }
     Ok(())
+}
+
+/// Where clients and origins run, on threads whose time is not counted.
+pub(crate) fn load_runtime(threads: usize) -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("load")
+        .enable_all()
+        .build()?)
 }
 
 /// A server that answers everything with this, as long as the process lives.

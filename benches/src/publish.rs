@@ -23,7 +23,10 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use crate::measure::{Report, threads_cpu};
+use crate::{
+    end_to_end::load_runtime,
+    measure::{Report, threads_cpu},
+};
 
 const ROUNDS: usize = 7;
 /// Longest for an API of 300 routes, from the call to live, in milliseconds.
@@ -123,12 +126,7 @@ fn apis(count: usize, routes: usize, text: impl Fn(usize) -> String) -> Value {
 }
 
 pub(crate) fn run(report: &mut Report) -> Result<()> {
-    let tokio = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("load")
-        .enable_all()
-        .build()?;
-    tokio.block_on(async {
+    load_runtime(2)?.block_on(async {
         let gateway = Gateway::start().await?;
         let (mut new, mut changed) = (Vec::new(), Vec::new());
         for round in 0..ROUNDS {

@@ -68,6 +68,14 @@ impl Site {
         self.process.admin(method, path, body).await
     }
 
+    /// Uploads a guest: its digest.
+    pub(crate) async fn module(&self, name: &str) -> Value {
+        let uploading = self
+            .process
+            .admin("POST", "/v1/modules", bytes(guest_bytes(name)));
+        uploading.await.json()["digest"].clone()
+    }
+
     /// A call that has to work.
     pub(crate) async fn done(&self, method: &str, path: &str, body: Value) -> Value {
         let reply = self.admin(method, path, body).await;
@@ -164,6 +172,13 @@ fn target(reply: &Reply) -> String {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
     }
+}
+
+/// Two texts of each item of a list.
+pub(crate) fn pairs<'l>(list: &'l Value, one: &str, other: &str) -> Vec<(&'l str, &'l str)> {
+    let text = |item: &'l Value, name: &str| item[name].as_str().unwrap();
+    let items = list.as_array().unwrap().iter();
+    items.map(|item| (text(item, one), text(item, other))).collect()
 }
 
 pub(crate) fn mock(text: &str) -> Value {
@@ -1208,12 +1223,7 @@ async fn plugins_of_a_deployment_stay_the_versions_that_it_was_made_with() {
         .done("POST", "/v1/apis/pets/deployments", json!({"stage": "prod"}))
         .await;
     assert_eq!(site.get(PETS, "/prod/a").await.header("x-stamp"), "file");
-    let digest = site
-        .process
-        .admin("POST", "/v1/modules", bytes(guest_bytes("stamp")))
-        .await
-        .json()["digest"]
-        .clone();
+    let digest = site.module("stamp").await;
     let version = json!({"module": digest, "config": {"version": "new"}});
     site.done("POST", "/v1/plugins/stamp/versions?publish=true", version)
         .await;
@@ -1281,19 +1291,8 @@ async fn every_change_is_in_the_audit_log_and_tampering_is_found() {
         .await;
     site.done("DELETE", "/v1/apis/pets", Value::Null).await;
     let log = site.done("GET", "/v1/audit", Value::Null).await;
-    let told: Vec<_> = log
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|entry| {
-            (
-                entry["action"].as_str().unwrap(),
-                entry["target"].as_str().unwrap(),
-            )
-        })
-        .collect();
     assert_eq!(
-        told,
+        pairs(&log, "action", "target"),
         [
             ("create", "apis/pets"),
             ("update", "apis/pets"),

@@ -3,7 +3,7 @@
 use edgeward_tests::{Reply, cli, guest};
 use serde_json::{Value, json};
 
-use crate::apis::{Site, saying};
+use crate::apis::{Site, pairs, saying};
 
 const MERGE: (&str, &str) = ("content-type", "application/merge-patch+json");
 const STEPS: (&str, &str) = ("content-type", "application/json-patch+json");
@@ -179,16 +179,8 @@ async fn keys_plans_and_firewalls_are_ordinary_rest() {
         let log = site
             .done("GET", &format!("/v1/audit?target={collection}/x1"), Value::Null)
             .await;
-        let actions: Vec<_> = log
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|entry| {
-                (
-                    entry["action"].as_str().unwrap(),
-                    entry["outcome"].as_str().unwrap(),
-                )
-            })
+        let actions: Vec<_> = pairs(&log, "action", "outcome")
+            .into_iter()
             .filter(|(_, outcome)| *outcome == "done")
             .map(|(action, _)| action)
             .collect();
@@ -375,20 +367,9 @@ async fn keys_plans_firewalls_and_shadows_are_part_of_the_whole_model_and_its_tr
     let same = site.admin("PUT", "/v1/bundle", before.clone()).await;
     assert_eq!(same.json()["changes"], json!([]), "{}", same.text());
     let less = site.apply(saying("one")).await;
-    let gone: Vec<_> = less["changes"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|change| {
-            (
-                change["action"].as_str().unwrap(),
-                change["path"].as_str().unwrap(),
-            )
-        })
-        .collect();
+    let mut found = pairs(&less["changes"], "action", "path");
+    found.sort_unstable();
     let mut expected = beside.map(|path| ("delete", path));
     expected.sort_unstable();
-    let mut found = gone.clone();
-    found.sort_unstable();
     assert_eq!(found, expected);
 }

@@ -1,6 +1,6 @@
 //! APIs and domains of the configuration file: the same model, and the file is where they are changed.
 
-use edgeward_tests::{bytes, cli, eventually, guest_bytes};
+use edgeward_tests::{cli, eventually};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -164,12 +164,7 @@ async fn a_version_of_a_plugin_holds_for_apis_of_the_configuration_file_at_once(
     process::write(site.folder.path(), &config(&site, "one"));
     says(&site, "one").await;
     assert_eq!(site.get(API, "/prod/echo").await.header("x-stamp"), "file");
-    let module = site
-        .process
-        .admin("POST", "/v1/modules", bytes(guest_bytes("stamp")))
-        .await
-        .json()["digest"]
-        .clone();
+    let module = site.module("stamp").await;
     let version = json!({"module": module, "config": {"version": "new"}});
     site.done("POST", "/v1/plugins/stamp/versions?publish=true", version)
         .await;

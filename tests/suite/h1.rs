@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use edgeward_tests::{
-    Connection, Gateway, Origin, Raw, bytes, chunked, empty, eventually, raw, scripted_upstream,
-    with_trailers, within,
+    Connection, Gateway, Origin, Raw, bytes, chunked, empty, raw, scripted_upstream, with_trailers, within,
 };
 use http::Request;
 use serde_json::{Value, json};
@@ -277,13 +276,7 @@ async fn draining_finishes_what_runs_and_says_that_the_connection_ends() {
     let address = gateway.address();
     let draining = gateway.proxy.drain(std::time::Duration::from_secs(20));
     let client = async {
-        eventually("the listener to close", async || {
-            tokio::net::TcpStream::connect(address)
-                .await
-                .is_err()
-                .then_some(())
-        })
-        .await;
+        edgeward_tests::closed(address).await;
         origin.release("drain");
         let head = running.until("\r\n\r\n").await;
         assert!(

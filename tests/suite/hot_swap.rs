@@ -178,10 +178,7 @@ async fn routes_upstreams_and_listeners_change_with_the_snapshot() {
         .proxy
         .publish(gateway.snapshot(config(&origin, "a")).await.unwrap())
         .unwrap();
-    edgeward_tests::eventually("the listener to close", async || {
-        tokio::net::TcpStream::connect(more).await.is_err().then_some(())
-    })
-    .await;
+    edgeward_tests::closed(more).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

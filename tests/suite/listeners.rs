@@ -194,10 +194,7 @@ async fn listeners_come_and_go_and_the_connections_of_others_do_not_notice() {
         load.goes_on().await;
         publish(&gateway, alone.clone()).await;
         load.goes_on().await;
-        eventually("the listener to close", async || {
-            TcpStream::connect(second).await.is_err().then_some(())
-        })
-        .await;
+        edgeward_tests::closed(second).await;
     }
     load.stop().await;
 }
@@ -366,10 +363,7 @@ async fn listeners_of_the_file_come_move_and_go_while_it_runs() {
         crate::process::write(folder.path(), &config);
     };
     let refuses = async |address: SocketAddr| {
-        eventually("a listener to close", async || {
-            TcpStream::connect(address).await.is_err().then_some(())
-        })
-        .await;
+        edgeward_tests::closed(address).await;
     };
     let listens = async |address: SocketAddr| {
         eventually("a listener to open", async || {

@@ -55,13 +55,7 @@ async fn sigterm_finishes_what_runs_and_ends_in_order() {
     assert_eq!(idle.get("/echo").await.status, 200);
     origin.wait_for("/hold/term", 1).await;
     process.signal(Signal::TERM);
-    eventually("the listener to close", async || {
-        tokio::net::TcpStream::connect(address)
-            .await
-            .is_err()
-            .then_some(())
-    })
-    .await;
+    edgeward_tests::closed(address).await;
     origin.release("term");
     let reply = running.await.unwrap();
     assert_eq!((reply.status, reply.text().as_str()), (200, "released"));

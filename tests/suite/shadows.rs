@@ -1,6 +1,6 @@
 //! Versions of plugins that run beside the live ones: on copies, without effect, compared and counted.
 
-use edgeward_tests::{bytes, eventually, guest, guest_bytes};
+use edgeward_tests::{eventually, guest};
 use serde_json::{Value, json};
 
 use crate::apis::Site;
@@ -8,12 +8,7 @@ use crate::apis::Site;
 impl Site {
     /// A version of `stamp` that is kept and not live.
     async fn version(&self, config: Value) -> u64 {
-        let module = self
-            .process
-            .admin("POST", "/v1/modules", bytes(guest_bytes("stamp")))
-            .await
-            .json()["digest"]
-            .clone();
+        let module = self.module("stamp").await;
         let version = json!({"module": module, "config": config});
         self.done("POST", "/v1/plugins/stamp/versions", version).await["version"]
             .as_u64()
@@ -185,12 +180,7 @@ async fn a_shadow_whose_plugin_has_gone_can_be_removed() {
 #[tokio::test]
 async fn a_shadow_that_fails_is_counted_and_nobody_notices() {
     let site = Site::start();
-    let module = site
-        .process
-        .admin("POST", "/v1/modules", bytes(guest_bytes("misbehave")))
-        .await
-        .json()["digest"]
-        .clone();
+    let module = site.module("misbehave").await;
     let version = json!({
         "module": module,
         "config": {"mode": "trap", "phase": "request-head"},
@@ -221,12 +211,7 @@ async fn a_shadow_writes_to_no_store_of_the_live_version_and_sends_nothing_that_
         });
         config["routes"][0]["pipeline"] = json!(["sink"]);
     });
-    let module = site
-        .process
-        .admin("POST", "/v1/modules", bytes(guest_bytes("kitchen-sink")))
-        .await
-        .json()["digest"]
-        .clone();
+    let module = site.module("kitchen-sink").await;
     let version = json!({"module": module, "config": {"literals": ["another"]}});
     let version = site.done("POST", "/v1/plugins/sink/versions", version).await["version"].clone();
     site.done("PUT", "/v1/shadows/sink", json!({"version": version}))

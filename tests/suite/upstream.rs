@@ -273,13 +273,7 @@ async fn draining_finishes_what_runs_and_takes_nothing_new() {
     origin.wait_for("/hold/drain", 1).await;
     let ((), reply) = within("draining", async {
         tokio::join!(gateway.proxy.drain(Duration::from_secs(20)), async {
-            eventually("the listener to close", async || {
-                tokio::net::TcpStream::connect(address)
-                    .await
-                    .is_err()
-                    .then_some(())
-            })
-            .await;
+            edgeward_tests::closed(address).await;
             origin.release("drain");
             running.await.unwrap()
         })

@@ -29,7 +29,7 @@ mod tls;
 mod trend;
 mod websocket;
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 pub use client::{Body, Connection, Reply, ask, bytes, chunked, empty, get, with_trailers};
 pub use example::{Expectation, parse_examples};
@@ -60,6 +60,15 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
         Ok(value) => value,
         Err(_elapsed) => panic!("{what} took longer than {DEADLINE:?}"),
     }
+}
+
+/// Waits until nobody listens at an address any more.
+pub async fn closed(address: SocketAddr) {
+    eventually("the listener to close", async || {
+        let tried = tokio::net::TcpStream::connect(address).await;
+        tried.is_err().then_some(())
+    })
+    .await;
 }
 
 /// Asks again until the answer is there, under [`DEADLINE`]. For state that the gateway reaches by itself (ejection, breakers).

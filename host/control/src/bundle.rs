@@ -59,13 +59,6 @@ pub fn read(text: &str) -> Result<Bundle, Problems> {
     serde_json::from_value(value).map_err(|error| Problems(vec![Problem::new("", error.to_string())]))
 }
 
-/// Kinds that stand within an API or a domain. Deployments are made, not written.
-pub(crate) fn children(of: Kind) -> impl Iterator<Item = Kind> {
-    Kind::ALL
-        .into_iter()
-        .filter(move |kind| kind.parent() == Some(of) && *kind != Kind::Deployment)
-}
-
 impl Bundle {
     /// What is kept of the model as a document: without what comes from the configuration file.
     #[must_use]
@@ -86,7 +79,7 @@ impl Bundle {
                 .map(|(name, document)| {
                     let mut body = document.body.clone();
                     if let Some(object) = body.as_object_mut() {
-                        for child in children(kind) {
+                        for child in kind.written_children() {
                             let within: Map<String, Value> = model
                                 .list(child, name)
                                 .filter(|(item, document)| {
@@ -233,7 +226,7 @@ fn put_one(
     let place = format!("{}.{name}", kind.collection());
     let mut within = Vec::new();
     if let Some(object) = body.as_object_mut() {
-        for child in children(kind) {
+        for child in kind.written_children() {
             within.push((child, object.remove(child.collection())));
         }
     }

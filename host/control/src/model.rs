@@ -193,13 +193,10 @@ impl Model {
     pub fn of_file(&self) -> impl Iterator<Item = (Key, &Arc<Document>)> {
         self.of_file.iter().flat_map(move |(kind, name)| {
             let top = Key::top(*kind, name);
-            let children = Kind::ALL
-                .into_iter()
-                .filter(|child| child.parent() == Some(*kind) && *child != Kind::Deployment)
-                .flat_map(move |child| {
-                    self.list(child, name)
-                        .map(move |(item, document)| (Key::of(child, name, item), document))
-                });
+            let children = kind.written_children().flat_map(move |child| {
+                self.list(child, name)
+                    .map(move |(item, document)| (Key::of(child, name, item), document))
+            });
             let own = self.get(&top).map(|document| (top.clone(), document));
             own.into_iter().chain(children)
         })

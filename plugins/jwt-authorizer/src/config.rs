@@ -2,17 +2,14 @@
 
 use std::fmt;
 
-use edgeward_bearer::config::{Forward, TokenFrom};
+use edgeward_bearer::config::{ClaimRule, Forward, TokenFrom};
 use serde::{
     Deserialize, Deserializer,
     de::{Error, SeqAccess, Visitor},
 };
 use serde_json::{Map, Value};
 
-use crate::{
-    algorithm::Algorithm,
-    claims::{Condition, Scopes},
-};
+use crate::{algorithm::Algorithm, claims::Scopes};
 
 /// Configuration of the `jwt-authorizer` plugin.
 #[derive(Clone, Debug, Deserialize)]
@@ -262,37 +259,6 @@ pub enum Encoding {
     Base64url,
     /// Hexadecimal digits.
     Hex,
-}
-
-/// A condition on a claim: exactly one of `equals`, `one-of`, `contains` and `exists`.
-#[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct ClaimRule {
-    /// Path of the claim: `tenant`, `realm_access.roles`, or a JSON Pointer when a name has a dot: `/https:~1~1example.com~1roles`.
-    pub claim: String,
-    /// The claim has exactly this value.
-    #[serde(default)]
-    pub equals: Option<Value>,
-    /// The claim has one of these values.
-    #[serde(default)]
-    pub one_of: Option<Vec<Value>>,
-    /// The claim is a list with this value, or a text with this word.
-    #[serde(default)]
-    pub contains: Option<Value>,
-    /// The claim is there (true) or is not (false).
-    #[serde(default)]
-    pub exists: Option<bool>,
-}
-
-impl ClaimRule {
-    /// The claim, and its condition when it has exactly one.
-    #[must_use]
-    pub fn read(&self) -> (&str, Option<Condition>) {
-        let one_of = self.one_of.as_deref();
-        let condition = Condition::of(self.equals.as_ref(), one_of, self.contains.as_ref(), self.exists);
-        (&self.claim, condition)
-    }
 }
 
 fn default_true() -> bool {

@@ -11,7 +11,7 @@ use crate::{
     algorithm::Algorithm,
     claim_path::ClaimPath,
     claims::{Rule, Scopes, TimeRules},
-    config::{ClaimRule, Config, Encoding, IssuerRule, Preset},
+    config::{Config, Encoding, IssuerRule, Preset},
     jwk::KeySet,
     locate::Location,
     manner,
@@ -153,7 +153,7 @@ impl Settings {
         };
         let problems = &mut check.problems;
         let locations = checks::locations(problems, config.token_from.as_deref(), header);
-        let rules = checks::rules(problems, config.claims.iter().map(ClaimRule::read));
+        let rules = checks::rules(problems, &config.claims);
         let principal = checks::claim_path(problems, "principal-claim", &config.principal_claim);
         let usage_key = config
             .usage_key_claim

@@ -1,11 +1,10 @@
 //! Configuration as an operator writes it. `settings` checks it and turns it into what requests are checked against.
 
 use edgeward_bearer::{
-    claims::{Condition, Scopes},
-    config::{Forward, TokenFrom},
+    claims::Scopes,
+    config::{ClaimRule, Forward, TokenFrom},
 };
 use serde::Deserialize;
-use serde_json::Value;
 
 /// Configuration of the `oauth2-introspection` plugin.
 #[derive(Clone, Debug, Deserialize)]
@@ -115,37 +114,6 @@ pub struct Client {
 pub struct Own {
     /// Name of the granted secret that holds the token.
     pub secret: String,
-}
-
-/// A condition on a member of the answer: exactly one of `equals`, `one-of`, `contains` and `exists`.
-#[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct ClaimRule {
-    /// Path of the member: `tenant`, `realm_access.roles`, or a JSON Pointer when a name has a dot: `/https:~1~1example.com~1roles`.
-    pub claim: String,
-    /// The member has exactly this value.
-    #[serde(default)]
-    pub equals: Option<Value>,
-    /// The member has one of these values.
-    #[serde(default)]
-    pub one_of: Option<Vec<Value>>,
-    /// The member is a list with this value, or a text with this word.
-    #[serde(default)]
-    pub contains: Option<Value>,
-    /// The member is there (true) or is not (false).
-    #[serde(default)]
-    pub exists: Option<bool>,
-}
-
-impl ClaimRule {
-    /// The claim, and its condition when it has exactly one.
-    #[must_use]
-    pub fn read(&self) -> (&str, Option<Condition>) {
-        let one_of = self.one_of.as_deref();
-        let condition = Condition::of(self.equals.as_ref(), one_of, self.contains.as_ref(), self.exists);
-        (&self.claim, condition)
-    }
 }
 
 fn default_timeout_ms() -> u32 {

@@ -9,7 +9,7 @@ use edgeward_bearer::{
 };
 use edgeward_sdk::config::Problems;
 
-use crate::config::{Authentication, ClaimRule, Config};
+use crate::config::{Authentication, Config};
 
 /// Longest address in bytes.
 const URL_LIMIT: usize = 2048;
@@ -117,7 +117,7 @@ impl Settings {
         endpoint(&mut problems, &config);
         texts(&mut problems, &config);
         let locations = checks::locations(&mut problems, config.token_from.as_deref(), Location::header);
-        let rules = checks::rules(&mut problems, config.claims.iter().map(ClaimRule::read));
+        let rules = checks::rules(&mut problems, &config.claims);
         let principals = paths(&mut problems, "principal-claims", &config.principal_claims);
         let facts = paths(&mut problems, "facts", &config.facts);
         let usage = config.usage_key_claim.as_deref();

@@ -51,25 +51,6 @@ pub enum Condition {
     Exists(bool),
 }
 
-impl Condition {
-    /// The condition that is configured; none unless it is exactly one.
-    #[must_use]
-    pub fn of(
-        equals: Option<&Value>,
-        one_of: Option<&[Value]>,
-        contains: Option<&Value>,
-        exists: Option<bool>,
-    ) -> Option<Self> {
-        match (equals, one_of, contains, exists) {
-            (Some(value), None, None, None) => Some(Self::OneOf(vec![value.clone()])),
-            (None, Some(values), None, None) => Some(Self::OneOf(values.to_vec())),
-            (None, None, Some(value), None) => Some(Self::Contains(value.clone())),
-            (None, None, None, Some(exists)) => Some(Self::Exists(exists)),
-            _ => None,
-        }
-    }
-}
-
 /// Checks `exp`, `nbf` and `iat`. Returns `exp` in seconds since 1970.
 ///
 /// # Errors
@@ -490,28 +471,6 @@ mod tests {
         }
         for how in [Scopes::All, Scopes::Any] {
             assert!(check_scopes(&map(json!({})), &[], how).is_ok());
-        }
-    }
-
-    #[test]
-    fn a_rule_has_one_condition() {
-        let value = json!(1);
-        let (value, list) = (Some(&value), [json!(1), json!(2)]);
-        let list = Some(&list[..]);
-        let of = |equals, one_of, contains, exists| {
-            format!("{:?}", Condition::of(equals, one_of, contains, exists))
-        };
-        assert_eq!(of(value, None, None, None), "Some(OneOf([Number(1)]))");
-        assert_eq!(of(None, list, None, None), "Some(OneOf([Number(1), Number(2)]))");
-        assert_eq!(of(None, None, value, None), "Some(Contains(Number(1)))");
-        assert_eq!(of(None, None, None, Some(false)), "Some(Exists(false))");
-        for (equals, one_of, contains, exists) in [
-            (None, None, None, None),
-            (value, list, None, None),
-            (value, None, None, Some(true)),
-            (None, None, value, Some(true)),
-        ] {
-            assert_eq!(of(equals, one_of, contains, exists), "None");
         }
     }
 

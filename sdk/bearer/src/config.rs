@@ -2,6 +2,7 @@
 
 use edgeward_sdk::config::Problems;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{
     claim_path::ClaimPath,
@@ -38,6 +39,40 @@ pub enum Forward {
     Keep,
     /// The token is removed from the request.
     Strip,
+}
+
+/// A condition on a claim: exactly one of `equals`, `one-of`, `contains` and `exists`.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ClaimRule {
+    /// Path of the claim: `tenant`, `realm_access.roles`, or a JSON Pointer when a name has a dot: `/https:~1~1example.com~1roles`.
+    pub claim: String,
+    /// The claim has exactly this value.
+    #[serde(default)]
+    pub equals: Option<Value>,
+    /// The claim has one of these values.
+    #[serde(default)]
+    pub one_of: Option<Vec<Value>>,
+    /// The claim is a list with this value, or a text with this word.
+    #[serde(default)]
+    pub contains: Option<Value>,
+    /// The claim is there (true) or is not (false).
+    #[serde(default)]
+    pub exists: Option<bool>,
+}
+
+impl ClaimRule {
+    /// Its condition; none unless there is exactly one.
+    fn condition(&self) -> Option<Condition> {
+        match (&self.equals, &self.one_of, &self.contains, self.exists) {
+            (Some(value), None, None, None) => Some(Condition::OneOf(vec![value.clone()])),
+            (None, Some(values), None, None) => Some(Condition::OneOf(values.clone())),
+            (None, None, Some(value), None) => Some(Condition::Contains(value.clone())),
+            (None, None, None, Some(exists)) => Some(Condition::Exists(exists)),
+            _ => None,
+        }
+    }
 }
 
 /// Checks `token-from`; without it the token is in `Authorization`. `header` makes the location of a header field of its name and
@@ -78,21 +113,18 @@ pub fn claim_path(problems: &mut Problems, key: &str, text: &str) -> Option<Clai
         .ok()
 }
 
-/// Checks the conditions `claims`, each the path of a claim and what [`Condition::of`] made of it.
-pub fn rules<'a>(
-    problems: &mut Problems,
-    rules: impl IntoIterator<Item = (&'a str, Option<Condition>)>,
-) -> Vec<Rule> {
+/// Checks the conditions `claims`.
+pub fn rules(problems: &mut Problems, rules: &[ClaimRule]) -> Vec<Rule> {
     let mut checked = Vec::new();
-    for (index, (claim, condition)) in rules.into_iter().enumerate() {
+    for (index, rule) in rules.iter().enumerate() {
         let key = format!("claims[{index}]");
-        let Some(condition) = condition else {
+        let Some(condition) = rule.condition() else {
             problems.push(format!(
                 "{key}: exactly one of equals, one-of, contains and exists is needed"
             ));
             continue;
         };
-        if let Some(path) = claim_path(problems, &format!("{key}.claim"), claim) {
+        if let Some(path) = claim_path(problems, &format!("{key}.claim"), &rule.claim) {
             checked.push(Rule { path, condition });
         }
     }
@@ -173,11 +205,35 @@ mod tests {
         );
     }
 
+    fn rule(text: &str) -> ClaimRule {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_rule_has_one_condition() {
+        for (condition, wanted) in [
+            (r#", "equals": 1"#, "Some(OneOf([Number(1)]))"),
+            (r#", "one-of": [1, 2]"#, "Some(OneOf([Number(1), Number(2)]))"),
+            (r#", "contains": 1"#, "Some(Contains(Number(1)))"),
+            (r#", "exists": false"#, "Some(Exists(false))"),
+            ("", "None"),
+            (r#", "equals": 1, "one-of": [1, 2]"#, "None"),
+            (r#", "equals": 1, "exists": true"#, "None"),
+            (r#", "contains": 1, "exists": true"#, "None"),
+        ] {
+            let rule = rule(&format!(r#"{{"claim": "a"{condition}}}"#));
+            assert_eq!(format!("{:?}", rule.condition()), wanted, "{condition}");
+        }
+    }
+
     #[test]
     fn rules_have_a_path_and_one_condition() {
-        let exists = || Some(Condition::Exists(true));
-        let (rules, problems) =
-            told(|problems| rules(problems, [("a", exists()), ("b", None), ("c..d", exists())]));
+        let given = [
+            rule(r#"{"claim": "a", "exists": true}"#),
+            rule(r#"{"claim": "b"}"#),
+            rule(r#"{"claim": "c..d", "exists": true}"#),
+        ];
+        let (rules, problems) = told(|problems| rules(problems, &given));
         assert_eq!((rules.len(), rules[0].path.to_string().as_str()), (1, "a"));
         assert!(
             problems.starts_with("config.claims[1]: exactly one of equals, one-of, contains and exists is needed; config.claims[2].claim: "),

@@ -151,7 +151,7 @@ fn of_bundle(document: &mut Value) {
     let mut lists = Map::new();
     for kind in bundle::KINDS {
         let mut whole = kind.schema();
-        for child in bundle::children(kind) {
+        for child in kind.written_children() {
             let schema = child.schema();
             let name = type_of(child, &schema);
             add(document, &name, schema);

@@ -60,22 +60,28 @@ impl Deployer {
     pub(super) fn noting(&self, next: &Applied, action: &str) -> Noting {
         let before = self.shared.store.told_of_file();
         let told = told(&next.model);
-        let patches = differences(&before, &told);
+        let mut noting = Noting {
+            entries: Vec::new(),
+            before,
+            told,
+        };
+        if noting.before == noting.told {
+            return noting;
+        }
         let actor = Actor::named(GATEWAY, Authority::all());
         let digest =
             file::json(&*next.file).map(|file| edgeward_runtime::digest(file.to_string().as_bytes()));
         let detail = digest
             .ok()
             .map(|digest| json!({"configuration": digest.to_string()}));
-        let entry_of = |(path, patch): (String, Value)| AuditEntry {
-            detail: detail.clone(),
-            ..entry(&actor, action, &path, "done", Some(patch))
-        };
-        Noting {
-            entries: patches.into_iter().map(entry_of).collect(),
-            before,
-            told,
-        }
+        let patches = differences(&noting.before, &noting.told).into_iter();
+        noting.entries = patches
+            .map(|(path, patch)| AuditEntry {
+                detail: detail.clone(),
+                ..entry(&actor, action, &path, "done", Some(patch))
+            })
+            .collect();
+        noting
     }
 
     /// Notes it, and remembers that it was noted. Where only that is not possible, it is noted again another time.

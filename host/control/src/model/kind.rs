@@ -129,6 +129,12 @@ impl Kind {
         }
     }
 
+    /// Kinds of what stands within one of this kind. Deployments are made, not written.
+    pub fn written_children(self) -> impl Iterator<Item = Self> {
+        let within = move |kind: &Self| kind.parent() == Some(self) && *kind != Self::Deployment;
+        Self::ALL.into_iter().filter(within)
+    }
+
     /// The kind of what it belongs to.
     #[must_use]
     pub const fn parent(self) -> Option<Self> {

@@ -144,22 +144,21 @@ pub fn check_shadow(plan: &ShadowPlan) -> Vec<Problem> {
 #[must_use]
 pub fn check_usage_plan(plan: &UsagePlan) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let mut bucket = |place: String, throttle: &Throttle| {
-        if !throttle.rate.is_finite() || throttle.rate < 0.0 {
-            problems.push(Problem::new(
+    let bucket = |place: &str, throttle: &Throttle| {
+        let good = throttle.rate.is_finite() && throttle.rate >= 0.0;
+        let problem = || {
+            Problem::new(
                 format!("{place}.rate"),
                 format!("{} is not 0 or more", throttle.rate),
-            ));
-        }
+            )
+        };
+        (!good).then(problem)
     };
-    if let Some(throttle) = &plan.throttle {
-        bucket("throttle".to_owned(), throttle);
-    }
-    for (index, stage) in plan.stages.iter().enumerate() {
-        for (route, throttle) in &stage.throttle {
-            bucket(format!("stages[{index}].throttle.{route}"), throttle);
-        }
-    }
+    problems.extend(
+        plan.throttle
+            .iter()
+            .filter_map(|throttle| bucket("throttle", throttle)),
+    );
     let mut named = BTreeSet::new();
     for (index, stage) in plan.stages.iter().enumerate() {
         let place = format!("stages[{index}]");
@@ -174,9 +173,11 @@ pub fn check_usage_plan(plan: &UsagePlan) -> Vec<Problem> {
             );
             problems.push(Problem::new(format!("{place}.throttle"), problem));
         }
-        for route in stage.throttle.keys() {
+        for (route, throttle) in &stage.throttle {
+            let place = format!("{place}.throttle.{route}");
+            problems.extend(bucket(&place, throttle));
             if let Err(message) = RouteKey::parse(route) {
-                problems.push(Problem::new(format!("{place}.throttle.{route}"), message));
+                problems.push(Problem::new(place, message));
             }
         }
     }

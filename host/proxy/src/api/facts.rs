@@ -58,6 +58,12 @@ impl<'a> Known<'a> {
 }
 
 impl Known<'_> {
+    /// When the request came, since 1970.
+    pub(super) fn began(&self) -> Duration {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        now.saturating_sub(self.finish.started.elapsed())
+    }
+
     /// The variables that plugins are told of, as a tree.
     pub(super) fn told(&self) -> serde_json::Value {
         let mut tree = serde_json::Map::new();
@@ -130,10 +136,6 @@ impl Facts for Known<'_> {
         let arm = &call.arm;
         let route = finish.route.and_then(|index| arm.table.routes.get(index));
         let host = || finish.host.split(':').next().unwrap_or_default().to_owned();
-        let began = || {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            now.saturating_sub(finish.started.elapsed())
-        };
         Some(match name {
             "requestId" | "extendedRequestId" => finish.request_id.clone(),
             "httpMethod" => finish.method.to_string(),
@@ -151,8 +153,8 @@ impl Facts for Known<'_> {
             "customDomain.basePathMatched" => call.base_path.clone()?,
             "identity.sourceIp" => finish.client?.to_string(),
             "identity.userAgent" => texts(self.headers, "user-agent").pop()?,
-            "requestTime" => clf(began()),
-            "requestTimeEpoch" => began().as_millis().to_string(),
+            "requestTime" => clf(self.began()),
+            "requestTimeEpoch" => self.began().as_millis().to_string(),
             "isCanaryRequest" => arm.is_canary?.to_string(),
             "error.message" => voice::message(self.error?),
             "error.messageString" => voice::message_string(self.error?),

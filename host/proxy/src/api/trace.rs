@@ -1,6 +1,5 @@
 //! `X-Amzn-Trace-Id` as Amazon API Gateway writes it: a request keeps the trace that it came with, and begins one where it has none.
 
-use edgeward_core::api::mapping::Facts as _;
 use http::{HeaderName, HeaderValue};
 
 use super::facts::Known;
@@ -17,11 +16,7 @@ pub(super) fn of(known: &Known<'_>) -> HeaderValue {
         .and_then(|headers| headers.get(FIELD)?.to_str().ok())
         .filter(|text| text.len() <= LENGTH_MAX)
         .unwrap_or_default();
-    let began: u64 = known
-        .context("requestTimeEpoch")
-        .and_then(|millis| millis.parse().ok())
-        .unwrap_or_default();
-    let text = written(sent, &known.finish.request_id, began / 1000);
+    let text = written(sent, &known.finish.request_id, known.began().as_secs());
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
 }
 
