@@ -50,7 +50,9 @@ use crate::{
     metrics::{Metrics, RouteStats},
     worker::{Command, WorkerHandle},
 };
-pub use api::{ApisInput, ArmCounts, ArmInput, CanaryInput, DomainInput, LogDestination, StageInput};
+pub use api::{
+    ApisInput, ArmCounts, ArmInput, ArmStats, CanaryInput, DomainInput, LogDestination, StageInput,
+};
 pub use certificate::{CertificateError, CertificateInfo, CertificatePem};
 pub use challenges::{Challenge, Challenges, Offer};
 pub use listen::{ClientNames, ServerTls, quic::quic_secret};

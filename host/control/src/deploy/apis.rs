@@ -84,11 +84,11 @@ pub struct Deployed {
 pub struct ArmView {
     /// The deployment.
     pub deployment: String,
-    /// Requests, errors and times so far.
+    /// Requests and failures so far.
     #[schema(value_type = Value)]
     pub served: ArmCounts,
-    /// Upper bound of the 99th percentile of the time to the response head, in milliseconds.
-    pub p99_ms: Option<u64>,
+    /// 99th percentile of the time to the response head so far, in milliseconds, to an eighth of it.
+    pub p99_ms: Option<f64>,
 }
 
 impl Deployer {

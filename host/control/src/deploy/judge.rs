@@ -1,6 +1,9 @@
 //! Gives canaries up that do worse than they may: looks at what both arms have served, every second.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::{Duration, Instant},
+};
 
 use edgeward_core::api::{RollbackPolicy, Stage};
 use edgeward_proxy::ArmCounts;
@@ -16,7 +19,10 @@ use crate::{
 /// Time between looks.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Why a canary is given up, if it is. Both counts are of the time in which there was the canary.
+/// Least requests of both arms that a percentile is told of: fewer have no hundredth.
+const PERCENTILE_MIN: u64 = 100;
+
+/// Why a canary is given up, if it is. Both counts are of the same time.
 #[expect(
     clippy::cast_precision_loss,
     reason = "shares of requests do not need the last bits"
@@ -48,32 +54,70 @@ fn verdict(control: &ArmCounts, canary: &ArmCounts, policy: &RollbackPolicy) -> 
     ] {
         if ours > theirs + margin {
             return Some(format!(
-                "{ours:.1} % of its requests {what}, {theirs:.1} % of the others, and {margin} % more is allowed"
+                "{ours:.1} % of its last {} requests {what}, {theirs:.1} % of the others' {}, and {margin} % more is allowed",
+                canary.requests, control.requests
             ));
         }
     }
     // how fast is fast can only be told beside enough others
-    if control.requests < policy.min_requests {
+    if control.requests.min(canary.requests) < enough(policy) {
         return None;
     }
     let (ours, theirs) = (canary.p99_ms()?, control.p99_ms()?);
-    (ours as f64 > theirs as f64 * policy.latency).then(|| {
-        format!("99 % of its responses began within {ours} ms, of the others within {theirs} ms, and {} times that is allowed", policy.latency)
+    (ours > theirs * policy.latency).then(|| {
+        format!(
+            "99 % of its last {} responses began within {ours:.1} ms, of the others' {} within {theirs:.1} ms, and {} times that is allowed",
+            canary.requests, control.requests, policy.latency
+        )
     })
 }
 
-/// What both arms had served when their deployments were first seen beside each other.
-type Begun = HashMap<Key, ([String; 2], [ArmCounts; 2])>;
+/// Requests of the canary that a stretch of time has to have, once there are so many.
+fn enough(policy: &RollbackPolicy) -> u64 {
+    policy.min_requests.max(PERCENTILE_MIN)
+}
+
+/// What both arms had served at some times: back to the beginning of the shortest stretch up to now that is as long as the policy's window and has enough requests of the
+/// canary, or to when the two were first seen beside each other. Some twenty at most.
+struct Looks {
+    arms: [String; 2],
+    seen: VecDeque<(Instant, [ArmCounts; 2])>,
+}
+
+impl Looks {
+    fn begin(arms: [String; 2], now: Instant, counts: [ArmCounts; 2]) -> Self {
+        let seen = VecDeque::from([(now, counts)]);
+        Self { arms, seen }
+    }
+
+    /// What both arms have served in the stretch that they are judged by.
+    fn stretch(&mut self, now: Instant, counts: [ArmCounts; 2], policy: &RollbackPolicy) -> [ArmCounts; 2] {
+        let reaches = |(at, [_, canary]): &(Instant, [ArmCounts; 2]), part: u32| {
+            now.duration_since(*at) >= policy.window.0 / part
+                && counts[1].requests.saturating_sub(canary.requests) >= enough(policy).div_ceil(part.into())
+        };
+        while self.seen.get(1).is_some_and(|second| reaches(second, 1)) {
+            self.seen.pop_front();
+        }
+        let since = self.seen.front().map_or_else(Default::default, |(_, before)| {
+            [counts[0].since(&before[0]), counts[1].since(&before[1])]
+        });
+        if self.seen.back().is_none_or(|last| reaches(last, 10)) {
+            self.seen.push_back((now, counts));
+        }
+        since
+    }
+}
 
 /// Looks until it is stopped.
 pub(crate) async fn run(deployer: Deployer, stop: CancellationToken) {
-    let mut begun = Begun::new();
+    let mut looks = HashMap::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(EVERY) => {}
         }
-        let found = look(&deployer, &mut begun);
+        let found = look(&deployer, &mut looks);
         for (key, deployment, reason) in found {
             give_up(&deployer, &key, &deployment, &reason).await;
         }
@@ -81,7 +125,7 @@ pub(crate) async fn run(deployer: Deployer, stop: CancellationToken) {
 }
 
 /// Canaries that have to go.
-fn look(deployer: &Deployer, begun: &mut Begun) -> Vec<(Key, String, String)> {
+fn look(deployer: &Deployer, looks: &mut HashMap<Key, Looks>) -> Vec<(Key, String, String)> {
     let model = deployer.model();
     let mut found = Vec::new();
     let mut seen = Vec::new();
@@ -107,26 +151,22 @@ fn look(deployer: &Deployer, begun: &mut Begun) -> Vec<(Key, String, String)> {
             };
             seen.push(key.clone());
             let arms = [control.deployment, served.deployment];
+            let counts = [control.served, served.served];
+            let now = Instant::now();
             // a canary begins at nothing, and the other arm where it is
-            let from = [control.served.clone(), ArmCounts::default()];
-            let (of, before) = begun
-                .entry(key.clone())
-                .or_insert_with(|| (arms.clone(), from.clone()));
-            if *of != arms {
-                *before = [control.served.clone(), served.served.clone()];
-                *of = arms;
+            let of = looks.entry(key.clone()).or_insert_with(|| {
+                Looks::begin(arms.clone(), now, [counts[0].clone(), ArmCounts::default()])
+            });
+            if of.arms != arms {
+                *of = Looks::begin(arms, now, counts.clone());
             }
-            let [control_before, canary_before] = before;
-            let now = (
-                control.served.since(control_before),
-                served.served.since(canary_before),
-            );
-            if let Some(reason) = verdict(&now.0, &now.1, policy) {
+            let [control, served] = of.stretch(now, counts, policy);
+            if let Some(reason) = verdict(&control, &served, policy) {
                 found.push((key, canary.deployment, reason));
             }
         }
     }
-    begun.retain(|key, _| seen.contains(key));
+    looks.retain(|key, _| seen.contains(key));
     found
 }
 
@@ -179,34 +219,41 @@ async fn give_up(deployer: &Deployer, key: &Key, deployment: &str, reason: &str)
 
 #[cfg(test)]
 mod tests {
+    use edgeward_proxy::ArmStats;
+
     use super::*;
 
-    fn counts(requests: u64, errors: u64, class: usize) -> ArmCounts {
-        let mut times = vec![0; 15];
-        times[class] = requests;
-        ArmCounts {
-            requests,
-            errors,
-            plugin_failures: 0,
-            times,
+    fn add(stats: &ArmStats, requests: u64, errors: u64, ms: f64) {
+        for index in 0..requests {
+            let status = if index < errors { 500 } else { 200 };
+            stats.record(status, false, Duration::from_secs_f64(ms / 1000.0));
         }
+    }
+
+    fn counts(requests: u64, errors: u64, ms: f64) -> ArmCounts {
+        let stats = ArmStats::default();
+        add(&stats, requests, errors, ms);
+        stats.counts()
     }
 
     #[test]
     fn a_canary_is_judged_beside_the_other_arm_and_not_before_it_has_served_enough() {
         let policy = RollbackPolicy::default();
         for (control, canary, goes) in [
-            (counts(1000, 0, 3), counts(99, 99, 3), false),
-            (counts(1000, 0, 3), counts(100, 2, 3), false),
-            (counts(1000, 0, 3), counts(100, 3, 3), true),
+            (counts(1000, 0, 9.0), counts(99, 99, 9.0), false),
+            (counts(1000, 0, 9.0), counts(100, 2, 9.0), false),
+            (counts(1000, 0, 9.0), counts(100, 3, 9.0), true),
             // everybody's server has failed
-            (counts(1000, 500, 3), counts(100, 50, 3), false),
-            // 10 ms beside 20, and beside 50
-            (counts(1000, 0, 3), counts(100, 0, 4), false),
-            (counts(1000, 0, 3), counts(100, 0, 6), true),
+            (counts(1000, 500, 9.0), counts(100, 50, 9.0), false),
+            // nobody else is served
+            (counts(0, 0, 0.0), counts(100, 50, 9.0), true),
+            // three times is allowed, and an eighth may be lost in counting
+            (counts(1000, 0, 10.0), counts(100, 0, 26.0), false),
+            (counts(1000, 0, 10.0), counts(100, 0, 34.5), true),
+            (counts(1000, 0, 900.0), counts(100, 0, 1020.0), false),
+            (counts(1000, 0, 1100.0), counts(100, 0, 4900.0), true),
             // too few to tell what is slow
-            (counts(50, 0, 3), counts(100, 0, 6), false),
-            (counts(0, 0, 0), counts(100, 50, 3), true),
+            (counts(99, 0, 9.0), counts(100, 0, 60.0), false),
         ] {
             assert_eq!(
                 verdict(&control, &canary, &policy).is_some(),
@@ -214,12 +261,47 @@ mod tests {
                 "{control:?} {canary:?}"
             );
         }
-        let mut failing = counts(100, 0, 3);
-        failing.plugin_failures = 10;
-        assert!(
-            verdict(&counts(1000, 0, 3), &failing, &policy)
-                .unwrap()
-                .contains("10.0 %")
-        );
+        let stats = ArmStats::default();
+        add(&stats, 90, 0, 9.0);
+        for _ in 0..10 {
+            stats.record(200, true, Duration::from_millis(9));
+        }
+        let reason = verdict(&counts(1000, 0, 9.0), &stats.counts(), &policy).unwrap();
+        assert!(reason.contains("10.0 %"), "{reason}");
+    }
+
+    #[test]
+    fn a_canary_that_breaks_after_a_long_time_is_judged_by_what_it_did_lately() {
+        let policy = RollbackPolicy {
+            min_requests: 20,
+            ..RollbackPolicy::default()
+        };
+        // requests of the canary in a second, and how many of them fail at most before it goes
+        for (each, most) in [(200, 200), (5, 15), (1, 3)] {
+            let [control, canary] = [ArmStats::default(), ArmStats::default()];
+            let start = Instant::now();
+            let arms = ["a", "b"].map(str::to_owned);
+            let mut looks = Looks::begin(arms, start, [control.counts(), canary.counts()]);
+            let mut look = |second: u64, canary: &ArmStats| {
+                add(&control, 20 * each, 0, 9.0);
+                let now = start + Duration::from_secs(second);
+                let [control, canary] = looks.stretch(now, [control.counts(), canary.counts()], &policy);
+                assert!(looks.seen.len() <= 25, "{}", looks.seen.len());
+                verdict(&control, &canary, &policy)
+            };
+            for second in 1..2000 {
+                add(&canary, each, 0, 9.0);
+                assert_eq!(look(second, &canary), None);
+            }
+            let mut failed = 0;
+            for second in 2000.. {
+                add(&canary, each, each, 9.0);
+                failed += each;
+                if look(second, &canary).is_some() {
+                    break;
+                }
+            }
+            assert!(failed <= most, "{each} in a second: {failed} failed");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What is wrong with stages and domains by themselves: variables, canaries, base paths, rules.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{AccessLog, Mapping, RouteKey, RouteSettings, RoutingRule, Stage, Sticky, is_base_path};
 use crate::{config::Problem, route::HostPattern};
@@ -9,6 +9,9 @@ use crate::{config::Problem, route::HostPattern};
 const VARIABLES_MAX: usize = 100;
 const VARIABLE_NAME_MAX: usize = 64;
 const VARIABLE_VALUE_MAX: usize = 512;
+/// How far back a canary is judged.
+const ROLLBACK_WINDOW_MIN: Duration = Duration::from_secs(1);
+const ROLLBACK_WINDOW_MAX: Duration = Duration::from_secs(3600);
 
 /// What is wrong with a stage.
 #[must_use]
@@ -75,6 +78,12 @@ pub fn check_stage(stage: &Stage) -> Vec<Problem> {
                     format!("{value} is not 0 or more"),
                 ));
             }
+        }
+        if !(ROLLBACK_WINDOW_MIN..=ROLLBACK_WINDOW_MAX).contains(&policy.window.0) {
+            problems.push(Problem::new(
+                "canary.rollback.window",
+                format!("{} is not from 1s to 1h", policy.window),
+            ));
         }
         if policy.min_requests == 0 {
             problems.push(Problem::new(
@@ -244,7 +253,7 @@ mod tests {
     fn stages_and_domains_are_checked() {
         let stage: Stage = serde_json::from_value(json!({
             "variables": {"a-b": "x", "ok": "sp ace"},
-            "canary": {"deployment": "d", "percent": 101.0, "sticky": {"header": "a b"}, "rollback": {"errors": -1.0, "min-requests": 0}},
+            "canary": {"deployment": "d", "percent": 101.0, "sticky": {"header": "a b"}, "rollback": {"errors": -1.0, "min-requests": 0, "window": "2h"}},
         }))
         .unwrap();
         let paths: Vec<_> = check_stage(&stage)
@@ -260,6 +269,7 @@ mod tests {
                 "canary",
                 "canary.sticky.header",
                 "canary.rollback.errors",
+                "canary.rollback.window",
                 "canary.rollback.min-requests"
             ]
         );

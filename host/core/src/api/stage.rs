@@ -159,7 +159,8 @@ pub enum Sticky {
     Key(bool),
 }
 
-/// When a canary is given up: one of the margins is exceeded, and both arms have served enough requests to tell.
+/// When a canary is given up: it has served enough requests to tell, and exceeds one of the margins. What counts is what both arms have served in the last `window`, or
+/// since as long before as it takes for 100 requests, or `min-requests` if these are more.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct RollbackPolicy {
@@ -169,8 +170,11 @@ pub struct RollbackPolicy {
     pub errors: f64,
     /// How much larger its share of requests with a failed plugin may be. Default 2.
     pub plugin_failures: f64,
-    /// How many times the other arm's 99th percentile of the time to the response head its own may be. Default 3.
+    /// How many times the other arm's 99th percentile of the time to the response head its own may be, where both arms have served 100 requests, or `min-requests`
+    /// if these are more. Default 3.
     pub latency: f64,
+    /// How far back is looked, 1 s to 1 h. Default 10 s.
+    pub window: Time,
 }
 
 impl Default for RollbackPolicy {
@@ -180,6 +184,7 @@ impl Default for RollbackPolicy {
             errors: 2.0,
             plugin_failures: 2.0,
             latency: 3.0,
+            window: Time::secs(10),
         }
     }
 }

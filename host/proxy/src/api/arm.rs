@@ -1,13 +1,6 @@
 //! A deployment under the variables of a stage, ready to serve. Made once; the next snapshot takes it over if nothing that it is made of has changed.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use edgeward_core::{
     api::{
@@ -29,6 +22,7 @@ use super::{
     access_log::StageLog,
     compress::Compressing,
     cors::Cors,
+    counts::ArmStats,
     engine::can_render,
     find::{Apis, Canary, Stage, voice},
     validate::Validation,
@@ -53,8 +47,6 @@ const AWS_ANY: [Method; 7] = [
     Method::POST,
     Method::PUT,
 ];
-/// Upper bounds of the classes that times to the response head are counted in, in milliseconds; the last class has none.
-const TIMES_MS: [u64; 14] = [1, 2, 5, 10, 20, 35, 50, 75, 100, 200, 500, 1000, 5000, 30_000];
 
 /// A deployment, ready to serve.
 #[derive(Debug)]
@@ -104,91 +96,6 @@ pub(crate) struct RouteApi {
     pub(crate) reads_body: bool,
     /// Who decides about callers.
     pub(crate) authorizer: Option<Arc<Gate>>,
-}
-
-/// What an arm has served.
-#[derive(Debug, Default)]
-pub(crate) struct ArmStats {
-    requests: AtomicU64,
-    errors: AtomicU64,
-    plugin_failures: AtomicU64,
-    times: [AtomicU64; TIMES_MS.len() + 1],
-}
-
-/// What an arm has served so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub struct ArmCounts {
-    /// Requests that ended.
-    pub requests: u64,
-    /// Of them, answered with 5xx.
-    pub errors: u64,
-    /// Of them, refused because a plugin failed.
-    pub plugin_failures: u64,
-    /// By time to the response head: up to 1, 2, 5, 10, 20, 35, 50, 75, 100, 200, 500, 1000, 5000, 30000 ms, and above.
-    pub times: Vec<u64>,
-}
-
-impl ArmStats {
-    pub(crate) fn record(&self, status: u16, plugin_failed: bool, took: Duration) {
-        self.requests.fetch_add(1, Relaxed);
-        if status >= 500 {
-            self.errors.fetch_add(1, Relaxed);
-        }
-        if plugin_failed {
-            self.plugin_failures.fetch_add(1, Relaxed);
-        }
-        let ms = took.as_millis();
-        let class = TIMES_MS
-            .iter()
-            .position(|bound| ms <= u128::from(*bound))
-            .unwrap_or(TIMES_MS.len());
-        self.times[class].fetch_add(1, Relaxed);
-    }
-
-    pub(crate) fn counts(&self) -> ArmCounts {
-        ArmCounts {
-            requests: self.requests.load(Relaxed),
-            errors: self.errors.load(Relaxed),
-            plugin_failures: self.plugin_failures.load(Relaxed),
-            times: self.times.iter().map(|count| count.load(Relaxed)).collect(),
-        }
-    }
-}
-
-impl ArmCounts {
-    /// What came after `before`.
-    #[must_use]
-    pub fn since(&self, before: &Self) -> Self {
-        Self {
-            requests: self.requests.saturating_sub(before.requests),
-            errors: self.errors.saturating_sub(before.errors),
-            plugin_failures: self.plugin_failures.saturating_sub(before.plugin_failures),
-            times: self
-                .times
-                .iter()
-                .enumerate()
-                .map(|(class, count)| count.saturating_sub(before.times.get(class).copied().unwrap_or(0)))
-                .collect(),
-        }
-    }
-
-    /// Upper bound of the class that the 99th percentile of times is in, in milliseconds; `None` without requests.
-    #[must_use]
-    pub fn p99_ms(&self) -> Option<u64> {
-        let total: u64 = self.times.iter().sum();
-        if total == 0 {
-            return None;
-        }
-        let mut left = total.saturating_mul(99).div_ceil(100);
-        for (class, count) in self.times.iter().enumerate() {
-            if *count >= left {
-                return Some(TIMES_MS.get(class).copied().unwrap_or(60_000));
-            }
-            left -= count;
-        }
-        Some(60_000)
-    }
 }
 
 impl Arm {
@@ -749,32 +656,5 @@ impl Builder<'_> {
         };
         self.groups.insert(name.clone(), Arc::clone(&group));
         Ok((name, group))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counts_are_told_apart_by_time() {
-        let stats = ArmStats::default();
-        for ms in [1, 3, 3, 60] {
-            stats.record(200, false, Duration::from_millis(ms));
-        }
-        let before = stats.counts();
-        assert_eq!((before.requests, before.p99_ms()), (4, Some(75)));
-        stats.record(503, true, Duration::from_secs(100));
-        let after = stats.counts().since(&before);
-        assert_eq!(
-            (
-                after.requests,
-                after.errors,
-                after.plugin_failures,
-                after.p99_ms()
-            ),
-            (1, 1, 1, Some(60_000))
-        );
-        assert_eq!(ArmCounts::default().p99_ms(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! APIs in the data plane: which one a request belongs to (`find.rs`), its deployment made ready (`arm.rs`), what answers (`integration.rs`, `mock.rs`),
+//! APIs in the data plane: which one a request belongs to (`find.rs`), its deployment made ready (`arm.rs`) and what it has served (`counts.rs`), what answers (`integration.rs`, `mock.rs`),
 //! and how the gateway speaks for it (`voice.rs`, `cors.rs`). The spine calls these in its order.
 
 pub(crate) mod access;
@@ -7,6 +7,7 @@ mod arm;
 mod compress;
 mod convert;
 pub(crate) mod cors;
+mod counts;
 mod decode;
 mod engine;
 mod facts;
@@ -33,8 +34,8 @@ use edgeward_runtime::{ContextValue, PluginVersion, RequestHead};
 use http::{HeaderMap, HeaderValue, Response, header};
 
 pub use access_log::LogDestination;
-pub use arm::ArmCounts;
 pub(crate) use arm::{Arm, Builder, RouteApi};
+pub use counts::{ArmCounts, ArmStats};
 pub(crate) use find::{Apis, Lookup};
 pub(crate) use integration::Integration;
 pub(crate) use mock::Mock;
