@@ -814,6 +814,11 @@ async fn the_audit_log_says_who_how_from_where_and_what() {
         denied[2]["detail"]["reason"].as_str().unwrap().contains("`cats`"),
         "{denied:?}"
     );
+    // of somebody who is known, each one
+    for _ in 0..20 {
+        site.status(&token, "DELETE", "/v1/apis/cats", Value::Null).await;
+    }
+    assert_eq!(site.log("outcome=denied&principal=ci").await.len(), 21);
     // a plugin's version with its digest before and after, and in what is deployed with it
     let module = site
         .process
@@ -928,6 +933,8 @@ async fn no_secret_is_in_the_audit_log_and_no_token_in_the_database() {
         "hidden-in-a-mapping",
         "hidden-in-settings",
         "hidden-in-a-query",
+        "hidden-before-a-host",
+        "hidden-in-an-expression",
     ];
     site.apis().await;
     let stage = json!({"variables": {"key": hidden[0]}});
@@ -938,6 +945,19 @@ async fn no_secret_is_in_the_audit_log_and_no_token_in_the_database() {
     });
     site.done("PUT", "/v1/apis/pets/integrations/secretive", integration)
         .await;
+    // it is never sent, and so cannot be deployed; what was there before is in the log, too
+    site.done("PUT", "/v1/apis/drafts", json!({})).await;
+    let integration =
+        json!({"type": "HTTP_PROXY", "uri": format!("http://user:{}@127.0.0.1:9/a", hidden[4])});
+    let authorizer = json!({"plugin": "stamp", "identity-validation": format!("^{}$", hidden[5])});
+    for (path, body) in [
+        ("integrations/secretive", integration),
+        ("authorizers/secretive", authorizer),
+    ] {
+        let path = format!("/v1/apis/drafts/{path}");
+        site.done("PUT", &path, body).await;
+        site.done("DELETE", &path, Value::Null).await;
+    }
     let module = site
         .process
         .admin("POST", "/v1/modules", bytes(guest_bytes("stamp")))

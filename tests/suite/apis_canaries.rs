@@ -60,7 +60,10 @@ async fn each_step_of_a_canary_is_in_the_audit_log_with_the_digests_of_its_plugi
     let percent = last(&site, "update").await;
     assert_eq!(
         percent["patch"],
-        json!([{"op": "replace", "path": "/canary/percent", "value": 25.0}]),
+        json!([
+            {"op": "test", "path": "/canary/percent", "value": 10.0},
+            {"op": "replace", "path": "/canary/percent", "value": 25.0},
+        ]),
         "{percent}"
     );
     assert_eq!(
@@ -77,9 +80,13 @@ async fn each_step_of_a_canary_is_in_the_audit_log_with_the_digests_of_its_plugi
     let stage = site.done("GET", "/v1/apis/pets/stages/prod", Value::Null).await;
     assert_eq!((&stage["deployment"], stage.get("canary")), (&json!(old), None));
     let abort = last(&site, "abort").await;
+    let canary = json!({"deployment": new, "percent": 25.0});
     assert_eq!(
         (&abort["patch"], &abort["principal"]),
-        (&json!([{"op": "remove", "path": "/canary"}]), &json!("root"))
+        (
+            &json!([{"op": "test", "path": "/canary", "value": canary}, {"op": "remove", "path": "/canary"}]),
+            &json!("root")
+        )
     );
     // begun again by hand, and promoted
     let patch = json!({"canary": {"deployment": new, "percent": 100.0}});
@@ -189,6 +196,37 @@ async fn a_canary_that_is_slow_is_given_up() {
     let reason = until_given_up(&site).await;
     assert!(reason.starts_with("99 % of its last "), "{reason}");
     assert_eq!(site.get(PETS, "/prod/a").await.text(), "some plain text");
+}
+
+#[tokio::test]
+async fn a_mapping_knows_which_arm_a_request_is_of() {
+    let site = Site::start();
+    let told = |number: u32| {
+        json!({"apis": {"pets": {
+            "description": number.to_string(),
+            "integrations": {"a": {
+                "type": "HTTP_PROXY",
+                "uri": site.web("/status/204"),
+                "request-parameters": {"integration.request.querystring.canary": "context.isCanaryRequest"},
+            }},
+            "routes": {"GET /a": {"integration": "a"}},
+            "stages": {"prod": {}},
+        }}})
+    };
+    beside(&site, told(1), told(2), Value::Null).await;
+    let arms = "/v1/apis/pets/stages/prod/arms";
+    for _ in 0..40 {
+        assert_eq!(site.get(PETS, "/prod/a").await.status, 204);
+    }
+    let arms = site.done("GET", arms, Value::Null).await;
+    let seen = site.origin.seen();
+    for (arm, target) in [
+        ("control", "/status/204?canary=false"),
+        ("canary", "/status/204?canary=true"),
+    ] {
+        let requests = seen.iter().filter(|seen| seen.target == target);
+        assert_eq!(arms[arm]["served"]["requests"], requests.count(), "{arms}");
+    }
 }
 
 #[tokio::test]

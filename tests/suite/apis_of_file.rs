@@ -257,7 +257,7 @@ async fn changes_of_the_file_are_in_the_audit_log_however_they_come() {
     let (last, told, log) = noted(&site, last).await;
     assert_eq!(told, ["gateway reload apis/pets/integrations/hello done"]);
     assert_eq!(
-        (&log[0]["patch"][0]["op"], &log[0]["patch"][0]["path"]),
+        (&log[0]["patch"][1]["op"], &log[0]["patch"][1]["path"]),
         (
             &json!("replace"),
             &json!("/responses/0/templates/application~1json")
@@ -307,6 +307,32 @@ async fn changes_of_the_file_are_in_the_audit_log_however_they_come() {
         steps.contains(&json!({"op": "remove", "path": "/protocol"})),
         "{log}"
     );
+    // plugins, with the digests of their modules
+    let digest = |name: &str| edgeward_runtime::digest(&edgeward_tests::guest_bytes(name)).to_string();
+    let mut other = process::config(&site.origin);
+    other["plugins"]["stamp"]["module"] = json!(edgeward_tests::guest("mark"));
+    other["plugins"]["more"] =
+        json!({"module": edgeward_tests::guest("mark"), "config": {"key": "very-secret"}});
+    let (last, ..) = noted(&site, last).await;
+    process::write(site.folder.path(), &other);
+    let (_, told, log) = eventually("the entries", async || {
+        let noted = noted(&site, last).await;
+        (!noted.1.is_empty()).then_some(noted)
+    })
+    .await;
+    assert_eq!(
+        told,
+        [
+            "gateway reload plugins/more done",
+            "gateway reload plugins/stamp done"
+        ]
+    );
+    let steps = log[1]["patch"].as_array().unwrap();
+    for (op, name) in [("test", "stamp"), ("replace", "mark")] {
+        let step = json!({"op": op, "path": "/module", "value": digest(name)});
+        assert!(steps.contains(&step), "{log}");
+    }
+    assert!(!log.to_string().contains("secret"), "{log}");
     let check = site.done("GET", "/v1/audit/verify", Value::Null).await;
     assert_eq!(check["problem"], Value::Null, "{check}");
 }

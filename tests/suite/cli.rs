@@ -156,6 +156,18 @@ async fn a_damaged_audit_log_is_told_with_an_exit_code() {
     let database = rusqlite::Connection::open(folder.path().join("data/edgeward.db")).unwrap();
     let tampering = "UPDATE audit SET entry = replace(entry, 'pets', 'cats') WHERE seq = 1";
     assert_eq!(database.execute(tampering, []).unwrap(), 1);
+    // what cannot be read is in the export all the same, whatever is asked for
+    assert_eq!(
+        database
+            .execute("UPDATE audit SET entry = '' WHERE seq = 2", [])
+            .unwrap(),
+        1
+    );
+    for more in [&[][..], &["--principal", "nobody-else"]] {
+        let export = shell.run(&[&["audit", "export"], more].concat()).await;
+        let unreadable = export.out.lines().filter(|line| line.contains("\"unreadable\""));
+        assert_eq!(unreadable.count(), 1, "{export:?}");
+    }
     let damaged = shell.run(&["audit", "verify"]).await;
     assert_eq!(damaged.code, 1, "{damaged:?}");
     let problem = damaged.json()["problem"].as_str().unwrap().to_owned();

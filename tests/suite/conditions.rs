@@ -227,6 +227,58 @@ async fn tokens_and_versions_come_page_by_page() {
         .admin("GET", &format!("{versions}?limit=0"), Value::Null)
         .await;
     assert_eq!(reply.status, 400, "{}", reply.text());
+
+    site.module("stamp").await;
+    for (path, name) in [("/v1/modules", "digest"), ("/v1/plugins", "name")] {
+        let all = site.done("GET", path, Value::Null).await;
+        let all = all.as_array().unwrap();
+        assert_eq!(all.len(), 2, "{path}: {all:?}");
+        let first = site.done("GET", &format!("{path}?limit=1"), Value::Null).await;
+        let cursor = first[0][name].as_str().unwrap();
+        let rest = site
+            .done("GET", &format!("{path}?limit=1&cursor={cursor}"), Value::Null)
+            .await;
+        assert_eq!((&first[0][name], &rest[0][name]), (&all[0][name], &all[1][name]));
+        for wrong in ["limit=0", "cursor=nothing"] {
+            let refused = site.admin("GET", &format!("{path}?{wrong}"), Value::Null).await;
+            assert_eq!(refused.status, 400, "{path} {wrong}: {}", refused.text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn entity_tags_come_in_lists_and_weak_ones_do_for_reading() {
+    let site = Site::start();
+    site.apply(saying("one")).await;
+    let seen = tag(&site, PROD).await;
+    let other = "\"1000000\"";
+    for (tags, status) in [
+        (format!("{other}, \"x\""), 412),
+        (format!("W/{seen}"), 412),
+        (format!("{other},{seen}"), 200),
+    ] {
+        let patch = json!({"description": tags});
+        let fields = [
+            ("content-type", "application/merge-patch+json"),
+            ("if-match", &*tags),
+        ];
+        let reply = site.with("PATCH", PROD, &fields, patch).await;
+        assert_eq!(reply.status, status, "{tags}: {}", reply.text());
+    }
+    let seen = tag(&site, PROD).await;
+    for tags in [format!("W/{seen}"), format!("{other}, W/{seen}")] {
+        let reply = site
+            .with("GET", PROD, &[("if-none-match", &*tags)], Value::Null)
+            .await;
+        assert_eq!(reply.status, 304, "{tags}");
+    }
+    let twice = r#"{"protocol": "REST", "protocol": "HTTP"}"#;
+    let reply = site
+        .process
+        .admin("PUT", "/v1/apis/cats", edgeward_tests::bytes(twice))
+        .await;
+    assert_eq!(reply.status, 400, "{}", reply.text());
+    assert!(reply.text().contains("protocol"), "{}", reply.text());
 }
 
 #[tokio::test]

@@ -207,7 +207,7 @@ async fn a_shadow_writes_to_no_store_of_the_live_version_and_sends_nothing_that_
         let origin = config["upstreams"]["origin"]["endpoints"][0].clone();
         config["plugins"]["sink"] = json!({
             "module": guest("kitchen-sink"),
-            "grants": {"kv": {"shop": {}}, "http": {"hosts": [origin], "private-addresses": true}},
+            "grants": {"metrics": true, "kv": {"shop": {}}, "http": {"hosts": [origin], "private-addresses": true}},
         });
         config["routes"][0]["pipeline"] = json!(["sink"]);
     });
@@ -263,4 +263,12 @@ async fn a_shadow_writes_to_no_store_of_the_live_version_and_sends_nothing_that_
         before,
         "what was refused is a difference"
     );
+    // one of the live version itself has no part in its counters
+    site.done("PUT", "/v1/shadows/sink", json!({"version": 0})).await;
+    for _ in 0..3 {
+        run("metrics sold 7").await;
+    }
+    let metrics = site.admin("GET", "/metrics", Value::Null).await.text();
+    let sold: Vec<_> = metrics.lines().filter(|line| line.contains("\"sold\"")).collect();
+    assert!(matches!(*sold, [line] if line.ends_with(" 21")), "{sold:?}");
 }

@@ -102,8 +102,5 @@ fn export(args: &ExportArgs) -> anyhow::Result<()> {
             after = entry["seq"].as_u64().unwrap_or(after);
         }
         drop(out);
-        if entries.len() < PAGE {
-            return Ok(());
-        }
     }
 }

@@ -44,7 +44,10 @@ pub const KINDS: [Kind; 6] = [
     Kind::Shadow,
 ];
 
-/// Reads YAML or JSON.
+/// Largest bundle, in bytes: 10 000 routes with a model each are 7 MB.
+pub const BUNDLE_MAX: usize = 24 << 20;
+
+/// Reads YAML or JSON of up to [`BUNDLE_MAX`] bytes.
 ///
 /// # Errors
 /// What keeps it from being a bundle.
@@ -52,7 +55,8 @@ pub fn read(text: &str) -> Result<Bundle, Problems> {
     if text.trim().is_empty() {
         return Ok(Bundle::default());
     }
-    let value = edgeward_core::openapi::read(text).map_err(|problem| Problems(vec![problem]))?;
+    let value =
+        edgeward_core::openapi::read_within(text, BUNDLE_MAX).map_err(|problem| Problems(vec![problem]))?;
     if value.is_null() {
         return Ok(Bundle::default());
     }

@@ -31,6 +31,7 @@ use apis::Deployed;
 pub use certificates::CertificateView;
 pub use load::Loaded;
 pub use of_file::trial;
+pub(crate) use redact::with_tests;
 pub use shadows::{ShadowView, Shadows};
 pub use status::{LastError, LivePlugin, PluginDetail, ReloadStatus, Status};
 

@@ -81,7 +81,7 @@ pub struct Pin {
 pub type Pinning<'a> = &'a dyn Fn(&str) -> Result<Pin, ControlError>;
 
 /// What a change expects to find.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expect {
     /// Anything or nothing.
     Any,
@@ -89,8 +89,8 @@ pub enum Expect {
     Absent,
     /// Something.
     Present,
-    /// This revision.
-    Revision(u64),
+    /// One of these revisions.
+    Revision(Vec<u64>),
 }
 
 impl Key {

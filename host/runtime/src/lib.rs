@@ -36,6 +36,7 @@ mod version;
 mod wasi;
 
 use std::{
+    num::NonZeroUsize,
     path::PathBuf,
     sync::{
         Arc, OnceLock, Weak,
@@ -52,8 +53,15 @@ use edgeward_core::{
     },
     ids::Digest,
 };
+use lru::LruCache;
 use parking_lot::Mutex;
-use wasmtime::{Engine, component::Linker};
+use wasmtime::{
+    Engine,
+    component::{Component, Linker},
+};
+
+/// Modules whose code for `init` is kept.
+const FOR_INIT: NonZeroUsize = NonZeroUsize::new(4).expect("not zero");
 
 pub use artifact::digest;
 pub use decisions::{DecisionCounts, Decisions, Key as DecisionKey};
@@ -131,6 +139,8 @@ pub(crate) struct RuntimeInner {
     pub(crate) stores: capabilities::kv::Stores,
     pub(crate) versions: Mutex<Vec<Weak<PluginVersion>>>,
     pub(crate) compiled: AtomicU64,
+    /// Modules that were compiled for `init` lately, by their digests: the next version of a module often differs in its settings alone.
+    pub(crate) for_init: Mutex<LruCache<Digest, Component>>,
     pub(crate) compilers: rayon::ThreadPool,
     /// Most instances at once.
     instances: u32,
@@ -201,6 +211,7 @@ impl RuntimeInner {
         let known = versions
             .iter()
             .filter_map(Weak::upgrade)
+            .filter(|known| !known.capabilities.shadow)
             .find(|known| known.name() == name && known.version() == version && known.digest() == digest);
         drop(versions);
         known.map(|known| Arc::clone(&known.stats)).unwrap_or_default()
@@ -248,6 +259,7 @@ impl Runtime {
             versions: Mutex::default(),
             compilers: engine::compilers().map_err(RuntimeError::Thread)?,
             compiled: AtomicU64::new(0),
+            for_init: Mutex::new(LruCache::new(FOR_INIT)),
             instances: options.instances,
             running: Arc::default(),
             ticker: OnceLock::new(),
@@ -297,9 +309,10 @@ impl Runtime {
         self.0.compiled.load(Ordering::Relaxed)
     }
 
-    /// Adds the metrics of all versions in memory: live ones, and such as requests still run on.
+    /// Adds the metrics of all versions in memory: live ones, and such as requests still run on. What shadows count has no effect.
     pub fn metrics(&self, out: &mut Exposition) {
-        let versions: Vec<_> = self.0.versions.lock().iter().filter_map(Weak::upgrade).collect();
+        let mut versions: Vec<_> = self.0.versions.lock().iter().filter_map(Weak::upgrade).collect();
+        versions.retain(|version| !version.capabilities.shadow);
         for (at, version) in versions.iter().enumerate() {
             // versions with the same labels share their counters
             let mut before = versions.iter().take(at);

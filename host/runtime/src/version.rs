@@ -388,7 +388,11 @@ pub(crate) async fn load(
         runtime: Arc::clone(runtime),
         uses_wasi: info.capabilities.iter().any(|name| name == "wasi"),
         capabilities: Arc::new(capabilities),
-        stats: runtime.stats_of(&spec.name, spec.version, digest),
+        stats: if spec.shadow {
+            Arc::default()
+        } else {
+            runtime.stats_of(&spec.name, spec.version, digest)
+        },
         config: spec.settings.config.to_string(),
         ungranted,
         info,
@@ -477,7 +481,16 @@ impl Loading {
             Err(error) => (None, Some(format!("the module cannot be snapshotted: {error:#}"))),
         };
         let bytes = instrumented.as_ref().map_or(component, |(_, bytes)| bytes);
-        let for_init = self.compiled_component(bytes, false).await?;
+        let known = self.runtime.for_init.lock().get(&self.info.digest).cloned();
+        let for_init = match known {
+            Some(known) => known,
+            None => {
+                let compiled = self.compiled_component(bytes, false).await?;
+                let mut known = self.runtime.for_init.lock();
+                known.put(self.info.digest, compiled.clone());
+                compiled
+            }
+        };
         let frozen = Frozen::default();
         let mut store = new_store(
             &self.runtime.engine,

@@ -3,14 +3,14 @@
 use axum::{
     Json,
     body::Bytes,
-    extract::{Path, State},
+    extract::{Path, Query, State},
     http::StatusCode,
 };
 use edgeward_core::config::is_certificate_name;
 use edgeward_proxy::CertificatePem;
 use serde::Deserialize;
 
-use super::{Api, ApiError};
+use super::{Api, ApiError, model::Page};
 use crate::{OrderView, deploy::CertificateView};
 
 /// A certificate to keep.
@@ -26,10 +26,15 @@ pub(super) struct NewCertificate {
     names: Vec<String>,
 }
 
-/// Every certificate that is kept, with what there is to tell of it but its key.
-#[utoipa::path(get, path = "/v1/certificates", tag = "certificates", security(("token" = [])), responses((status = 200, body = Vec<CertificateView>)))]
-pub(super) async fn list(State(api): State<Api>) -> Result<Json<Vec<CertificateView>>, ApiError> {
-    Ok(Json(api.deployer.certificates()?))
+/// Certificates that are kept, with what there is to tell of each but its key: all, or a page of them.
+#[utoipa::path(get, path = "/v1/certificates", tag = "certificates", security(("token" = [])), params(Page), responses((status = 200, body = Vec<CertificateView>), (status = 400, body = ApiError)))]
+pub(super) async fn list(
+    State(api): State<Api>,
+    Query(page): Query<Page>,
+) -> Result<Json<Vec<CertificateView>>, ApiError> {
+    Ok(Json(
+        page.cut(api.deployer.certificates()?, |kept| kept.name.clone())?,
+    ))
 }
 
 /// One certificate, without its key.

@@ -40,13 +40,13 @@ use futures_util::{FutureExt as _, StreamExt as _, stream};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::{deploy::Deployer, store::StoreError};
+use crate::{bundle::BUNDLE_MAX, deploy::Deployer, store::StoreError};
 use auth::Access;
 pub use listen::tls_problem;
 use listen::{Local, Socket, Tls};
 pub use problem::ApiError;
 
-/// Largest JSON body.
+/// Largest JSON body of most calls, in bytes.
 const JSON_MAX: usize = 4 << 20;
 /// Time a client may take for a request head, or for the next bytes of a body.
 const CLIENT_TIME: Duration = Duration::from_secs(30);
@@ -72,14 +72,14 @@ pub(crate) struct Api {
 }
 
 /// The table of endpoints.
-fn router(deployer: Deployer, upload_limit: u64, access: Access) -> Router {
+fn router(deployer: Deployer, upload_limit: u64, access: Access, denials: noted::Denials) -> Router {
     let api = Api {
         deployer,
         upload_limit,
         uploads: Arc::new(Semaphore::new(UPLOADS)),
         repeats: once::Repeats::new(),
         refused: noted::Budget::new(),
-        denials: noted::Denials::new(),
+        denials,
         access: Arc::new(access),
     };
     // what they change has no entity tag
@@ -135,7 +135,12 @@ fn router(deployer: Deployer, upload_limit: u64, access: Access) -> Router {
         .route("/v1/apis/{parent}/stages/{name}/rollback", post(apis::rollback))
         .route("/v1/apis/{parent}/stages/{name}/promote", post(apis::promote))
         .route("/v1/apis/{parent}/stages/{name}/abort", post(apis::abort))
-        .route("/v1/bundle", get(apis::bundle).put(apis::apply))
+        .route(
+            "/v1/bundle",
+            get(apis::bundle)
+                .put(apis::apply)
+                .layer(DefaultBodyLimit::max(BUNDLE_MAX)),
+        )
         .route(
             "/v1/apis/{parent}/openapi",
             get(documents::write)
@@ -159,6 +164,16 @@ fn router(deployer: Deployer, upload_limit: u64, access: Access) -> Router {
         .layer(middleware::from_fn(problem::all_errors))
         .layer(middleware::from_fn(guard))
         .with_state(api)
+}
+
+/// Largest body of a call, in bytes; uploads of modules have a limit of their own.
+fn body_max(path: &str) -> usize {
+    match path {
+        "/v1/bundle" => BUNDLE_MAX,
+        "/v1/imports" => DOCUMENT_MAX,
+        path if path.ends_with("/openapi") => DOCUMENT_MAX,
+        _ => JSON_MAX,
+    }
 }
 
 /// A panic costs one request, and a client that stops sending does not hold it for ever.
@@ -255,14 +270,16 @@ impl AdminServer {
             socket = Some(local.path().to_owned());
             sockets.push(Socket::Local(local));
         }
-        let app = router(deployer, settings.upload_limit.0, access);
+        let denials = noted::Denials::new();
+        let app = router(deployer.clone(), settings.upload_limit.0, access, denials.clone());
         let stop = CancellationToken::new();
         let slots = Arc::new(Semaphore::new(CONNECTIONS));
         let serve = |socket| {
             let (app, slots, stop) = (app.clone(), Arc::clone(&slots), stop.clone());
             tokio::spawn(listen::accept(socket, app, slots, stop))
         };
-        let tasks = sockets.into_iter().map(serve).collect();
+        let mut tasks: Vec<_> = sockets.into_iter().map(serve).collect();
+        tasks.push(tokio::spawn(denials.tell(deployer, stop.clone())));
         Ok(Self {
             address,
             socket,

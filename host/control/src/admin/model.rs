@@ -64,10 +64,14 @@ pub(super) fn page_limit(wanted: Option<usize>) -> Result<usize, ApiError> {
 }
 
 /// Which part of a collection.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Page {
+    /// So many at most.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
+    /// Those behind the one of this name.
     cursor: Option<String>,
 }
 
@@ -91,6 +95,26 @@ impl Page {
         let next = rest.peek().is_some().then_some(last).flatten();
         let page = serde_json::to_value(Items { items, next });
         Ok(Json(page.map_err(|error| ApiError::internal(error.to_string()))?))
+    }
+}
+
+impl Page {
+    /// The page, of items in an order of their own of which each is found by its name. All of them, where no limit is said.
+    pub(super) fn cut<T>(&self, mut items: Vec<T>, name: impl Fn(&T) -> String) -> Result<Vec<T>, ApiError> {
+        if let Some(after) = &self.cursor {
+            let at = items.iter().position(|item| name(item) == *after);
+            let at = at.ok_or_else(|| {
+                ApiError::new(
+                    StatusCode::BAD_REQUEST,
+                    format!("`cursor`: there is no `{after}`"),
+                )
+            })?;
+            items.drain(..=at);
+        }
+        if self.limit.is_some() {
+            items.truncate(page_limit(self.limit)?);
+        }
+        Ok(items)
     }
 }
 
@@ -264,7 +288,9 @@ async fn read(
         known == "*"
             || known
                 .split(',')
-                .any(|known| known.trim().as_bytes() == tag.as_bytes())
+                .map(str::trim)
+                // a weak comparison (RFC 9110 section 13.1.2)
+                .any(|known| known.strip_prefix("W/").unwrap_or(known).as_bytes() == tag.as_bytes())
     }) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }
@@ -274,25 +300,21 @@ async fn read(
 /// What the preconditions of a request say (RFC 9110 section 13.1).
 pub(super) fn expectation(headers: &HeaderMap) -> Result<Expect, ApiError> {
     let text = |name| {
-        headers
-            .get(&name)
-            .map(|value| value.to_str().unwrap_or_default().trim().to_owned())
+        let lines = headers.get_all(&name).iter();
+        let lines: Vec<_> = lines
+            .map(|line| line.to_str().unwrap_or_default().trim())
+            .collect();
+        (!lines.is_empty()).then(|| lines.join(","))
     };
     match (text(header::IF_MATCH), text(header::IF_NONE_MATCH)) {
         (None, None) => Ok(Expect::Any),
         (None, Some(star)) if star == "*" => Ok(Expect::Absent),
         (Some(star), None) if star == "*" => Ok(Expect::Present),
-        (Some(tag), None) => tag
-            .strip_prefix('"')
-            .and_then(|tag| tag.strip_suffix('"')?.parse().ok())
-            .map(Expect::Revision)
-            // no resource has such a tag
-            .ok_or_else(|| {
-                ApiError::new(
-                    StatusCode::PRECONDITION_FAILED,
-                    format!("nothing has the entity tag {tag}"),
-                )
-            }),
+        (Some(tags), None) => {
+            // those that are no resource's tag fit none
+            let number = |tag: &str| tag.trim().strip_prefix('"')?.strip_suffix('"')?.parse().ok();
+            Ok(Expect::Revision(tags.split(',').filter_map(number).collect()))
+        }
         _ => Err(ApiError::new(
             StatusCode::BAD_REQUEST,
             "`If-None-Match` is `*` where something is changed, and not beside `If-Match`",
@@ -336,7 +358,7 @@ pub(super) fn matches(wanted: Option<&HeaderValue>, tag: &HeaderValue) -> Result
 
 /// The body as a document, and the name in it.
 fn document(body: &Bytes) -> Result<(Map<String, Value>, Option<String>), ApiError> {
-    let value: Value = serde_json::from_slice(body)
+    let value = edgeward_core::openapi::read_json(body)
         .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, format!("body: not JSON: {error}")))?;
     let Value::Object(mut object) = value else {
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "body: not a JSON object"));

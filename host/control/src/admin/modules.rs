@@ -5,13 +5,13 @@ use std::time::Duration;
 use axum::{
     Json,
     body::Body,
-    extract::{Path, State},
+    extract::{Path, Query, State},
     http::StatusCode,
 };
 use edgeward_core::ids::Digest;
 use futures_util::StreamExt as _;
 
-use super::{Api, ApiError};
+use super::{Api, ApiError, model::Page};
 use crate::store::ModuleRow;
 
 /// Time that a refused upload is read on.
@@ -82,10 +82,14 @@ async fn discard(mut chunks: axum::body::BodyDataStream) {
     let _late = tokio::time::timeout(DISCARD_TIME, all).await;
 }
 
-/// All modules, newest first.
-#[utoipa::path(get, path = "/v1/modules", tag = "modules", security(("token" = [])), responses((status = 200, body = Vec<ModuleRow>)))]
-pub(super) async fn list(State(api): State<Api>) -> Result<Json<Vec<ModuleRow>>, ApiError> {
-    Ok(Json(api.deployer.store().plugins.modules()?))
+/// Modules, newest first: all, or a page of them.
+#[utoipa::path(get, path = "/v1/modules", tag = "modules", security(("token" = [])), params(Page), responses((status = 200, body = Vec<ModuleRow>), (status = 400, body = ApiError)))]
+pub(super) async fn list(
+    State(api): State<Api>,
+    Query(page): Query<Page>,
+) -> Result<Json<Vec<ModuleRow>>, ApiError> {
+    let modules = api.deployer.store().plugins.modules()?;
+    Ok(Json(page.cut(modules, |module| module.digest.to_string())?))
 }
 
 /// What inspection found in a module, and which versions use it.

@@ -18,6 +18,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Api, ApiError,
@@ -25,18 +26,24 @@ use super::{
     model::{Source, actor},
     once::Replayed,
 };
-use crate::{file, model::Kind};
+use crate::{
+    access::{Authority, NOBODY},
+    deploy::{Deployer, apis::Actor, with_tests},
+    file,
+    model::Kind,
+};
 
 /// Entries about calls that came to nothing, at once and in a minute: nobody fills the disk with them.
 const REFUSED: u32 = 60;
 const REFILL: Duration = Duration::from_secs(60);
 
-/// Denied calls that are noted in [`WINDOW`]: of one place, and of all. How many more there were is said with the next one of that place.
+/// Denied calls that are noted in [`WINDOW`]: of a principal, of an address that nobody is known at, and of all such addresses. How many more there were is noted after it.
+const DENIED_KNOWN: u32 = 1000;
 const DENIED: u32 = 5;
 const DENIED_ALL: u32 = 60;
 const WINDOW: Duration = Duration::from_secs(600);
-/// Places that are remembered.
-const PLACES: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
+/// Callers that are remembered.
+const CALLERS: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
 /// Characters of a method and of a path that are noted.
 const ACTION_MAX: usize = 20;
@@ -56,7 +63,27 @@ pub(super) struct Denials(Arc<Mutex<Denied>>);
 
 struct Denied {
     all: Window,
-    places: LruCache<String, (Window, u32)>,
+    callers: LruCache<Caller, (Window, u32)>,
+    /// Calls of callers that were forgotten.
+    forgotten: u32,
+}
+
+/// Who is denied.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Caller {
+    Principal(String),
+    /// Nobody who is known, by what their failures are counted for.
+    Place(String),
+}
+
+impl Caller {
+    /// Most of their denied calls that are noted in [`WINDOW`].
+    fn most(&self) -> u32 {
+        match self {
+            Self::Principal(_) => DENIED_KNOWN,
+            Self::Place(_) => DENIED,
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -70,8 +97,12 @@ impl Window {
         Self { since: now, noted: 0 }
     }
 
+    fn has_ended(self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) >= WINDOW
+    }
+
     fn has_room(&mut self, most: u32, now: Instant) -> bool {
-        if now.saturating_duration_since(self.since) >= WINDOW {
+        if self.has_ended(now) {
             *self = Self::at(now);
         }
         self.noted < most
@@ -82,24 +113,80 @@ impl Denials {
     pub(super) fn new() -> Self {
         Self(Arc::new(Mutex::new(Denied {
             all: Window::at(Instant::now()),
-            places: LruCache::new(PLACES),
+            callers: LruCache::new(CALLERS),
+            forgotten: 0,
         })))
     }
 
-    /// Whether one more of a place is noted; then how many were not before it.
-    fn take(&self, place: &str, now: Instant) -> Option<u32> {
+    /// Whether one more of a caller is noted; then how many were not before it.
+    fn take(&self, caller: &Caller, now: Instant) -> Option<u32> {
         let mut denied = self.0.lock();
-        let room = denied.all.has_room(DENIED_ALL, now);
+        let denied = &mut *denied;
+        let known = matches!(caller, Caller::Principal(_));
+        let room = known || denied.all.has_room(DENIED_ALL, now);
+        if denied.callers.len() == CALLERS.get()
+            && !denied.callers.contains(caller)
+            && let Some((_, (_, silent))) = denied.callers.pop_lru()
+        {
+            denied.forgotten = denied.forgotten.saturating_add(silent);
+        }
         let new = || (Window::at(now), 0);
-        let (window, silent) = denied.places.get_or_insert_mut(place.to_owned(), new);
-        if !(window.has_room(DENIED, now) && room) {
+        let (window, silent) = denied.callers.get_or_insert_mut(caller.clone(), new);
+        if !(window.has_room(caller.most(), now) && room) {
             *silent = silent.saturating_add(1);
             return None;
         }
         window.noted += 1;
         let silent = std::mem::take(silent);
-        denied.all.noted += 1;
+        if !known {
+            denied.all.noted += 1;
+        }
         Some(silent)
+    }
+
+    /// How many calls were not noted, of callers whose time is over, or of all where `now` is not said. They are not told again.
+    fn silent(&self, now: Option<Instant>) -> Vec<(Option<Caller>, u32)> {
+        let mut denied = self.0.lock();
+        let mut told = Vec::new();
+        for (caller, (window, silent)) in &mut denied.callers {
+            if *silent > 0 && now.is_none_or(|now| window.has_ended(now)) {
+                told.push((Some(caller.clone()), std::mem::take(silent)));
+            }
+        }
+        match std::mem::take(&mut denied.forgotten) {
+            0 => {}
+            forgotten => told.push((None, forgotten)),
+        }
+        told
+    }
+
+    /// Notes how many denied calls were not noted, after the time that they are counted for and at the end.
+    pub(super) async fn tell(self, deployer: Deployer, stop: CancellationToken) {
+        loop {
+            let goes_on = tokio::select! {
+                () = stop.cancelled() => false,
+                () = tokio::time::sleep(WINDOW / 10) => true,
+            };
+            for (caller, more) in self.silent(goes_on.then(Instant::now)) {
+                let (name, source) = match caller {
+                    Some(Caller::Principal(name)) => (name, None),
+                    Some(Caller::Place(place)) => (NOBODY.to_owned(), Some(place)),
+                    None => (NOBODY.to_owned(), None),
+                };
+                let who = Actor {
+                    source,
+                    ..Actor::named(&name, Authority::none())
+                };
+                if let Err(error) =
+                    deployer.note(&who, "more", "", "denied", None, Some(json!({"more": more})))
+                {
+                    tracing::error!(%error, more, "the number of denied calls is not in the audit log");
+                }
+            }
+            if !goes_on {
+                return;
+            }
+        }
     }
 }
 
@@ -176,8 +263,13 @@ async fn noted(api: Api, request: Request, next: Next) -> Response {
         return response;
     }
     let mut detail = json!({"status": status.as_u16()});
+    let who = actor(response.extensions().get::<Source>().cloned().map(Extension));
     if denied {
-        match api.denials.take(&place, Instant::now()) {
+        let caller = match &*who.principal {
+            NOBODY => Caller::Place(place),
+            known => Caller::Principal(known.to_owned()),
+        };
+        match api.denials.take(&caller, Instant::now()) {
             None => return response,
             Some(0) => {}
             Some(silent) => detail["more-before"] = silent.into(),
@@ -196,7 +288,6 @@ async fn noted(api: Api, request: Request, next: Next) -> Response {
         detail.extend(more);
     }
     let patch: Option<Difference> = response.extensions_mut().remove();
-    let who = actor(response.extensions().get::<Source>().cloned().map(Extension));
     let (action, target) = named(&method, &path);
     let kept = api.deployer.note(
         &who,
@@ -247,6 +338,7 @@ pub(super) async fn compare(State(api): State<Api>, request: Request, next: Next
         && before != after
         && let Ok(patch) = file::json(&json_patch::diff(&before, &after))
     {
+        let patch = with_tests(&before, &patch);
         response.extensions_mut().insert(Difference(patch));
     }
     response
@@ -293,16 +385,36 @@ mod tests {
     }
 
     #[test]
-    fn denied_calls_are_noted_up_to_a_number_by_place_and_the_rest_is_counted() {
+    fn denied_calls_are_noted_up_to_a_number_by_caller_and_the_rest_is_counted() {
+        let place = |name: &str| Caller::Place(name.to_owned());
         let (denials, now) = (Denials::new(), Instant::now());
-        let noted = (0..100).filter(|_| denials.take("a", now).is_some()).count();
+        let noted = (0..100)
+            .filter(|_| denials.take(&place("a"), now).is_some())
+            .count();
         assert_eq!(noted, 5);
-        assert_eq!(denials.take("b", now), Some(0), "others are noted all the same");
-        assert_eq!(denials.take("a", now + WINDOW), Some(95));
-        // many places together do not fill the log either
+        assert_eq!(
+            denials.take(&place("b"), now),
+            Some(0),
+            "others are noted all the same"
+        );
+        assert_eq!(denials.take(&place("a"), now + WINDOW), Some(95));
+        // many places together do not fill the log either, and hide nobody who is known
         let (denials, now) = (Denials::new(), Instant::now());
-        let many = (0..1000).filter(|place: &u32| denials.take(&place.to_string(), now).is_some());
+        let many = (0..1000).filter(|number: &u32| denials.take(&place(&number.to_string()), now).is_some());
         assert_eq!(many.count(), 60);
+        let alice = Caller::Principal("alice".to_owned());
+        let noted = (0..1001).filter(|_| denials.take(&alice, now).is_some()).count();
+        assert_eq!(noted, 1000);
+        // nothing is lost of what was not noted
+        assert!(denials.silent(Some(now)).is_empty());
+        let told = denials.silent(Some(now + WINDOW));
+        assert_eq!(told.iter().map(|(_, more)| more).sum::<u32>(), 941);
+        assert!(told.contains(&(Some(alice), 1)));
+        assert!(denials.silent(None).is_empty());
+        for number in 0..=CALLERS.get() {
+            denials.take(&place(&number.to_string()), now);
+        }
+        assert!(denials.silent(None).iter().any(|(caller, _)| caller.is_none()));
     }
 
     #[test]

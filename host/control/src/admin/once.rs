@@ -15,11 +15,11 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use edgeward_core::{ids::Digest, openapi::DOCUMENT_MAX};
+use edgeward_core::ids::Digest;
 use lru::LruCache;
 use parking_lot::Mutex;
 
-use super::{Api, ApiError, JSON_MAX, model::Source, noted};
+use super::{Api, ApiError, body_max, model::Source, noted};
 
 /// Answers that are kept; the oldest go first.
 const ANSWERS: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
@@ -29,12 +29,6 @@ const KEPT: Duration = Duration::from_secs(60 * 60);
 const ANSWER_MAX: usize = 64 << 10;
 /// Longest key, in bytes.
 const KEY_MAX: usize = 255;
-/// Largest body of a call with a key: of all but uploads, which do nothing when they come again.
-const BODY_MAX: usize = if DOCUMENT_MAX > JSON_MAX {
-    DOCUMENT_MAX
-} else {
-    JSON_MAX
-};
 
 /// Calls with a key, by principal and key.
 #[derive(Clone)]
@@ -144,10 +138,11 @@ pub(super) async fn once(State(api): State<Api>, request: Request, next: Next) -
         return ApiError::new(StatusCode::BAD_REQUEST, problem).into_response();
     }
     let (parts, body) = request.into_parts();
-    let body = match to_bytes(body, BODY_MAX).await {
+    let most = body_max(parts.uri.path());
+    let body = match to_bytes(body, most).await {
         Ok(body) => body,
         Err(error) => {
-            let problem = format!("body: cannot be read, or exceeds {BODY_MAX} bytes: {error}");
+            let problem = format!("body: cannot be read, or exceeds {most} bytes: {error}");
             return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, problem).into_response();
         }
     };

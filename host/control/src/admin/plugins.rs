@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Api, ApiError,
-    model::{Source, actor, page_limit},
+    model::{Page, Source, actor, page_limit},
     modules,
     noted::Noted,
 };
@@ -78,10 +78,15 @@ pub(super) struct Rollback {
     version: Option<u64>,
 }
 
-/// Every plugin, what is live of it, and its counters.
-#[utoipa::path(get, path = "/v1/plugins", tag = "plugins", security(("token" = [])), responses((status = 200, body = Vec<LivePlugin>)))]
-pub(super) async fn list(State(api): State<Api>) -> Json<Vec<LivePlugin>> {
-    Json(api.deployer.plugins())
+/// Plugins, what is live of each, and its counters: all, or a page of them.
+#[utoipa::path(get, path = "/v1/plugins", tag = "plugins", security(("token" = [])), params(Page), responses((status = 200, body = Vec<LivePlugin>), (status = 400, body = ApiError)))]
+pub(super) async fn list(
+    State(api): State<Api>,
+    Query(page): Query<Page>,
+) -> Result<Json<Vec<LivePlugin>>, ApiError> {
+    Ok(Json(
+        page.cut(api.deployer.plugins(), |plugin| plugin.name.clone())?,
+    ))
 }
 
 /// One plugin with its newest versions and publications.

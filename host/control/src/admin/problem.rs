@@ -10,6 +10,7 @@ use axum::{
 use edgeward_core::config::Problem;
 use serde::Serialize;
 
+use super::body_max;
 use crate::{error::ControlError, store::StoreError};
 
 /// Largest text of a framework error that is shown.
@@ -106,6 +107,7 @@ impl From<ControlError> for ApiError {
 /// Makes problem documents of the framework's own errors: no such endpoint, wrong method, unreadable body.
 pub(super) async fn all_errors(request: Request, next: Next) -> Response {
     let what = format!("{} {}", request.method(), request.uri().path());
+    let most = body_max(request.uri().path());
     let response = next.run(request).await;
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
@@ -120,6 +122,7 @@ pub(super) async fn all_errors(request: Request, next: Next) -> Response {
             "{what}: {}",
             status.canonical_reason().unwrap_or("error").to_lowercase()
         ),
+        text if status == StatusCode::PAYLOAD_TOO_LARGE => format!("{text} of {most} bytes"),
         text => text.to_owned(),
     };
     let (problem, body) = ApiError::new(status, detail).into_response().into_parts();

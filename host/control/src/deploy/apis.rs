@@ -13,7 +13,11 @@ use edgeward_runtime::{PluginVersion, Runtime};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Applied, Deployer, load, load::Loaded, redact::without_secrets};
+use super::{
+    Applied, Deployer, load,
+    load::Loaded,
+    redact::{with_tests, without_secrets},
+};
 use crate::{
     access::Authority,
     clock::{now_ms, rfc3339},
@@ -344,7 +348,7 @@ fn entries(actor: &Actor, action: &str, draft: &Draft, changes: &[Difference]) -
         .collect();
     let entry_of = |change: &Difference| {
         let what = if action == "edit" { change.action } else { action };
-        let patch = without_secrets(&change.patch);
+        let patch = without_secrets(&with_tests(&change.before, &change.patch));
         AuditEntry {
             detail: modules.get(&change.path).cloned(),
             ..entry(actor, what, &change.path, "done", Some(patch))

@@ -22,7 +22,7 @@ use crate::{
     store::AuditEntry,
 };
 
-/// What a configuration file has of the model, by the path of the resource, as the audit log may tell it.
+/// What a configuration file has of the model, and its plugins, by the path of the resource, as the audit log may tell it.
 type Told = BTreeMap<String, Value>;
 
 /// Puts what the file has of the API model beside what is kept of it, and names the loaded plugins that its stages serve with.
@@ -59,7 +59,8 @@ impl Deployer {
     /// `action`: `start` or `reload`.
     pub(super) fn noting(&self, next: &Applied, action: &str) -> Noting {
         let before = self.shared.store.told_of_file();
-        let told = told(&next.model);
+        let mut told = told(&next.model);
+        told.extend(plugins(next, &before));
         let mut noting = Noting {
             entries: Vec::new(),
             before,
@@ -74,8 +75,12 @@ impl Deployer {
         let detail = digest
             .ok()
             .map(|digest| json!({"configuration": digest.to_string()}));
+        // those that were there from the beginning are no change
+        let knows_plugins = noting.before.contains_key(PLUGINS);
+        let is_noted = |path: &str| knows_plugins || !path.starts_with(PLUGINS);
         let patches = differences(&noting.before, &noting.told).into_iter();
         noting.entries = patches
+            .filter(|(path, _)| is_noted(path))
             .map(|(path, patch)| AuditEntry {
                 detail: detail.clone(),
                 ..entry(&actor, action, &path, "done", Some(patch))
@@ -89,14 +94,13 @@ impl Deployer {
     /// # Errors
     /// The store refuses.
     pub(super) fn note_file(&self, noting: &Noting) -> Result<(), ControlError> {
-        if noting.entries.is_empty() {
-            return Ok(());
+        if !noting.entries.is_empty() {
+            let kept = &self.shared.store.model;
+            kept.change_documents(&[], &noting.entries, &self.shared.audit_key)?;
         }
-        let store = &self.shared.store;
-        store
-            .model
-            .change_documents(&[], &noting.entries, &self.shared.audit_key)?;
-        self.keep_told(&noting.told);
+        if noting.before != noting.told {
+            self.keep_told(&noting.told);
+        }
         Ok(())
     }
 
@@ -133,6 +137,26 @@ fn told(model: &Model) -> Told {
     documents.collect()
 }
 
+/// Path of all plugins together: there as soon as the log is told of them.
+const PLUGINS: &str = "plugins";
+
+/// The file's plugins: the digest of the module, and a fingerprint of the settings. Of one in whose place another version is live, the digest is that of before.
+fn plugins(next: &Applied, before: &Told) -> Told {
+    let told = next.file.plugins.iter().filter_map(|(name, plugin)| {
+        let path = format!("{PLUGINS}/{name}");
+        let mut settings = file::json(plugin).ok()?;
+        settings.as_object_mut()?.remove("module");
+        let settings = edgeward_runtime::digest(settings.to_string().as_bytes());
+        let module = match next.live.get(name) {
+            None => next.plugins.get(name)?.version.digest().to_string().into(),
+            Some(_) => before.get(&path)?["module"].clone(),
+        };
+        Some((path, json!({"module": module, "settings": settings.to_string()})))
+    });
+    let all = (PLUGINS.to_owned(), json!({}));
+    told.chain([all]).collect()
+}
+
 /// Paths of what differs, and the JSON Patches from what was to what is.
 fn differences(before: &Told, after: &Told) -> Vec<(String, Value)> {
     let nothing = json!({});
@@ -145,7 +169,8 @@ fn differences(before: &Told, after: &Told) -> Vec<(String, Value)> {
         .map(|path| {
             let of = |told: &Told| told.get(path).unwrap_or(&nothing).clone();
             let patch = json_patch::diff(&of(before), &of(after));
-            (path.clone(), serde_json::to_value(&patch).unwrap_or_default())
+            let patch = serde_json::to_value(&patch).unwrap_or_default();
+            (path.clone(), redact::with_tests(&of(before), &patch))
         })
         .collect()
 }

@@ -1,9 +1,11 @@
 //! What may be a secret is told by its fingerprint in the audit log.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-/// Members whose values may be secrets: texts of mappings, stage variables, settings of plugins, what is kept of tokens.
-const SECRETIVE: [&str; 8] = [
+/// Members whose values may be secrets: texts of mappings, what a token has to look like, stage variables, settings of plugins, what is kept of
+/// tokens.
+const SECRETIVE: [&str; 9] = [
+    "identity-validation",
     "mac",
     "parameters",
     "request-templates",
@@ -26,11 +28,30 @@ pub(super) fn without_secrets(patch: &Value) -> Value {
         if let Some(value) = step.get_mut("value") {
             hide(value, within);
             if is_address {
-                hide_query(value);
+                hide_in_address(value);
             }
         }
     }
     patch
+}
+
+/// A JSON Patch that says what was there before, too: in front of each step that replaces or removes something there is a `test` of it (RFC 6902, 4.6).
+pub(crate) fn with_tests(before: &Value, patch: &Value) -> Value {
+    let mut now = before.clone();
+    let mut steps = Vec::new();
+    for step in patch.as_array().into_iter().flatten() {
+        if matches!(step["op"].as_str(), Some("replace" | "remove"))
+            && let Some(path) = step["path"].as_str()
+            && let Some(old) = now.pointer(path)
+        {
+            steps.push(json!({"op": "test", "path": path, "value": old}));
+        }
+        steps.push(step.clone());
+        let step: Result<json_patch::PatchOperation, _> = serde_json::from_value(step.clone());
+        // it is a difference from that very document
+        let _applied = step.map(|step| json_patch::patch(&mut now, &[step]));
+    }
+    Value::Array(steps)
 }
 
 /// A document with a fingerprint in place of each text that may be a secret.
@@ -39,14 +60,31 @@ pub(super) fn told(mut document: Value) -> Value {
     document
 }
 
-/// The query of an address may have a key.
-fn hide_query(value: &mut Value) {
-    if let Value::String(text) = value
-        && let Some((address, query)) = text.split_once('?')
-    {
-        let digest = edgeward_runtime::digest(query.as_bytes());
-        *text = format!("{address}?sha256:{}...", digest.short());
-    }
+/// The query of an address may have a key, and before its host there may be a password.
+fn hide_in_address(value: &mut Value) {
+    let print = |secret: &str| {
+        format!(
+            "sha256:{}...",
+            edgeward_runtime::digest(secret.as_bytes()).short()
+        )
+    };
+    let Value::String(text) = value else { return };
+    let (address, query) = match text.split_once('?') {
+        Some((address, query)) => (address, format!("?{}", print(query))),
+        None => (&**text, String::new()),
+    };
+    let start = address.find("://").map_or(0, |at| at + 3);
+    let end = address[start..].find('/').map_or(address.len(), |at| start + at);
+    let shown = match address[start..end].rfind('@') {
+        Some(at) => format!(
+            "{}{}{}",
+            &address[..start],
+            print(&address[start..start + at]),
+            &address[start + at..]
+        ),
+        None => address.to_owned(),
+    };
+    *text = shown + &query;
 }
 
 /// Where a value is.
@@ -76,7 +114,7 @@ fn hide(value: &mut Value, within: Within) {
             for (name, value) in members {
                 hide(value, within.below(name));
                 if name == "uri" {
-                    hide_query(value);
+                    hide_in_address(value);
                 }
             }
         }
@@ -94,8 +132,6 @@ fn hide(value: &mut Value, within: Within) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -105,7 +141,10 @@ mod tests {
             {"op": "add", "path": "/request-parameters", "value": {"integration.request.header.authorization": "'Bearer secret'"}},
             {"op": "replace", "path": "/variables/key", "value": "secret"},
             {"op": "replace", "path": "/uri", "value": "http://plain.example/?key=secret"},
-            {"op": "add", "path": "", "value": {"uri": "http://a/?secret", "request-templates": {"a/b": "secret"}}},
+            {"op": "test", "path": "/uri", "value": "http://user:secret@plain.example:80/a@b"},
+            {"op": "add", "path": "/identity-validation", "value": "^Bearer secret$"},
+            {"op": "add", "path": "/authorizers", "value": {"a": {"identity-validation": "secret"}}},
+            {"op": "add", "path": "", "value": {"uri": "http://secret@a/?secret", "request-templates": {"a/b": "secret"}}},
             {"op": "add", "path": "/plugins", "value": {"a": {"version": 1, "settings": {"config": {"password": "secret", "pin": 48151}, "limits": {"log-lines": 20}}}}},
         ]);
         let text = without_secrets(&patch).to_string();
@@ -115,5 +154,24 @@ mod tests {
         );
         assert!(!text.contains("secret") && !text.contains("48151"), "{text}");
         assert!(text.contains("\"log-lines\":20"), "{text}");
+        assert!(text.contains("...@plain.example:80/a@b"), "{text}");
+    }
+
+    #[test]
+    fn a_patch_says_what_was_there_before() {
+        let before = json!({"a": 1, "list": ["x", "y", "z"], "gone": {"b": 2}, "same": true});
+        let after = json!({"a": 2, "list": ["z"], "new": 3, "same": true});
+        let patch = serde_json::to_value(json_patch::diff(&before, &after)).unwrap();
+        let told = with_tests(&before, &patch);
+        let has = |path: &str, value: Value| {
+            let step = json!({"op": "test", "path": path, "value": value});
+            told.as_array().unwrap().contains(&step)
+        };
+        assert!(has("/a", json!(1)) && has("/gone", json!({"b": 2})), "{told}");
+        let mut now = before.clone();
+        let steps: json_patch::Patch = serde_json::from_value(told.clone()).unwrap();
+        json_patch::patch(&mut now, &steps).unwrap_or_else(|error| panic!("{error}: {told}"));
+        assert_eq!(now, after);
+        assert_eq!(with_tests(&json!({}), &json!([])), json!([]));
     }
 }

@@ -147,10 +147,12 @@ impl Draft {
         let there = self.model.get(key);
         let problem = match (expect, there) {
             (Expect::Any, _) | (Expect::Absent, None) | (Expect::Present, Some(_)) => return Ok(()),
-            (Expect::Revision(wanted), Some(document)) if document.revision == wanted => return Ok(()),
-            (Expect::Revision(wanted), Some(document)) => {
+            (Expect::Revision(wanted), Some(document)) if wanted.contains(&document.revision) => {
+                return Ok(());
+            }
+            (Expect::Revision(_), Some(document)) => {
                 format!(
-                    "it has the entity tag \"{}\" now, not \"{wanted}\"",
+                    "it has the entity tag \"{}\" now, not what `If-Match` says",
                     document.revision
                 )
             }
@@ -482,11 +484,13 @@ impl Draft {
                     (Some(before), Some(after)) if before != after => "update",
                     _ => return None,
                 };
-                let patch = json_patch::diff(&told(key, before), &told(key, after));
+                let before = told(key, before);
+                let patch = json_patch::diff(&before, &told(key, after));
                 Some(Difference {
                     path: key.path(),
                     action,
                     patch: serde_json::to_value(&patch).unwrap_or_default(),
+                    before,
                 })
             })
             .collect()
@@ -543,4 +547,7 @@ pub struct Difference {
     pub action: &'static str,
     /// JSON Patch (RFC 6902) from what was to what will be.
     pub patch: Value,
+    /// What was.
+    #[serde(skip)]
+    pub(crate) before: Value,
 }

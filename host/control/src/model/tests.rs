@@ -72,10 +72,10 @@ fn documents_are_checked_by_kind_and_have_entity_tags() {
         Err(ControlError::Precondition(_))
     ));
     assert!(matches!(
-        next.put(&key, json!({}), Expect::Revision(revision + 9)),
+        next.put(&key, json!({}), Expect::Revision(vec![revision + 9])),
         Err(ControlError::Precondition(_))
     ));
-    next.put(&key, json!({"name": "Pets"}), Expect::Revision(revision))
+    next.put(&key, json!({"name": "Pets"}), Expect::Revision(vec![revision]))
         .unwrap();
     assert!(next.model.get(&key).unwrap().revision > revision);
     assert!(matches!(

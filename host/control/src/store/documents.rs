@@ -49,7 +49,7 @@ pub struct DocumentChange {
 }
 
 /// What happened, for the audit log. Never has a secret in it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct AuditEntry {
     /// RFC 3339.
@@ -75,9 +75,9 @@ pub struct AuditEntry {
     pub action: String,
     /// Of what: the path of the resource.
     pub target: String,
-    /// `done`, `denied`, `refused`.
+    /// `done`, `denied`, `refused`; `begun` of what is not one transaction with its entry; `unreadable` of an entry that was damaged.
     pub outcome: String,
-    /// What was there before turned into what is there now: JSON Patch (RFC 6902).
+    /// What was there before turned into what is there now: JSON Patch (RFC 6902), with a `test` of each value before it is replaced or removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patch: Option<Value>,
     /// Whatever else there is to say: digests of plugins, why it was refused.
@@ -85,7 +85,17 @@ pub struct AuditEntry {
     pub detail: Option<Value>,
 }
 
-/// Which entries of the log. What is not said is not looked at.
+impl AuditEntry {
+    /// Stands for an entry that was damaged: it is not left out.
+    fn unreadable() -> Self {
+        Self {
+            outcome: "unreadable".to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Which entries of the log. What is not said is not looked at; entries that are damaged are always there.
 #[derive(Clone, Debug, Default)]
 pub struct AuditQuery {
     /// Those behind this number.
@@ -115,7 +125,7 @@ SELECT seq, entry, mac FROM audit WHERE seq > ?1 AND (
         AND (?5 IS NULL OR entry ->> 'principal' = ?5) AND (?6 IS NULL OR entry ->> 'action' = ?6)
         AND (?7 IS NULL OR entry ->> 'outcome' = ?7) AND (?8 IS NULL OR entry ->> 'target' = ?8)
         AND (?9 IS NULL OR substr(entry ->> 'target', 1, length(?9)) = ?9)
-    ELSE 0 END)
+    ELSE 1 END)
 ORDER BY seq LIMIT ?2";
 
 /// An entry in its place in the log.
@@ -396,12 +406,10 @@ impl ModelStore for Journal {
         let rows = read().map_err(failed("read the audit log"))?;
         Ok(rows
             .into_iter()
-            .filter_map(|(seq, entry, mac)| {
-                Some(AuditRow {
-                    seq: seq.unsigned_abs(),
-                    entry: serde_json::from_str(&entry).ok()?,
-                    mac,
-                })
+            .map(|(seq, entry, mac)| AuditRow {
+                seq: seq.unsigned_abs(),
+                entry: serde_json::from_str(&entry).unwrap_or_else(|_damaged| AuditEntry::unreadable()),
+                mac,
             })
             .collect())
     }

@@ -28,7 +28,7 @@ use crate::{
 
 pub use export::{Exported, Extensions, export};
 pub use import::import;
-pub use read::{DOCUMENT_MAX, read};
+pub use read::{DOCUMENT_MAX, read, read_json, read_within};
 pub use report::Became;
 
 /// What begins the names of extensions of our own.

@@ -14,24 +14,27 @@ const VALUES_MAX: usize = 1_000_000;
 /// Most bytes of texts, after YAML's aliases are followed.
 const TEXTS_MAX: usize = 4 * DOCUMENT_MAX;
 
-/// Reads a document.
+/// Reads a document of up to [`DOCUMENT_MAX`] bytes.
 ///
 /// # Errors
 /// It is too large, or neither JSON nor YAML.
 pub fn read(text: &str) -> Result<Value, Problem> {
-    if text.len() > DOCUMENT_MAX {
+    read_within(text, DOCUMENT_MAX)
+}
+
+/// Reads a document of up to `bytes_max`.
+///
+/// # Errors
+/// It is too large, or neither JSON nor YAML.
+pub fn read_within(text: &str, bytes_max: usize) -> Result<Value, Problem> {
+    if text.len() > bytes_max {
         return Err(Problem::new(
             "",
-            format!("{} bytes exceed {DOCUMENT_MAX}", text.len()),
+            format!("{} bytes exceed {bytes_max}", text.len()),
         ));
     }
     let looks_like_json = text.trim_start().starts_with('{');
-    let mut budget = Budget::new(false);
-    let mut json = serde_json::Deserializer::from_str(text);
-    let from_json = Seed(&mut budget)
-        .deserialize(&mut json)
-        .and_then(|value| json.end().map(|()| value));
-    let not_json = match from_json {
+    let not_json = match read_json(text.as_bytes()) {
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
@@ -47,6 +50,18 @@ pub fn read(text: &str) -> Result<Value, Problem> {
         });
         Problem::new(place, format!("not valid YAML: {error}"))
     })
+}
+
+/// Reads JSON, and nothing else.
+///
+/// # Errors
+/// It is not JSON, or a name in it comes twice.
+pub fn read_json(text: &[u8]) -> Result<Value, serde_json::Error> {
+    let mut budget = Budget::new(false);
+    let mut json = serde_json::Deserializer::from_slice(text);
+    let value = Seed(&mut budget).deserialize(&mut json)?;
+    json.end()?;
+    Ok(value)
 }
 
 struct Budget {
