@@ -305,13 +305,15 @@ async fn a_stage_that_deploys_by_itself_makes_up_for_what_it_has_missed() {
     assert!(!serves("two").await);
     // nothing waits behind a canary of what is served
     for end in ["abort", "promote"] {
-        site.done("POST", "/v1/apis/pets/deployments", canary.clone()).await;
+        site.done("POST", "/v1/apis/pets/deployments", canary.clone())
+            .await;
         site.done("POST", &format!("{stage}/{end}"), Value::Null).await;
         assert!(!serves("two").await);
     }
     // an edit while there is a canary waits for its end, whatever the end is
     for (end, text) in [("abort", "three"), ("promote", "four")] {
-        site.done("POST", "/v1/apis/pets/deployments", canary.clone()).await;
+        site.done("POST", "/v1/apis/pets/deployments", canary.clone())
+            .await;
         edit(text).await;
         assert_ne!(site.get(PETS, "/prod/a").await.text(), text);
         site.done("POST", &format!("{stage}/{end}"), Value::Null).await;
@@ -353,7 +355,12 @@ async fn one_version_of_a_plugin_is_tried_on_a_share_of_one_api_and_given_up_by_
         site.done("POST", &path, body).await["version"].as_u64().unwrap()
     };
     let stamp = version("stamp", "stamp", json!({"version": "tried"})).await;
-    let guard = version("guard", "misbehave", json!({"mode": "trap", "phase": "request-head"})).await;
+    let guard = version(
+        "guard",
+        "misbehave",
+        json!({"mode": "trap", "phase": "request-head"}),
+    )
+    .await;
     let deployments = "/v1/apis/pets/deployments";
     let stamped = async |host: &str, path: &str| site.get(host, path).await.header("x-stamp").to_owned();
     // to everybody else everything is as it was
@@ -378,16 +385,26 @@ async fn one_version_of_a_plugin_is_tried_on_a_share_of_one_api_and_given_up_by_
     assert_eq!(stamped(PETS, "/prod/a").await, "tried");
     elsewhere().await;
     let promoted = drift().await;
-    assert_eq!((&promoted["drifted"], &promoted["patch"]), (&json!(true), &json!([])));
+    assert_eq!(
+        (&promoted["drifted"], &promoted["patch"]),
+        (&json!(true), &json!([]))
+    );
     let outdated = json!([{"plugin": "stamp", "deployed": stamp, "live": 0}]);
     assert_eq!(promoted["plugins"], outdated, "{promoted}");
     let site = site.again();
     assert_eq!(site.get(PETS, "/prod/a").await.header("x-stamp"), "tried");
     // the next deployment has the live versions
-    site.done("PUT", "/v1/apis/pets/integrations/mock", crate::apis::mock("edited"))
-        .await;
+    site.done(
+        "PUT",
+        "/v1/apis/pets/integrations/mock",
+        crate::apis::mock("edited"),
+    )
+    .await;
     let served = site.get(PETS, "/prod/a").await;
-    assert_eq!((served.text().as_str(), served.header("x-stamp")), ("edited", "file"));
+    assert_eq!(
+        (served.text().as_str(), served.header("x-stamp")),
+        ("edited", "file")
+    );
     let drift = site.done("GET", "/v1/apis/pets/drift", Value::Null).await;
     assert_eq!(drift["prod"]["drifted"], false, "{drift}");
     // one that fails is given up by itself

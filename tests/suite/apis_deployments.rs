@@ -21,6 +21,7 @@ fn places(refused: &edgeward_tests::Reply) -> Vec<String> {
 async fn every_fault_of_every_api_stage_and_domain_is_told_at_once() {
     let site = Site::start();
     let broken = json!({
+        "protocol": "REST",
         "integrations": {"a": mock("x")},
         "routes": {"GET /a": {"integration": "none"}},
         "stages": {"prod": {"auto-deploy": true}, "dev": {"auto-deploy": true}},
@@ -46,8 +47,7 @@ async fn every_fault_of_every_api_stage_and_domain_is_told_at_once() {
     );
     // stages that lack variables, beside what is wrong with an API
     let mut lacking = broken.clone();
-    lacking["integrations"]["b"] =
-        json!({"type": "HTTP_PROXY", "uri": "http://${stageVariables.b}/"});
+    lacking["integrations"]["b"] = json!({"type": "HTTP_PROXY", "uri": "http://${stageVariables.b}/"});
     let mut whole = lacking.clone();
     whole["routes"]["GET /a"]["integration"] = "b".into();
     let bundle = json!({"apis": {"cats": lacking, "dogs": whole}});
@@ -83,7 +83,13 @@ async fn every_fault_of_a_body_is_told_at_once() {
         (
             deployments,
             json!({"stage": "prod", "plugins": {"stamp": 0, "ghost": 0}, "canary": {"percent": 200, "sticky": {"header": "a b"}}}),
-            vec!["canary.percent", "canary.sticky.header", "plugins.ghost", "plugins.stamp"],
+            vec![
+                "canary",
+                "canary.percent",
+                "canary.sticky.header",
+                "plugins.ghost",
+                "plugins.stamp",
+            ],
         ),
         (
             deployments,
@@ -93,7 +99,12 @@ async fn every_fault_of_a_body_is_told_at_once() {
         (
             "/v1/plugins/stamp/versions",
             json!({"modul": "x", "limitz": 1, "breaker": {"x": 1}}),
-            vec!["module", "plugins.stamp.breaker.x", "plugins.stamp.limitz", "plugins.stamp.modul"],
+            vec![
+                "module",
+                "plugins.stamp.breaker.x",
+                "plugins.stamp.limitz",
+                "plugins.stamp.modul",
+            ],
         ),
         (
             "/v1/plugins/stamp/publish",
@@ -105,7 +116,11 @@ async fn every_fault_of_a_body_is_told_at_once() {
             json!({"deployment": 5, "foo": 1}),
             vec!["deployment", "foo"],
         ),
-        ("/v1/bundle", json!({"aps": {}, "domans": {}}), vec!["aps", "domans"]),
+        (
+            "/v1/bundle",
+            json!({"aps": {}, "domans": {}}),
+            vec!["aps", "domans"],
+        ),
     ] {
         let method = if path == "/v1/bundle" { "PUT" } else { "POST" };
         let refused = site.admin(method, path, body).await;
@@ -139,7 +154,10 @@ async fn what_is_tried_or_refused_leaves_no_module_behind() {
     site.done("POST", deployments, json!({"stage": "prod"})).await;
     assert_eq!(kept().await, (1, 1));
     let served = site.get(PETS, "/prod/a").await;
-    assert_eq!((served.text(), served.header("x-stamp")), ("one".to_owned(), "file"));
+    assert_eq!(
+        (served.text(), served.header("x-stamp")),
+        ("one".to_owned(), "file")
+    );
     // the module is the deployment's own by now
     let mut config = crate::process::config(&site.origin);
     config["plugins"] = json!({});
@@ -159,13 +177,12 @@ async fn a_deployment_that_was_changed_behind_the_gateways_back_keeps_it_from_st
         made["id"].as_str().unwrap().to_owned()
     };
     let first = deploy().await;
-    site.done("PUT", "/v1/apis/pets/integrations/mock", mock("two")).await;
+    site.done("PUT", "/v1/apis/pets/integrations/mock", mock("two"))
+        .await;
     deploy().await;
     let site = site.again();
     assert_eq!(site.get(PETS, "/prod/a").await.text(), "two");
-    let Site {
-        process, folder, ..
-    } = site;
+    let Site { process, folder, .. } = site;
     process.kill();
     let database = rusqlite::Connection::open(folder.path().join("data/edgeward.db")).unwrap();
     let changed = database.execute(
@@ -220,7 +237,11 @@ async fn the_newest_word_on_what_a_deployment_is_for_counts() {
     let site = Site::start();
     site.apply(saying("one")).await;
     let mut ids = Vec::new();
-    for body in [json!({"description": "first"}), json!({"description": "second"}), json!({})] {
+    for body in [
+        json!({"description": "first"}),
+        json!({"description": "second"}),
+        json!({}),
+    ] {
         ids.push(site.done("POST", "/v1/apis/pets/deployments", body).await["id"].clone());
     }
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
@@ -243,7 +264,12 @@ async fn nobody_says_what_a_stage_has_served() {
         let kept = site.done("GET", &path, Value::Null).await;
         assert_eq!(kept.get("previous"), None, "{kept}");
         let back = site.admin("POST", &format!("{path}/rollback"), Value::Null).await;
-        assert_eq!(back.status, 409, "there is nothing to go back to: {}", back.text());
+        assert_eq!(
+            back.status,
+            409,
+            "there is nothing to go back to: {}",
+            back.text()
+        );
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod apis;
 mod certificates;
+mod drift;
 pub(crate) mod judge;
 mod load;
 mod of_file;
@@ -34,6 +35,7 @@ use serde_json::Value;
 
 use apis::Deployed;
 pub use certificates::CertificateView;
+pub use drift::Drift;
 pub use load::Loaded;
 pub use of_file::trial;
 pub use pipeline::Element;

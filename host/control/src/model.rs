@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 pub use draft::{Difference, Draft};
-use kind::response_type;
 pub(crate) use draft::{lacking, used};
+use kind::response_type;
 pub use kind::{Kind, NO_BASE_PATH};
 
 use crate::{clock::now_ms, error::ControlError};

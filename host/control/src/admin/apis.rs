@@ -25,8 +25,8 @@ use crate::{
     bundle::{self, Bundle},
     clock::{parse_rfc3339, rfc3339},
     deploy::{
-        Element, ShadowView,
-        apis::{Actor, ArmView, Drift, Edited},
+        Drift, Element, ShadowView,
+        apis::{Actor, ArmView, Edited},
     },
     error::{ControlError, Faults},
     model::{Draft, Expect, Key, Kind, Pinning, Wanted},
@@ -162,10 +162,9 @@ pub(super) async fn deploy(
         let id = made.unwrap_or_default();
         match &wanted.stage {
             Some(stage) => drop(faults.take(serve(draft, &name, stage, expect, wanted.canary, &id))?),
-            None if wanted.canary.is_some() => faults.extend([Problem::new(
-                "stage",
-                "is missing: a canary is one of a stage",
-            )]),
+            None if wanted.canary.is_some() => {
+                faults.extend([Problem::new("stage", "is missing: a canary is one of a stage")])
+            }
             None => {}
         }
         faults.end()?;

@@ -1,12 +1,7 @@
 //! Changes of the API model: a draft is checked, made ready and built into a snapshot, then kept together with what the audit log says of it, then
 //! published. Whatever fails ends the change; what ran before still runs.
 
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Instant,
-};
+use std::{cell::RefCell, collections::BTreeMap, sync::Arc, time::Instant};
 
 use edgeward_core::{
     api::{AccessLog, Definition, LogFormat, Stage},
@@ -28,7 +23,7 @@ use crate::{
     clock::{now_ms, rfc3339},
     error::{ControlError, Faults},
     file,
-    model::{Deployment, Difference, Draft, Key, Kind, Model, Pin, Pinning, Wanted, lacking, used},
+    model::{Deployment, Difference, Draft, Key, Kind, Model, Pin, Pinning, Wanted, lacking},
     store::{AuditEntry, Store},
 };
 
@@ -98,31 +93,6 @@ pub struct ArmView {
     pub served: ArmCounts,
     /// Upper bound of the 99th percentile of the time to the response head, in milliseconds.
     pub p99_ms: Option<u64>,
-}
-
-/// How an API differs from what a stage serves.
-#[derive(Clone, Debug, Serialize)]
-pub struct Drift {
-    /// What the stage serves.
-    deployment: String,
-    /// Whether a deployment made now would be another one.
-    drifted: bool,
-    /// JSON Patch from the API as it is served to the API as it is.
-    patch: Value,
-    /// Plugins of which a deployment made now would have another version.
-    plugins: Vec<OutdatedPlugin>,
-}
-
-/// A plugin that a stage serves another version of than a deployment made now would have. Where both numbers are the same, the configuration file says
-/// something else of it by now.
-#[derive(Clone, Debug, Serialize)]
-pub struct OutdatedPlugin {
-    /// The binding.
-    plugin: String,
-    /// Version that is served; none where the API did not use it.
-    deployed: Option<u64>,
-    /// Version that is live; none where the API does not use it any more, or it is gone.
-    live: Option<u64>,
 }
 
 impl Deployer {
@@ -340,43 +310,6 @@ impl Deployer {
         Ok(deployed)
     }
 
-    /// Difference between an API as it is and as its stages serve it, by stage: as JSON Patch, and by versions of plugins that a deployment made now would
-    /// have others of.
-    ///
-    /// # Errors
-    /// No such API.
-    pub fn drift(&self, api: &str) -> Result<BTreeMap<String, Drift>, ControlError> {
-        let applied = self.applied();
-        let model = &applied.model;
-        let definition = model.definition(api)?;
-        let plugins = match model.is_of_file(&Key::top(Kind::Api, api)) {
-            // these follow the live versions
-            true => None,
-            false => Some(used(&definition).map(|(_place, name)| name).collect()),
-        };
-        let now = file::json(&definition)?;
-        let mut found = BTreeMap::new();
-        for (name, stage) in model.stages(api)? {
-            let Some(deployment) = stage.deployment else {
-                continue;
-            };
-            let served: Deployment = model.read(&Key::of(Kind::Deployment, api, &deployment))?;
-            let patch = json_patch::diff(&file::json(&served.definition)?, &now);
-            let plugins = match &plugins {
-                None => Vec::new(),
-                Some(used) => outdated(&applied, used, &served.plugins)?,
-            };
-            let drift = Drift {
-                deployment,
-                drifted: !patch.0.is_empty() || !plugins.is_empty(),
-                patch: file::json(&patch)?,
-                plugins,
-            };
-            found.insert(name, drift);
-        }
-        Ok(found)
-    }
-
     /// What the arms of a stage have served: the first one, and the canary if there is one.
     ///
     /// # Errors
@@ -403,33 +336,6 @@ impl Deployer {
             .map(|(canary, counts)| view(canary.deployment, counts));
         Ok((view(deployment, control), canary))
     }
-}
-
-/// Pins that a deployment made now would have others of.
-fn outdated(
-    applied: &Applied,
-    used: &BTreeSet<&String>,
-    deployed: &BTreeMap<String, Pin>,
-) -> Result<Vec<OutdatedPlugin>, ControlError> {
-    let mut found = Vec::new();
-    let names: BTreeSet<&String> = used.iter().copied().chain(deployed.keys()).collect();
-    for name in names {
-        let live = match (applied.effective.plugins.get(name), applied.plugins.get(name)) {
-            (Some(plugin), Some(loaded)) if used.contains(name) => {
-                let version = &loaded.version;
-                Some(pinned(plugin, version.version(), version.digest())?)
-            }
-            _ => None,
-        };
-        if live.as_ref() != deployed.get(name) {
-            found.push(OutdatedPlugin {
-                plugin: name.clone(),
-                deployed: deployed.get(name).map(|pin| pin.version),
-                live: live.map(|pin| pin.version),
-            });
-        }
-    }
-    Ok(found)
 }
 
 /// An entry for each change; those of deployments, and of stages that serve another one, say which modules are in it.
@@ -566,7 +472,7 @@ fn pin(
     pinned(&plugin, version.unwrap_or(live), module)
 }
 
-fn pinned(plugin: &Plugin, version: u64, module: Digest) -> Result<Pin, ControlError> {
+pub(super) fn pinned(plugin: &Plugin, version: u64, module: Digest) -> Result<Pin, ControlError> {
     let plugin = Plugin {
         module: ModuleRef::Digest(module),
         ..plugin.clone()

@@ -175,9 +175,7 @@ impl<'a> Loader<'a> {
         let wrong = |message: String| Problem::new(format!("plugins.{name}.module"), message);
         let bytes = match which {
             ModuleRef::Digest(digest) => match self.unkept.and_then(|unkept| unkept.get(digest)) {
-                Some(path) => {
-                    read_module_as(path, *digest).map_err(|error| wrong(error.to_string()))?
-                }
+                Some(path) => read_module_as(path, *digest).map_err(|error| wrong(error.to_string()))?,
                 None => {
                     let bytes = self.store.blobs.read(*digest);
                     bytes.map_err(|error| wrong(error.to_string()))?
@@ -225,8 +223,8 @@ impl<'a> Loader<'a> {
 /// It cannot be read, or is another one by now.
 pub(super) fn read_module_as(path: &Path, digest: Digest) -> Result<Vec<u8>, ControlError> {
     let place = path.display();
-    let bytes = read_module(path)
-        .map_err(|error| ControlError::Conflict(format!("cannot read {place}: {error}")))?;
+    let bytes =
+        read_module(path).map_err(|error| ControlError::Conflict(format!("cannot read {place}: {error}")))?;
     if edgeward_runtime::digest(&bytes) == digest {
         return Ok(bytes);
     }

@@ -182,7 +182,8 @@ pub(super) fn taken_names(draft: &Draft, api_domain: &str) -> Vec<Problem> {
     let mut domains = draft.changed(Kind::Domain);
     domains.retain(|name| draft.model.get(&Key::top(Kind::Domain, name)).is_some() && takes(name));
     let problem = |name: String| {
-        let message = format!("`{name}` is for APIs' own names, `{{api}}.{api_domain}`, which no domain takes");
+        let message =
+            format!("`{name}` is for APIs' own names, `{{api}}.{api_domain}`, which no domain takes");
         Problem::new(format!("domains/{name}"), message).hint("choose another name, or another `api-domain`")
     };
     domains.into_iter().map(problem).collect()
@@ -277,7 +278,11 @@ mod tests {
         }
         let problems = taken_names(&draft, "APIs.example");
         let mut taken: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();
-        let mut wanted: Vec<_> = names.iter().take(5).map(|name| format!("domains/{name}")).collect();
+        let mut wanted: Vec<_> = names
+            .iter()
+            .take(5)
+            .map(|name| format!("domains/{name}"))
+            .collect();
         taken.sort_unstable();
         wanted.sort_unstable();
         assert_eq!(taken, wanted);

@@ -106,7 +106,10 @@ fn elements(definition: &Definition, route: &Route, passed: &[Passed<'_>]) -> Ve
     let integration = route.integration.as_ref();
     let integrated = integration.and_then(|name| definition.integrations.get(name));
 
-    let mut all = vec![own("admit", "request-limits", None), own("find", "domain-and-stage", None)];
+    let mut all = vec![
+        own("admit", "request-limits", None),
+        own("find", "domain-and-stage", None),
+    ];
     if api.cors.is_some() {
         all.push(own("find", "cors-preflight", None));
     }
@@ -195,7 +198,9 @@ mod tests {
             },
         }))
         .unwrap();
-        let every = Phase::ALL.iter().fold(Phases::default(), |all, phase| all.with(*phase));
+        let every = Phase::ALL
+            .iter()
+            .fold(Phases::default(), |all, phase| all.with(*phase));
         let route = &definition.routes["GET /"];
         let names = names(&definition, route);
         assert_eq!(names, ["b", "a", "c"], "the authorizer comes first, and once");
@@ -218,12 +223,41 @@ mod tests {
         assert_eq!(
             told,
             [
-                "request-limits", "domain-and-stage", "cors-preflight", "route", "body-limit", "inspect b", "inspect a",
-                "resource-policy-before", "identity-sources", "authorize b", "authorize a", "policies", "parameters", "body",
-                "request-head b", "request-head a", "request-body b", "request-body a", "request-mapping", "http",
-                "response-mapping", "response-templates", "response-head c", "response-head a", "response-head b",
-                "response-body a", "response-body b", "gateway-responses", "gateway-error a", "gateway-error b", "cors",
-                "compression", "logs-and-metrics", "observe b", "observe a",
+                "request-limits",
+                "domain-and-stage",
+                "cors-preflight",
+                "route",
+                "body-limit",
+                "inspect b",
+                "inspect a",
+                "resource-policy-before",
+                "identity-sources",
+                "authorize b",
+                "authorize a",
+                "policies",
+                "parameters",
+                "body",
+                "request-head b",
+                "request-head a",
+                "request-body b",
+                "request-body a",
+                "request-mapping",
+                "http",
+                "response-mapping",
+                "response-templates",
+                "response-head c",
+                "response-head a",
+                "response-head b",
+                "response-body a",
+                "response-body b",
+                "gateway-responses",
+                "gateway-error a",
+                "gateway-error b",
+                "cors",
+                "compression",
+                "logs-and-metrics",
+                "observe b",
+                "observe a",
             ]
         );
         let plain = elements(&definition, &definition.routes["GET /plain"], &[]);

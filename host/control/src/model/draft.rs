@@ -188,16 +188,17 @@ impl Draft {
                 Err(error) => problems.push(Problem::new(place, error.to_string())),
             }
         }
-        let mut faults = Faults::default();
+        let (mut faults, mut lacking) = (Faults::default(), Vec::new());
         if !problems.is_empty() {
             for (stage, more) in &wanted.stages {
-                faults.extend(self.lacking(api, stage, more, &definition, &problems)?);
+                lacking.extend(self.lacking(api, stage, more, &definition, &problems)?);
             }
         }
         faults.extend(problems.into_iter().map(|mut problem| {
             problem.path = format!("apis.{api}.{}", problem.path);
             problem
         }));
+        faults.extend(lacking);
         for (name, version) in &wanted.plugins {
             if plugins.contains_key(name) {
                 continue;
