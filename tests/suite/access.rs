@@ -247,6 +247,7 @@ async fn a_principal_sees_and_changes_its_apis_only() {
         ("GET", "/v1/apis/no-such-api"),
         ("GET", "/v1/apis/cats/stages/prod/arms"),
         ("GET", "/v1/apis/cats/drift"),
+        ("GET", "/v1/apis/cats/routes/GET%20%2F/pipeline"),
         ("PUT", "/v1/apis/cats"),
         ("DELETE", "/v1/apis/cats"),
         ("POST", "/v1/apis/cats/deployments"),

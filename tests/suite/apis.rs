@@ -295,7 +295,8 @@ async fn what_cannot_be_deployed_is_refused_with_every_reason_and_changes_nothin
         paths,
         [
             "apis.pets.routes.GET /b.integration",
-            "apis.pets.routes.GET /b.pipeline"
+            "apis.pets.routes.GET /b.pipeline",
+            "apis/pets/stages/prod: integrations.a.uri"
         ]
     );
     site.done("DELETE", "/v1/apis/pets/routes/GET%20%2Fb", Value::Null)

@@ -318,3 +318,140 @@ async fn a_hundred_deployments_under_load_cost_no_request() {
     assert!(seen.len() > 50, "{} deployments were seen", seen.len());
     assert_eq!(site.get(PETS, "/prod/a").await.text(), text(100));
 }
+
+#[tokio::test]
+async fn a_stage_that_deploys_by_itself_makes_up_for_what_it_has_missed() {
+    let site = Site::start();
+    let edit = async |text: &str| {
+        site.done("PUT", "/v1/apis/pets/integrations/mock", crate::apis::mock(text))
+            .await
+    };
+    let serves = async |text: &str| {
+        assert_eq!(site.get(PETS, "/prod/a").await.text(), text);
+        let drift = site.done("GET", "/v1/apis/pets/drift", Value::Null).await;
+        drift["prod"]["drifted"].as_bool().unwrap()
+    };
+    let stage = "/v1/apis/pets/stages/prod";
+    let canary = json!({"stage": "prod", "canary": {"percent": 0}});
+    site.apply(saying("one")).await;
+    site.done("POST", "/v1/apis/pets/deployments", json!({"stage": "prod"}))
+        .await;
+    // an edit first, and then the wish to deploy edits
+    edit("two").await;
+    assert!(serves("one").await);
+    site.done("PATCH", stage, json!({"auto-deploy": true})).await;
+    assert!(!serves("two").await);
+    // nothing waits behind a canary of what is served
+    for end in ["abort", "promote"] {
+        site.done("POST", "/v1/apis/pets/deployments", canary.clone())
+            .await;
+        site.done("POST", &format!("{stage}/{end}"), Value::Null).await;
+        assert!(!serves("two").await);
+    }
+    // an edit while there is a canary waits for its end, whatever the end is
+    for (end, text) in [("abort", "three"), ("promote", "four")] {
+        site.done("POST", "/v1/apis/pets/deployments", canary.clone())
+            .await;
+        edit(text).await;
+        assert_ne!(site.get(PETS, "/prod/a").await.text(), text);
+        site.done("POST", &format!("{stage}/{end}"), Value::Null).await;
+        assert!(!serves(text).await);
+    }
+    // what was tried and given up does not come to everybody by itself
+    site.done("PATCH", stage, json!({"auto-deploy": false})).await;
+    edit("five").await;
+    site.done("POST", "/v1/apis/pets/deployments", canary).await;
+    site.done("PATCH", stage, json!({"auto-deploy": true})).await;
+    site.done("POST", &format!("{stage}/abort"), Value::Null).await;
+    assert!(serves("four").await);
+    edit("six").await;
+    assert!(!serves("six").await);
+}
+
+#[tokio::test]
+async fn one_version_of_a_plugin_is_tried_on_a_share_of_one_api_and_given_up_by_its_failures() {
+    let site = Site::with_config(|config, _folder| {
+        config["plugins"]["guard"] = json!({
+            "module": guest("misbehave"),
+            "grants": {"http": {}},
+            "on-error": "open",
+            "config": {"mode": "none", "phase": "request-head"},
+        });
+        config["routes"][0]["pipeline"] = json!(["stamp", "guard"]);
+    });
+    let api = |text: &str| {
+        let mut api = saying(text)["apis"]["pets"].clone();
+        api["routes"]["GET /a"]["pipeline"] = json!(["stamp", "guard"]);
+        api["stages"]["prod"]["auto-deploy"] = true.into();
+        api
+    };
+    site.apply(json!({"apis": {"pets": api("pets"), "cats": api("cats")}}))
+        .await;
+    let version = async |plugin: &str, module: &str, config: Value| {
+        let body = json!({"module": site.module(module).await, "config": config});
+        let path = format!("/v1/plugins/{plugin}/versions");
+        site.done("POST", &path, body).await["version"].as_u64().unwrap()
+    };
+    let stamp = version("stamp", "stamp", json!({"version": "tried"})).await;
+    let guard = version(
+        "guard",
+        "misbehave",
+        json!({"mode": "trap", "phase": "request-head"}),
+    )
+    .await;
+    let deployments = "/v1/apis/pets/deployments";
+    let stamped = async |host: &str, path: &str| site.get(host, path).await.header("x-stamp").to_owned();
+    // to everybody else everything is as it was
+    let elsewhere = async || {
+        assert_eq!(stamped("cats.execute-api.localhost", "/prod/a").await, "file");
+        assert_eq!(stamped("gateway.test", "/x").await, "file");
+    };
+    let tried = json!({"stage": "prod", "plugins": {"stamp": stamp}, "canary": {"percent": 50}});
+    site.done("POST", deployments, tried).await;
+    let mut seen = BTreeMap::<String, u32>::new();
+    for _ in 0..100 {
+        *seen.entry(stamped(PETS, "/prod/a").await).or_default() += 1;
+        elsewhere().await;
+    }
+    assert!((25..=75).contains(&seen["tried"]), "{seen:?}");
+    assert_eq!(seen["tried"] + seen["file"], 100, "{seen:?}");
+    // nothing of it is live, and the stage serves another version than a deployment made now would have
+    let drift = async || site.done("GET", "/v1/apis/pets/drift", Value::Null).await["prod"].clone();
+    assert_eq!(drift().await["drifted"], false);
+    site.done("POST", "/v1/apis/pets/stages/prod/promote", Value::Null)
+        .await;
+    assert_eq!(stamped(PETS, "/prod/a").await, "tried");
+    elsewhere().await;
+    let promoted = drift().await;
+    assert_eq!(
+        (&promoted["drifted"], &promoted["patch"]),
+        (&json!(true), &json!([]))
+    );
+    let outdated = json!([{"plugin": "stamp", "deployed": stamp, "live": 0}]);
+    assert_eq!(promoted["plugins"], outdated, "{promoted}");
+    let site = site.again();
+    assert_eq!(site.get(PETS, "/prod/a").await.header("x-stamp"), "tried");
+    // the next deployment has the live versions
+    site.done(
+        "PUT",
+        "/v1/apis/pets/integrations/mock",
+        crate::apis::mock("edited"),
+    )
+    .await;
+    let served = site.get(PETS, "/prod/a").await;
+    assert_eq!(
+        (served.text().as_str(), served.header("x-stamp")),
+        ("edited", "file")
+    );
+    let drift = site.done("GET", "/v1/apis/pets/drift", Value::Null).await;
+    assert_eq!(drift["prod"]["drifted"], false, "{drift}");
+    // one that fails is given up by itself
+    let rollback = json!({"min-requests": 20, "errors": 100});
+    let tried = json!({"stage": "prod", "plugins": {"guard": guard}, "canary": {"percent": 50, "rollback": rollback}});
+    site.done("POST", deployments, tried).await;
+    let reason = until_given_up(&site).await;
+    assert!(reason.contains("failed in a plugin"), "{reason}");
+    let plugins = site.done("GET", "/v1/plugins", Value::Null).await;
+    let live = plugins.as_array().unwrap().iter();
+    assert!(live.clone().all(|plugin| plugin["version"] == 0), "{plugins}");
+}

@@ -14,6 +14,7 @@ mod apis_answers;
 mod apis_beside;
 mod apis_bodies;
 mod apis_canaries;
+mod apis_deployments;
 mod apis_of_file;
 mod apis_stages;
 mod apis_templates;

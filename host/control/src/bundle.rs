@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use edgeward_core::config::{Config, Problem, Problems};
+use edgeward_core::config::{Config, Problem, Problems, typed};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -14,7 +15,7 @@ use crate::{
 };
 
 /// The document.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Bundle {
     /// APIs by id, each with a map for each kind of what belongs to it.
@@ -50,7 +51,7 @@ pub const BUNDLE_MAX: usize = 24 << 20;
 /// Reads YAML or JSON of up to [`BUNDLE_MAX`] bytes.
 ///
 /// # Errors
-/// What keeps it from being a bundle.
+/// Everything that keeps it from being a bundle.
 pub fn read(text: &str) -> Result<Bundle, Problems> {
     if text.trim().is_empty() {
         return Ok(Bundle::default());
@@ -60,7 +61,7 @@ pub fn read(text: &str) -> Result<Bundle, Problems> {
     if value.is_null() {
         return Ok(Bundle::default());
     }
-    serde_json::from_value(value).map_err(|error| Problems(vec![Problem::new("", error.to_string())]))
+    typed(value)
 }
 
 impl Bundle {
@@ -396,6 +397,16 @@ shadows:
             .collect();
         assert_eq!(told.len(), 9, "{told:?}");
         assert!(told.iter().all(|(_, action)| *action == "delete"));
+    }
+
+    #[test]
+    fn everything_that_keeps_a_text_from_being_a_bundle_is_told_with_its_place() {
+        let Problems(problems) = read(r#"{"aps": {}, "domans": {}, "apis": 5}"#).unwrap_err();
+        let mut told: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();
+        told.sort_unstable();
+        assert_eq!(told, ["apis", "aps", "domans"], "{problems:?}");
+        let near = problems.iter().find(|problem| problem.path == "domans").unwrap();
+        assert_eq!(near.hint.as_deref(), Some("did you mean `domains`?"));
     }
 
     #[test]

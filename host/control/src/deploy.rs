@@ -4,9 +4,11 @@
 
 pub mod apis;
 mod certificates;
+mod drift;
 pub(crate) mod judge;
 mod load;
 mod of_file;
+mod pipeline;
 mod redact;
 mod shadows;
 mod status;
@@ -22,15 +24,21 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use edgeward_core::config::{Config, Problem, Problems};
+use edgeward_core::{
+    config::{Config, Plugin, Problem, Problems},
+    ids::Digest,
+};
 use edgeward_proxy::{Material, Proxy, Snapshot, SnapshotInput};
 use edgeward_runtime::{PluginVersion, Runtime};
 use serde::Serialize;
+use serde_json::Value;
 
 use apis::Deployed;
 pub use certificates::CertificateView;
+pub use drift::Drift;
 pub use load::Loaded;
 pub use of_file::trial;
+pub use pipeline::Element;
 pub(crate) use redact::with_tests;
 pub use shadows::{ShadowView, Shadows};
 pub use status::{LastError, LivePlugin, PluginDetail, ReloadStatus, Status};
@@ -41,8 +49,11 @@ use crate::{
     error::ControlError,
     file::{self, ConfigFile},
     model::Model,
-    store::{Action, Store, StoredCertificate, VersionRow},
+    store::{Action, Store, StoreError, StoredCertificate, VersionRow},
 };
+
+/// Damaged deployments that a start names.
+const DAMAGED_TOLD: usize = 8;
 
 /// Makes every change to what runs. Cheap to clone.
 #[derive(Clone)]
@@ -154,6 +165,7 @@ impl Deployer {
         let hint = |error| suggest_rollback(error, &published, store.root());
         let certificates = Arc::new(store.certificates.read()?);
         let model = Arc::new(Model::new(store.model.documents()?));
+        whole(&model)?;
         let audit_key = store.audit_key()?;
         let applied = plan(&runtime, &store, &recent, &file, live, certificates, model, None)
             .await
@@ -277,6 +289,33 @@ impl Deployer {
         Ok(loaded.version)
     }
 
+    /// What is wrong with settings of a version by themselves, where its module is not known.
+    ///
+    /// # Errors
+    /// There is no such binding.
+    pub fn problems_of_settings(&self, name: &str, settings: Value) -> Result<Vec<Problem>, ControlError> {
+        let applied = self.applied();
+        known(&applied.file, name)?;
+        let row = VersionRow {
+            name: name.to_owned(),
+            version: 0,
+            module: Digest([0; 32]),
+            settings,
+            created_at: String::new(),
+        };
+        let tried = file::effective(&applied.file, &BTreeMap::from([(name.to_owned(), row)]));
+        let Err(Problems(mut problems)) = tried else {
+            return Ok(Vec::new());
+        };
+        let number = format!(", in version 0 of plugin `{name}`");
+        for problem in &mut problems {
+            if let Some(message) = problem.message.strip_suffix(&number) {
+                problem.message = message.to_owned();
+            }
+        }
+        Ok(problems)
+    }
+
     /// Makes another version of a binding live. Runs to its end even if the caller goes away.
     ///
     /// # Errors
@@ -328,7 +367,8 @@ impl Deployer {
         if of_file::has_any(&next.file) {
             of_file::add(&mut next)?;
             let apis: Vec<String> = next.file.apis.keys().cloned().collect();
-            next.deployed = Arc::new(self.deploy_stages(&next, &next, &apis).await?);
+            let nothing = load::Unkept::new();
+            next.deployed = Arc::new(self.deploy_stages(&next, &next, &apis, &nothing).await?);
         }
         next.at = now_ms();
         let snapshot = build(&next, Some(&proxy.current()))?;
@@ -492,6 +532,38 @@ fn known(config: &Config, name: &str) -> Result<(), ControlError> {
     } else {
         Err(unknown(config, name))
     }
+}
+
+/// A version of a binding as it would run; 0 is the configuration file's.
+///
+/// # Errors
+/// There is no such binding or version, or what the version says is not valid any more.
+fn binding(applied: &Applied, store: &Store, name: &str, version: u64) -> Result<Plugin, ControlError> {
+    known(&applied.file, name)?;
+    let mut said = BTreeMap::new();
+    if version > 0 {
+        said.insert(name.to_owned(), store.plugins.version(name, version)?);
+    }
+    let effective = file::effective(&applied.file, &said).map_err(ControlError::Invalid)?;
+    let plugin = effective.plugins.get(name).cloned();
+    plugin.ok_or_else(|| unknown(&applied.file, name))
+}
+
+/// Refuses a data folder whose deployments are not those that were made: what is served would not be what its id says.
+fn whole(model: &Model) -> Result<(), StoreError> {
+    let mut damaged: Vec<String> = model
+        .damaged_deployments()
+        .take(DAMAGED_TOLD)
+        .map(|key| format!("`{}` of API `{}`", key.name, key.parent))
+        .collect();
+    if damaged.is_empty() {
+        return Ok(());
+    }
+    damaged.sort();
+    Err(StoreError::Conflict(format!(
+        "the database is damaged: what is kept of deployment {} is not what was deployed under that name; restore a backup",
+        damaged.join(", ")
+    )))
 }
 
 fn unknown(config: &Config, name: &str) -> ControlError {

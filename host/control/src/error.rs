@@ -59,6 +59,51 @@ impl ControlError {
     }
 }
 
+/// Problems of steps that do not need one another: all of them are told at once.
+#[derive(Debug, Default)]
+pub(crate) struct Faults(Vec<Problem>);
+
+impl Faults {
+    /// Notes the problems of a step, and goes on without its outcome. The same problem is told once.
+    ///
+    /// # Errors
+    /// What is no list of problems: it is not there, not as expected, not theirs to change.
+    pub(crate) fn take<T>(&mut self, outcome: Result<T, ControlError>) -> Result<Option<T>, ControlError> {
+        match outcome {
+            Ok(value) => Ok(Some(value)),
+            Err(ControlError::Invalid(Problems(problems))) => {
+                self.extend(problems);
+                Ok(None)
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Notes problems.
+    pub(crate) fn extend(&mut self, problems: impl IntoIterator<Item = Problem>) {
+        for problem in problems {
+            if !self.0.contains(&problem) {
+                self.0.push(problem);
+            }
+        }
+    }
+
+    /// Notes one.
+    pub(crate) fn push(&mut self, problem: Problem) {
+        self.extend([problem]);
+    }
+
+    /// # Errors
+    /// Everything that was noted.
+    pub(crate) fn end(self) -> Result<(), ControlError> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(ControlError::Invalid(Problems(self.0)))
+        }
+    }
+}
+
 /// Text of an error about a module that belongs to no plugin yet.
 #[must_use]
 pub fn module_error(error: &edgeward_runtime::LoadError) -> String {

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 pub use draft::{Difference, Draft};
+pub(crate) use draft::{lacking, used};
 use kind::response_type;
 pub use kind::{Kind, NO_BASE_PATH};
 
@@ -77,8 +78,19 @@ pub struct Pin {
     pub settings: Value,
 }
 
-/// The live version of a binding, as a deployment keeps it.
-pub type Pinning<'a> = &'a dyn Fn(&str) -> Result<Pin, ControlError>;
+/// A version of a binding as a deployment keeps it: the one with the number, else the live one.
+pub type Pinning<'a> = &'a dyn Fn(&str, Option<u64>) -> Result<Pin, ControlError>;
+
+/// What is said of a deployment that is to be made.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// What it is for.
+    pub description: Option<String>,
+    /// Versions of plugins in place of the live ones, by name of the binding.
+    pub plugins: BTreeMap<String, u64>,
+    /// Stages that shall serve it, with variables beside their own.
+    pub stages: BTreeMap<String, BTreeMap<String, String>>,
+}
 
 /// What a change expects to find.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -288,6 +300,18 @@ impl Model {
         })
     }
 
+    /// Deployments whose content is not what their names and digests say.
+    pub fn damaged_deployments(&self) -> impl Iterator<Item = Key> {
+        let shelves = self.shelves.iter();
+        let deployments = shelves.filter(|((kind, _), _)| *kind == Kind::Deployment);
+        deployments.flat_map(|((kind, api), shelf)| {
+            let damaged = shelf
+                .iter()
+                .filter(|(name, document)| !is_whole(name, &document.body));
+            damaged.map(|(name, _)| Key::of(*kind, api, name))
+        })
+    }
+
     /// API and name of a deployment that has a module in it, if there is one.
     #[must_use]
     pub fn deployment_with(&self, module: Digest) -> Option<(String, String)> {
@@ -348,6 +372,23 @@ impl Model {
             self.shelves.remove(&place);
         }
     }
+}
+
+/// Digest of what is in a deployment, in the form that is kept: it stays the same as long as that does, whatever else becomes of the program.
+fn content_digest(definition: &Value, plugins: &Value) -> Digest {
+    let text = serde_json::to_string(&(definition, plugins)).unwrap_or_default();
+    edgeward_runtime::digest(text.as_bytes())
+}
+
+/// Name of a deployment with a digest: its first 16 hexadecimal digits.
+fn deployment_name(digest: Digest) -> String {
+    digest.hex().chars().take(16).collect()
+}
+
+/// Whether a deployment is what its name and its digest say.
+fn is_whole(name: &str, body: &Value) -> bool {
+    let digest = content_digest(&body["definition"], &body["plugins"]);
+    body["digest"] == digest.to_string() && name == deployment_name(digest)
 }
 
 /// Settings of plugins may be secrets: of a deployment's only their digest is told.

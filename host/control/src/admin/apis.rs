@@ -9,8 +9,12 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use edgeward_core::api::{Canary, RollbackPolicy, Stage, Sticky};
-use serde::{Deserialize, Serialize};
+use edgeward_core::{
+    api::{Canary, RollbackPolicy, Stage, Sticky},
+    config::{Problem, typed},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
@@ -21,11 +25,11 @@ use crate::{
     bundle::{self, Bundle},
     clock::{parse_rfc3339, rfc3339},
     deploy::{
-        ShadowView,
-        apis::{Actor, ArmView, Edited, drift},
+        Drift, Element, ShadowView,
+        apis::{Actor, ArmView, Edited},
     },
-    error::ControlError,
-    model::{Draft, Expect, Key, Kind, Pinning},
+    error::{ControlError, Faults},
+    model::{Draft, Expect, Key, Kind, Pinning, Wanted},
     store::{AuditCheck, AuditQuery, AuditRow},
 };
 
@@ -34,7 +38,7 @@ const ENTRIES: u32 = 100;
 const ENTRIES_MAX: u32 = 1000;
 
 /// A deployment to make.
-#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Default, Deserialize, JsonSchema, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct NewDeployment {
     /// What it is for.
@@ -43,10 +47,13 @@ pub(super) struct NewDeployment {
     stage: Option<String>,
     /// Which of the stage's requests it gets, as a canary. Without it: all, at once.
     canary: Option<NewCanary>,
+    /// Versions of plugins that it has in place of the live ones, by name of the binding; 0 is the configuration file's. The next deployment has the live
+    /// ones again, unless it says so, too.
+    plugins: BTreeMap<String, u64>,
 }
 
 /// How a deployment is tried: as `canary` of a stage, without `deployment`.
-#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct NewCanary {
     /// Per cent of the stage's requests that it gets, 0 to 100.
@@ -99,12 +106,25 @@ impl Deployed {
     }
 }
 
-pub(super) fn body<T: Default + serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, ApiError> {
+/// What a body says, which may be left out.
+pub(super) fn body<T: Default + DeserializeOwned + JsonSchema + 'static>(
+    bytes: &Bytes,
+) -> Result<T, ApiError> {
     if bytes.is_empty() {
         return Ok(T::default());
     }
+    said(&json_of(bytes)?)
+}
+
+/// A body as JSON.
+pub(super) fn json_of(bytes: &Bytes) -> Result<Value, ApiError> {
     serde_json::from_slice(bytes)
-        .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, format!("body: {error}")))
+        .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, format!("body: not JSON: {error}")))
+}
+
+/// What a body says: everything that is wrong with its form is told at once.
+pub(super) fn said<T: DeserializeOwned + JsonSchema + 'static>(body: &Value) -> Result<T, ApiError> {
+    Ok(typed(body.clone()).map_err(ControlError::Invalid)?)
 }
 
 /// Deploys an API as it is now, to a stage if one is named, which is what `If-Match` is about. The body may be empty.
@@ -129,33 +149,25 @@ pub(super) async fn deploy(
         return Err(ApiError::new(StatusCode::BAD_REQUEST, problem));
     }
     let make = move |draft: &mut Draft, pin: Pinning<'_>| {
-        let id = draft.deploy(&name, wanted.description, pin)?;
-        let Some(stage) = &wanted.stage else {
-            return match wanted.canary {
-                None => Ok(id),
-                Some(_) => Err(ControlError::invalid(
-                    "stage",
-                    "is missing: a canary is one of a stage",
-                )),
-            };
+        let mut faults = Faults::default();
+        let variables = wanted.canary.as_ref().map(|canary| canary.variables.clone());
+        let to = wanted.stage.clone().map(|to| (to, variables.unwrap_or_default()));
+        let deployment = Wanted {
+            description: wanted.description,
+            plugins: wanted.plugins,
+            stages: to.into_iter().collect(),
         };
-        let key = Key::of(Kind::Stage, &name, stage);
-        draft.expect(&key, expect)?;
-        if draft.model.get(&key).is_none() && wanted.canary.is_none() {
-            draft.put(&key, json!({}), Expect::Absent)?;
-        }
-        draft.edit_stage(&name, stage, |document| {
-            match wanted.canary {
-                _ if document.canary.is_some() => {
-                    return Err(ControlError::Conflict(format!(
-                        "stage `{stage}` has a canary: promote or abort it first"
-                    )));
-                }
-                None => document.deployment = Some(id.clone()),
-                Some(canary) => document.canary = Some(canary.of(id.clone())),
+        let made = faults.take(draft.deploy(&name, deployment, pin))?;
+        // the stage is looked at all the same, for what is wrong with it besides
+        let id = made.unwrap_or_default();
+        match &wanted.stage {
+            Some(stage) => drop(faults.take(serve(draft, &name, stage, expect, wanted.canary, &id))?),
+            None if wanted.canary.is_some() => {
+                faults.extend([Problem::new("stage", "is missing: a canary is one of a stage")])
             }
-            Ok(())
-        })?;
+            None => {}
+        }
+        faults.end()?;
         Ok(id)
     };
     let (id, edited) = api
@@ -170,8 +182,36 @@ pub(super) async fn deploy(
     Ok((status, Json(Deployed::new(id, stage, &edited))))
 }
 
+/// Lets a stage serve a deployment: to all, or as a canary.
+fn serve(
+    draft: &mut Draft,
+    api: &str,
+    stage: &str,
+    expect: Expect,
+    canary: Option<NewCanary>,
+    deployment: &str,
+) -> Result<(), ControlError> {
+    let key = Key::of(Kind::Stage, api, stage);
+    draft.expect(&key, expect)?;
+    if draft.model.get(&key).is_none() && canary.is_none() {
+        draft.put(&key, json!({}), Expect::Absent)?;
+    }
+    draft.edit_stage(api, stage, |document| {
+        match canary {
+            _ if document.canary.is_some() => {
+                return Err(ControlError::Conflict(format!(
+                    "stage `{stage}` has a canary: promote or abort it first"
+                )));
+            }
+            None => document.deployment = Some(deployment.to_owned()),
+            Some(canary) => document.canary = Some(canary.of(deployment.to_owned())),
+        }
+        Ok(())
+    })
+}
+
 /// A deployment to go back to.
-#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Default, Deserialize, JsonSchema, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct GoBack {
     /// Its name. Default: the one that the stage served before.
@@ -308,7 +348,7 @@ pub(super) async fn arms(
     Ok(Json(Arms { control, canary }))
 }
 
-/// How an API differs from what its stages serve, as JSON Patch by stage.
+/// How an API differs from what its stages serve, by stage: as JSON Patch, and by versions of plugins.
 #[utoipa::path(
     get, path = "/v1/apis/{parent}/drift", tag = "apis", security(("token" = [])),
     params(("parent" = String, Path, description = "id of the API")),
@@ -317,8 +357,21 @@ pub(super) async fn arms(
 pub(super) async fn drifted(
     State(api): State<Api>,
     Path(name): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    Ok(Json(json!(drift(&api.deployer.model(), &name)?)))
+) -> Result<Json<BTreeMap<String, Drift>>, ApiError> {
+    Ok(Json(api.deployer.drift(&name)?))
+}
+
+/// What a route does with its requests, in order: plugins, and what the gateway does by itself. As the API is now, with the live versions of its plugins.
+#[utoipa::path(
+    get, path = "/v1/apis/{parent}/routes/{name}/pipeline", tag = "apis", security(("token" = [])),
+    params(("parent" = String, Path, description = "id of the API"), ("name" = String, Path, description = "key of the route")),
+    responses((status = 200, body = Vec<Element>), (status = 404, body = ApiError)),
+)]
+pub(super) async fn route_pipeline(
+    State(api): State<Api>,
+    Path((name, route)): Path<(String, String)>,
+) -> Result<Json<Vec<Element>>, ApiError> {
+    Ok(Json(api.deployer.pipeline(&name, &route)?))
 }
 
 /// The API model as one document, without deployments: as much of it as is yours to see. Its entity tag is that of what you see.

@@ -131,6 +131,10 @@ fn router(deployer: Deployer, upload_limit: u64, access: Access, denials: noted:
         .route_layer(middleware::from_fn(model::without_conditions));
     let closed = Router::new()
         .route("/v1/apis/{parent}/drift", get(apis::drifted))
+        .route(
+            "/v1/apis/{parent}/routes/{name}/pipeline",
+            get(apis::route_pipeline),
+        )
         .route("/v1/apis/{parent}/stages/{name}/arms", get(apis::arms))
         .route("/v1/apis/{parent}/stages/{name}/rollback", post(apis::rollback))
         .route("/v1/apis/{parent}/stages/{name}/promote", post(apis::promote))

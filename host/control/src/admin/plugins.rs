@@ -6,12 +6,17 @@ use axum::{
     extract::{Path, Query, State},
     http::StatusCode,
 };
-use edgeward_core::ids::Digest;
+use edgeward_core::{
+    config::{Problems, typed},
+    ids::Digest,
+};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
     Api, ApiError,
+    apis::{body, json_of, said},
     model::{Page, Source, actor, page_limit},
     modules,
     noted::Noted,
@@ -19,14 +24,16 @@ use super::{
 use crate::{
     access::Role,
     deploy::{LivePlugin, PluginDetail, Published, Target},
+    error::ControlError,
     store::VersionRow,
 };
 
 /// A version to make: a module, and what differs from the binding in the configuration file.
-#[derive(Deserialize, utoipa::ToSchema)]
+#[derive(Deserialize, JsonSchema, utoipa::ToSchema)]
 pub(super) struct NewVersion {
     /// Digest of an uploaded module.
     #[schema(value_type = String)]
+    #[schemars(with = "String")]
     module: Digest,
     /// Any of `config`, `grants`, `limits`, `isolation`, `on-error`, `breaker`, `decision-cache`, as in the configuration file.
     /// `config` replaces the file's, the others are merged into it (RFC 7396).
@@ -63,7 +70,7 @@ pub(super) struct Created {
 }
 
 /// A version to publish.
-#[derive(Deserialize, utoipa::ToSchema)]
+#[derive(Deserialize, JsonSchema, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Publish {
     /// Its number.
@@ -71,7 +78,7 @@ pub(super) struct Publish {
 }
 
 /// A version to go back to.
-#[derive(Default, Deserialize, utoipa::ToSchema)]
+#[derive(Default, Deserialize, JsonSchema, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Rollback {
     /// Its number; 0 is the configuration file's. Default: the version that was live before.
@@ -167,7 +174,7 @@ pub(super) async fn create(
     Path(name): Path<String>,
     Query(options): Query<Options>,
     source: Option<Extension<Source>>,
-    Json(new): Json<NewVersion>,
+    bytes: Bytes,
 ) -> Result<(StatusCode, Extension<Noted>, Json<Created>), ApiError> {
     if options.settings.is_some() {
         return Err(ApiError::new(
@@ -175,6 +182,14 @@ pub(super) async fn create(
             "settings go into the body here",
         ));
     }
+    let body = json_of(&bytes)?;
+    let new: NewVersion = match typed(body.clone()) {
+        Ok(new) => new,
+        Err(Problems(mut problems)) => {
+            problems.extend(api.deployer.problems_of_settings(&name, body)?);
+            return Err(ControlError::Invalid(Problems(problems)).into());
+        }
+    };
     let settings = Value::Object(new.settings);
     may_grant(source, &settings)?;
     make(&api, &name, new.module, &settings, options.publish).await
@@ -278,8 +293,9 @@ async fn make(
 pub(super) async fn publish(
     State(api): State<Api>,
     Path(name): Path<String>,
-    Json(wanted): Json<Publish>,
+    bytes: Bytes,
 ) -> Result<Json<Published>, ApiError> {
+    let wanted: Publish = said(&json_of(&bytes)?)?;
     Ok(Json(
         api.deployer
             .publish(&name, Target::Publish(wanted.version))
@@ -297,15 +313,9 @@ pub(super) async fn rollback(
     State(api): State<Api>,
     Path(name): Path<String>,
     // many clients name a content type without sending anything
-    body: Bytes,
+    bytes: Bytes,
 ) -> Result<Json<Published>, ApiError> {
-    let wanted = if body.is_empty() {
-        None
-    } else {
-        let wanted: Rollback = serde_json::from_slice(&body)
-            .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, format!("body: {error}")))?;
-        wanted.version
-    };
-    let target = wanted.map_or(Target::Previous, Target::RollbackTo);
+    let Rollback { version } = body(&bytes)?;
+    let target = version.map_or(Target::Previous, Target::RollbackTo);
     Ok(Json(api.deployer.publish(&name, target).await?))
 }

@@ -35,7 +35,7 @@ const OVERLAP_MAX: i64 = 30;
 const KEPT: i64 = 30;
 
 /// A token to make.
-#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct NewToken {
     /// What it is for.
@@ -46,7 +46,7 @@ pub(super) struct NewToken {
 }
 
 /// A token to take the place of another.
-#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct Rotation {
     /// How long the old one is good for besides, unless it ends before: `0s`, `24h`. Default `1d`, `30d` at most.

@@ -202,6 +202,11 @@ fn places() -> Vec<(String, Value)> {
         "deployment": {"type": "string"},
         "drifted": {"type": "boolean"},
         "patch": to("JsonPatch"),
+        "plugins": list(&object(&json!({
+            "plugin": {"type": "string"},
+            "deployed": {"type": ["integer", "null"]},
+            "live": {"type": ["integer", "null"]},
+        }))),
     }));
     let listener = object(&json!({"name": {"type": "string"}, "address": {"type": "string"}}));
     let file = object(&json!({"path": {"type": "string"}, "last-reload": to("ReloadStatus")}));

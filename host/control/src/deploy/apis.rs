@@ -1,29 +1,29 @@
 //! Changes of the API model: a draft is checked, made ready and built into a snapshot, then kept together with what the audit log says of it, then
 //! published. Whatever fails ends the change; what ran before still runs.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{cell::RefCell, collections::BTreeMap, sync::Arc, time::Instant};
 
 use edgeward_core::{
-    api::{AccessLog, Definition, LogFormat, Stage, missing_variables},
-    config::{ModuleRef, Plugin, Problem, Problems},
+    api::{AccessLog, Definition, LogFormat, Stage},
+    config::{ModuleRef, Plugin, Problems},
     ids::Digest,
 };
 use edgeward_proxy::{ApisInput, ArmCounts, ArmInput, CanaryInput, DomainInput, LogDestination, StageInput};
-use edgeward_runtime::{PluginVersion, Runtime};
+use edgeward_runtime::PluginVersion;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    Applied, Deployer, load,
-    load::Loaded,
+    Applied, Deployer, Shared, load,
+    load::{Loaded, Unkept},
     redact::{with_tests, without_secrets},
 };
 use crate::{
     access::Authority,
     clock::{now_ms, rfc3339},
-    error::ControlError,
+    error::{ControlError, Faults},
     file,
-    model::{Deployment, Difference, Draft, Key, Kind, Model, Pin, Pinning},
+    model::{Deployment, Difference, Draft, Key, Kind, Model, Pin, Pinning, Wanted, lacking},
     store::{AuditEntry, Store},
 };
 
@@ -132,19 +132,23 @@ impl Deployer {
         let applied = self.applied();
         let store = &self.shared.store;
         let mut draft = Draft::new(&applied.model);
-        let value = {
-            let pin = |name: &str| pin(&applied, store, &self.shared.runtime, name);
+        let mut faults = Faults::default();
+        let (value, unkept) = {
+            let unkept = RefCell::default();
+            let pin = |name: &str, version| pin(&applied, store, &unkept, name, version);
             let value = make(&mut draft, &pin)?;
-            auto_deploy(&mut draft, &pin)?;
-            value
+            faults.take(auto_deploy(&mut draft, &pin))?;
+            (value, unkept.take())
         };
         for (key, before, after) in draft.touched() {
             if !actor.authority.may_change(key, before, after) {
                 return Err(actor.authority.refusal(key));
             }
         }
-        draft.check()?;
-        super::certificates::check_domains(&draft, &applied.certificates)?;
+        faults.take(draft.check())?;
+        faults.take(super::certificates::check_domains(&draft, &applied.certificates))?;
+        faults.extend(super::of_file::taken_names(&draft, &applied.effective.api_domain));
+        faults.end()?;
         let changes = draft.differences();
         let edited = |snapshot| Edited {
             changes: changes.clone(),
@@ -165,7 +169,10 @@ impl Deployer {
             }
             return Ok((value, edited(None)));
         }
-        next.deployed = Arc::new(self.deploy_stages(&next, &applied, &draft.apis()).await?);
+        next.deployed = Arc::new(
+            self.deploy_stages(&next, &applied, &draft.apis(), &unkept)
+                .await?,
+        );
         let shadows = draft.changed(Kind::Shadow);
         if !shadows.is_empty() {
             next.shadows = Arc::new(self.shadows(&next, &shadows).await?);
@@ -176,6 +183,7 @@ impl Deployer {
             return Ok((value, edited(None)));
         }
         let id = snapshot.id();
+        self.keep_modules(&unkept)?;
         store
             .model
             .change_documents(&draft.changes(), &entries, &self.shared.audit_key)?;
@@ -197,6 +205,20 @@ impl Deployer {
             "the API model was changed"
         );
         Ok((value, edited))
+    }
+
+    /// Makes the files of modules that are part of deployments from now on part of the store.
+    fn keep_modules(&self, unkept: &Unkept) -> Result<(), ControlError> {
+        let Shared { store, runtime, .. } = &*self.shared;
+        for (digest, path) in unkept {
+            let bytes = load::read_module_as(path, *digest)?;
+            store.keep_bytes(&bytes, || {
+                let info = runtime.inspect(&bytes).ok();
+                info.and_then(|info| serde_json::to_value(info).ok())
+                    .unwrap_or_default()
+            })?;
+        }
+        Ok(())
     }
 
     /// Removes a module that nothing is made of: no plugin of the configuration file, no version, no deployment.
@@ -249,16 +271,19 @@ impl Deployer {
         Ok(self.shared.store.model.check_audit(&self.shared.audit_key)?)
     }
 
-    /// What stages serve, after changes of `apis`; all others are as they were in `before`.
+    /// What stages serve, after changes of `apis`; all others are as they were in `before`. `unkept`: modules that are not in the store yet.
     pub(super) async fn deploy_stages(
         &self,
         next: &Applied,
         before: &Applied,
         apis: &[String],
+        unkept: &Unkept,
     ) -> Result<Deployed, ControlError> {
         let mut deployed = (*before.deployed).clone();
         let shared = &self.shared;
-        let loader = load::Loader::new(&shared.runtime, &shared.store, &shared.recent, &next.base_dir);
+        let loader = load::Loader::new(&shared.runtime, &shared.store, &shared.recent, &next.base_dir)
+            .with_unkept(unkept);
+        let mut faults = Faults::default();
         for api in apis {
             deployed.stages.retain(|(of, _), _| of != api);
             if next.model.get(&Key::top(Kind::Api, api)).is_none() {
@@ -266,7 +291,7 @@ impl Deployer {
             }
             for (name, stage) in next.model.stages(api)? {
                 let old = before.deployed.stages.get(&(api.clone(), name.clone()));
-                if let Some(input) = stage_input(
+                let input = stage_input(
                     &next.model,
                     api,
                     &name,
@@ -274,13 +299,13 @@ impl Deployer {
                     old,
                     &loader,
                     &mut deployed.plugins,
-                )
-                .await?
-                {
+                );
+                if let Some(Some(input)) = faults.take(input.await)? {
                     deployed.stages.insert((api.clone(), name), input);
                 }
             }
         }
+        faults.end()?;
         deployed.forget_unused();
         Ok(deployed)
     }
@@ -382,24 +407,51 @@ pub(crate) fn entry(
 }
 
 /// Deploys APIs that changed to the stages that want that.
+///
+/// # Errors
+/// Everything that keeps any of them from being deployed.
 pub(super) fn auto_deploy(draft: &mut Draft, pin: Pinning<'_>) -> Result<(), ControlError> {
-    for Key { parent, name, .. } in draft.stages_to_deploy()? {
-        let deployment = draft.deploy(&parent, None, pin)?;
-        draft.edit_stage(&parent, &name, |stage| {
-            stage.deployment = Some(deployment);
-            Ok(())
-        })?;
+    let mut faults = Faults::default();
+    for (api, stages) in draft.stages_to_deploy()? {
+        let wanted = Wanted {
+            stages: stages
+                .iter()
+                .map(|stage| (stage.clone(), BTreeMap::new()))
+                .collect(),
+            ..Wanted::default()
+        };
+        let Some(deployment) = faults.take(draft.deploy(&api, wanted, pin))? else {
+            continue;
+        };
+        for name in stages {
+            draft.edit_stage(&api, &name, |stage| {
+                stage.deployment = Some(deployment.clone());
+                Ok(())
+            })?;
+        }
     }
-    Ok(())
+    faults.end()
 }
 
-/// The version of a binding that is live, as a deployment keeps it. A module that is a file becomes part of the store.
-fn pin(applied: &Applied, store: &Store, runtime: &Runtime, name: &str) -> Result<Pin, ControlError> {
-    let plugin = applied
-        .effective
-        .plugins
-        .get(name)
-        .ok_or_else(|| super::unknown(&applied.file, name))?;
+/// A version of a binding as a deployment keeps it: the one with the number, else the live one. A module that is a file becomes part of the store with
+/// the deployment.
+fn pin(
+    applied: &Applied,
+    store: &Store,
+    unkept: &RefCell<Unkept>,
+    name: &str,
+    version: Option<u64>,
+) -> Result<Pin, ControlError> {
+    let live = applied.live.get(name).map_or(0, |row| row.version);
+    let plugin = match version {
+        Some(version) => super::binding(applied, store, name, version)?,
+        None => applied
+            .effective
+            .plugins
+            .get(name)
+            .cloned()
+            .ok_or_else(|| super::unknown(&applied.file, name))?,
+    };
     let module = match &plugin.module {
         ModuleRef::Digest(digest) => *digest,
         ModuleRef::File(path) => {
@@ -410,25 +462,25 @@ fn pin(applied: &Applied, store: &Store, runtime: &Runtime, name: &str) -> Resul
                     format!("cannot read {}: {error}", path.display()),
                 )
             })?;
-            {
-                let info = || {
-                    let info = runtime.inspect(&bytes).ok();
-                    info.and_then(|info| serde_json::to_value(info).ok())
-                        .unwrap_or_default()
-                };
-                store.keep_bytes(&bytes, info)?
+            let digest = edgeward_runtime::digest(&bytes);
+            if !store.has(digest) {
+                unkept.borrow_mut().insert(digest, path);
             }
+            digest
         }
     };
-    let pinned = Plugin {
+    pinned(&plugin, version.unwrap_or(live), module)
+}
+
+pub(super) fn pinned(plugin: &Plugin, version: u64, module: Digest) -> Result<Pin, ControlError> {
+    let plugin = Plugin {
         module: ModuleRef::Digest(module),
         ..plugin.clone()
     };
     Ok(Pin {
-        version: applied.live.get(name).map_or(0, |row| row.version),
+        version,
         module,
-        settings: serde_json::to_value(&pinned)
-            .map_err(|error| ControlError::invalid(format!("plugins.{name}"), error.to_string()))?,
+        settings: file::json(&plugin)?,
     })
 }
 
@@ -456,6 +508,7 @@ async fn stage_input(
             })
             .next()
     };
+    let mut faults = Faults::default();
     let mut variables = stage.variables.clone();
     let control = arm_input(
         model,
@@ -466,8 +519,8 @@ async fn stage_input(
         known(deployment),
         loader,
         plugins,
-    )
-    .await?;
+    );
+    let control = faults.take(control.await)?;
     let canary = match &stage.canary {
         None => None,
         Some(canary) => {
@@ -482,26 +535,24 @@ async fn stage_input(
                 known,
                 loader,
                 plugins,
-            )
-            .await?;
-            Some(CanaryInput {
+            );
+            faults.take(arm.await)?.map(|arm| CanaryInput {
                 arm,
                 percent: canary.percent,
                 sticky: canary.sticky.clone(),
             })
         }
     };
-    Ok(Some(StageInput {
+    let access_log = stage.access_log.as_ref();
+    let access_log = faults.take(access_log.map(|log| log_of(api, log, loader)).transpose())?;
+    faults.end()?;
+    Ok(control.map(|control| StageInput {
         api: api.into(),
         stage: name.into(),
         control,
         canary,
         settings: stage.settings.clone(),
-        access_log: stage
-            .access_log
-            .as_ref()
-            .map(|log| log_of(api, log, loader))
-            .transpose()?,
+        access_log: access_log.flatten(),
     }))
 }
 
@@ -557,13 +608,7 @@ pub(super) fn checked_arm(
     ready: Ready,
     variables: &BTreeMap<String, String>,
 ) -> Result<ArmInput, ControlError> {
-    let problems: Vec<Problem> = missing_variables(&ready.definition, variables)
-        .into_iter()
-        .map(|mut problem| {
-            problem.path = format!("apis/{api}/stages/{stage}: {}", problem.path);
-            problem
-        })
-        .collect();
+    let problems = lacking(api, stage, &ready.definition, variables);
     if !problems.is_empty() {
         return Err(ControlError::Invalid(Problems(problems)));
     }
@@ -657,15 +702,16 @@ impl Deployed {
             plugins: before.plugins.clone(),
         };
         let apis: Vec<String> = model.list(Kind::Api, "").map(|(name, _)| name.clone()).collect();
+        let mut faults = Faults::default();
         for api in apis {
             for (name, stage) in model.stages(&api)? {
-                let input =
-                    stage_input(model, &api, &name, &stage, None, loader, &mut deployed.plugins).await?;
-                if let Some(input) = input {
+                let input = stage_input(model, &api, &name, &stage, None, loader, &mut deployed.plugins);
+                if let Some(Some(input)) = faults.take(input.await)? {
                     deployed.stages.insert((api.clone(), name), input);
                 }
             }
         }
+        faults.end()?;
         deployed.forget_unused();
         Ok(deployed)
     }
@@ -720,25 +766,4 @@ impl Deployed {
             hidden,
         })
     }
-}
-
-/// Difference between an API as it is and as a stage serves it: drift.
-///
-/// # Errors
-/// No such API.
-pub fn drift(model: &Model, api: &str) -> Result<BTreeMap<String, Value>, ControlError> {
-    let now = file::json(&model.definition(api)?)?;
-    let mut found = BTreeMap::new();
-    for (name, stage) in model.stages(api)? {
-        let Some(deployment) = stage.deployment else {
-            continue;
-        };
-        let served: Deployment = model.read(&Key::of(Kind::Deployment, api, &deployment))?;
-        let patch = json_patch::diff(&file::json(&served.definition)?, &now);
-        found.insert(
-            name,
-            json!({"deployment": deployment, "drifted": !patch.0.is_empty(), "patch": patch}),
-        );
-    }
-    Ok(found)
 }

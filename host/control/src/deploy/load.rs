@@ -1,10 +1,10 @@
 //! Loads one plugin, unless the same one - name, version, module, settings, and what its grants read - is there already.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     fs::File,
     io::{self, Read as _},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -15,7 +15,7 @@ use edgeward_core::{
 use edgeward_runtime::{Module, PluginVersion, Runtime, VersionSpec};
 use parking_lot::Mutex;
 
-use crate::{file::grant_files, store::Store};
+use crate::{error::ControlError, file::grant_files, store::Store};
 
 /// Largest module file that a configuration may name, in bytes.
 const MODULE_MAX: u64 = 256 << 20;
@@ -23,6 +23,9 @@ const MODULE_MAX: u64 = 256 << 20;
 const RECENT: usize = 8;
 /// Modules that are kept in memory while a configuration is loaded.
 const MODULES: usize = 4;
+
+/// Files of modules that are to become part of the store.
+pub(super) type Unkept = BTreeMap<Digest, PathBuf>;
 
 /// A plugin that was loaded, and what it was loaded from.
 #[derive(Clone)]
@@ -58,6 +61,8 @@ pub(super) struct Loader<'a> {
     store: &'a Store,
     recent: &'a Recent,
     base_dir: &'a Path,
+    /// Modules that are not in the store yet.
+    unkept: Option<&'a Unkept>,
     /// The newest few modules that were read.
     read: Mutex<VecDeque<(ModuleRef, Arc<Module<'static>>)>>,
 }
@@ -75,8 +80,15 @@ impl<'a> Loader<'a> {
             store,
             recent,
             base_dir,
+            unkept: None,
             read: Mutex::default(),
         }
+    }
+
+    /// The same for a change that brings modules with it.
+    pub(super) fn with_unkept(mut self, unkept: &'a Unkept) -> Self {
+        self.unkept = Some(unkept);
+        self
     }
 
     /// The data folder.
@@ -162,10 +174,13 @@ impl<'a> Loader<'a> {
         }
         let wrong = |message: String| Problem::new(format!("plugins.{name}.module"), message);
         let bytes = match which {
-            ModuleRef::Digest(digest) => {
-                let bytes = self.store.blobs.read(*digest);
-                bytes.map_err(|error| wrong(error.to_string()))?
-            }
+            ModuleRef::Digest(digest) => match self.unkept.and_then(|unkept| unkept.get(digest)) {
+                Some(path) => read_module_as(path, *digest).map_err(|error| wrong(error.to_string()))?,
+                None => {
+                    let bytes = self.store.blobs.read(*digest);
+                    bytes.map_err(|error| wrong(error.to_string()))?
+                }
+            },
             ModuleRef::File(path) => {
                 let path = self.base_dir.join(path);
                 read_module(&path)
@@ -200,6 +215,22 @@ impl<'a> Loader<'a> {
         }
         edgeward_runtime::digest(&text)
     }
+}
+
+/// Reads a module file that was seen with a digest.
+///
+/// # Errors
+/// It cannot be read, or is another one by now.
+pub(super) fn read_module_as(path: &Path, digest: Digest) -> Result<Vec<u8>, ControlError> {
+    let place = path.display();
+    let bytes =
+        read_module(path).map_err(|error| ControlError::Conflict(format!("cannot read {place}: {error}")))?;
+    if edgeward_runtime::digest(&bytes) == digest {
+        return Ok(bytes);
+    }
+    Err(ControlError::Conflict(format!(
+        "{place} was replaced while it was deployed: try again"
+    )))
 }
 
 /// Reads a module file of at most [`MODULE_MAX`] bytes.

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use edgeward_core::config::{Config, Plugin};
+use edgeward_core::config::{Config, Plugin, Problem};
 use edgeward_proxy::{ApisInput, StageInput};
 use edgeward_runtime::PluginVersion;
 use serde_json::{Value, json};
@@ -16,9 +16,9 @@ use super::{
 use crate::{
     access::{Authority, GATEWAY},
     bundle::Bundle,
-    error::ControlError,
+    error::{ControlError, Faults},
     file,
-    model::{Kind, Model, Pin, Pinning},
+    model::{Draft, Key, Kind, Model, Pin, Pinning},
     store::AuditEntry,
 };
 
@@ -34,7 +34,7 @@ pub(super) fn add(applied: &mut Applied) -> Result<(), ControlError> {
         return Ok(());
     }
     let kept = applied.model.kept();
-    let model = beside(&applied.file, &kept, &|name| live(applied, name))?;
+    let model = beside(&applied.file, &kept, &|name, _live_only| live(applied, name))?;
     let loaded = applied
         .plugins
         .iter()
@@ -183,9 +183,35 @@ pub(super) fn has_any(config: &Config) -> bool {
 /// The model with what a file has of it, deployed.
 fn beside(config: &Config, kept: &Model, pin: Pinning<'_>) -> Result<Model, ControlError> {
     let mut draft = Bundle::of_file(config).beside(kept)?;
-    draft.check()?;
-    auto_deploy(&mut draft, pin)?;
+    let mut faults = Faults::default();
+    faults.take(auto_deploy(&mut draft, pin))?;
+    faults.take(draft.check())?;
+    faults.extend(taken_names(&draft, &config.api_domain));
+    faults.end()?;
     Ok(draft.model)
+}
+
+/// Domains of a change that would take names of APIs, which are theirs below `api_domain`, whether they are there already or not.
+pub(super) fn taken_names(draft: &Draft, api_domain: &str) -> Vec<Problem> {
+    let api_domain = api_domain.to_ascii_lowercase();
+    let is_below = |name: &str, parent: &str| {
+        let above = name.strip_suffix(parent);
+        above.is_some_and(|above| above.ends_with('.'))
+    };
+    let takes = |name: &String| match name.strip_prefix("*.") {
+        Some(suffix) => {
+            suffix == api_domain || is_below(suffix, &api_domain) || is_below(&api_domain, suffix)
+        }
+        None => is_below(name, &api_domain),
+    };
+    let mut domains = draft.changed(Kind::Domain);
+    domains.retain(|name| draft.model.get(&Key::top(Kind::Domain, name)).is_some() && takes(name));
+    let problem = |name: String| {
+        let message =
+            format!("`{name}` is for APIs' own names, `{{api}}.{api_domain}`, which no domain takes");
+        Problem::new(format!("domains/{name}"), message).hint("choose another name, or another `api-domain`")
+    };
+    domains.into_iter().map(problem).collect()
 }
 
 /// A binding as it is now, module and all: the file's deployments follow it.
@@ -212,13 +238,14 @@ pub fn trial(
     kept: &Model,
     plugins: &BTreeMap<String, Arc<PluginVersion>>,
 ) -> Result<ApisInput, ControlError> {
-    let pin = |name: &str| {
+    let pin = |name: &str, _live_only: Option<u64>| {
         let plugin = config.plugins.get(name).zip(plugins.get(name));
         let (plugin, version) = plugin.ok_or_else(|| super::unknown(config, name))?;
         pinned(version, plugin)
     };
     let model = beside(config, kept, &pin)?;
     let mut stages = BTreeMap::new();
+    let mut faults = Faults::default();
     for api in config.apis.keys() {
         for (name, stage) in model.stages(api)? {
             let Some(deployment) = stage.deployment else {
@@ -231,10 +258,14 @@ pub fn trial(
                 plugins: plugins.clone(),
                 definition,
             };
+            let arm = checked_arm(api, &name, &deployment, ready, &stage.variables);
+            let Some(control) = faults.take(arm)? else {
+                continue;
+            };
             let input = StageInput {
                 api: api.as_str().into(),
                 stage: name.as_str().into(),
-                control: checked_arm(api, &name, &deployment, ready, &stage.variables)?,
+                control,
                 canary: None,
                 settings: stage.settings.clone(),
                 access_log: None,
@@ -242,5 +273,45 @@ pub fn trial(
             stages.insert((api.clone(), name), input);
         }
     }
+    faults.end()?;
     Deployed::of_stages(stages).input(&model, &config.api_domain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Expect;
+
+    #[test]
+    fn names_of_apis_are_no_domains() {
+        let mut draft = Draft::new(&Model::default());
+        let names = [
+            "pets.apis.example",
+            "a.pets.apis.example",
+            "*.apis.example",
+            "*.pets.apis.example",
+            "*.example",
+            "apis.example",
+            "petsapis.example",
+            "*.other.example",
+            "pets.example",
+        ];
+        for name in names {
+            draft
+                .put(&Key::top(Kind::Domain, name), json!({}), Expect::Any)
+                .unwrap();
+        }
+        let problems = taken_names(&draft, "APIs.example");
+        let mut taken: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();
+        let mut wanted: Vec<_> = names
+            .iter()
+            .take(5)
+            .map(|name| format!("domains/{name}"))
+            .collect();
+        taken.sort_unstable();
+        wanted.sort_unstable();
+        assert_eq!(taken, wanted);
+        // those that are there already stay
+        assert_eq!(taken_names(&Draft::new(&draft.model), "apis.example"), []);
+    }
 }

@@ -12,9 +12,8 @@ use super::{
 };
 use crate::{
     error::ControlError,
-    file,
     model::{Key, Kind, missing},
-    store::{Store, VersionRow},
+    store::Store,
 };
 
 /// Shadows by name of the binding, with what they were loaded from.
@@ -110,20 +109,10 @@ async fn load(
     name: &str,
     plan: &ShadowPlan,
 ) -> Result<(Loaded, Arc<Shadow>), ControlError> {
-    super::known(&applied.file, name)?;
-    let row: Option<VersionRow> = match plan.version {
-        0 => None,
-        version => Some(store.plugins.version(name, version)?),
-    };
-    let live = row.map(|row| (name.to_owned(), row)).into_iter().collect();
-    let effective = file::effective(&applied.file, &live).map_err(ControlError::Invalid)?;
-    let plugin = effective
-        .plugins
-        .get(name)
-        .ok_or_else(|| super::unknown(&applied.file, name))?;
+    let plugin = super::binding(applied, store, name, plan.version)?;
     let before = applied.shadows.get(name);
     let loaded = loader
-        .load_shadow(name, plan.version, plugin, before.map(|(loaded, _)| loaded))
+        .load_shadow(name, plan.version, &plugin, before.map(|(loaded, _)| loaded))
         .await
         .map_err(|problem| ControlError::invalid(problem.path, problem.message))?;
     // its counts go on while nothing of it changes

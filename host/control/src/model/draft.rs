@@ -6,17 +6,21 @@ use std::{
 };
 
 use edgeward_core::{
-    api::{self, Stage},
-    config::{Problem, Problems},
+    api::{self, Definition, Stage, missing_variables},
+    config::Problem,
 };
-use serde::Serialize;
+use serde::{Deserialize as _, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Deployment, Document, Expect, Key, Kind, Model, Pinning, hide_settings, kind::written, missing};
+use super::{
+    Deployment, Document, Expect, Key, Kind, Model, NO_BASE_PATH, Pin, Pinning, Wanted, content_digest,
+    deployment_name, hide_settings, is_whole, kind::written, missing,
+};
 use crate::{
     access::{PRINCIPALS_MAX, token::TOKENS_MAX},
     clock::now_ms,
-    error::ControlError,
+    error::{ControlError, Faults},
+    file,
     store::DocumentChange,
 };
 
@@ -72,8 +76,8 @@ impl Draft {
         }
         let mut body = key.kind.check(&key.name, body).map_err(ControlError::Invalid)?;
         let old = self.model.get(key).cloned();
-        if let (Kind::Stage, Some(old)) = (key.kind, &old) {
-            remember(&old.body, &mut body);
+        if key.kind == Kind::Stage {
+            remember(old.as_ref().map(|old| &old.body), &mut body);
         }
         if old.as_ref().is_some_and(|old| old.body == body) {
             return Ok(false);
@@ -166,59 +170,113 @@ impl Draft {
         )))
     }
 
-    /// Makes a deployment of an API as it is in the draft. The same API gives the same deployment.
+    /// Makes a deployment of an API as it is in the draft. The same API gives the same deployment, with the newer description.
     ///
     /// # Errors
-    /// Everything that keeps the API from being deployed.
-    pub fn deploy(
-        &mut self,
-        api: &str,
-        description: Option<String>,
-        pin: Pinning<'_>,
-    ) -> Result<String, ControlError> {
+    /// Everything that keeps the API from being deployed, and from being served by the stages.
+    pub fn deploy(&mut self, api: &str, wanted: Wanted, pin: Pinning<'_>) -> Result<String, ControlError> {
         let definition = self.model.definition(api)?;
         let mut problems = definition.problems();
         let mut plugins = BTreeMap::new();
-        let authorizers = definition
-            .authorizers
-            .iter()
-            .map(|(name, authorizer)| (format!("authorizers.{name}"), &authorizer.plugin));
-        let pipelines = definition.routes.iter().flat_map(|(key, route)| {
-            route
-                .pipeline
-                .iter()
-                .map(move |plugin| (format!("routes.{key}.pipeline"), plugin))
-        });
-        let engine = definition.api.template_engine.iter();
-        let engine = engine.map(|plugin| ("api.template-engine".to_owned(), plugin));
-        for (place, name) in authorizers.chain(pipelines).chain(engine) {
+        for (place, name) in used(&definition) {
+            let version = wanted.plugins.get(name).copied();
             if plugins.contains_key(name) {
                 continue;
             }
-            match pin(name) {
+            match pin(name, version) {
                 Ok(pinned) => drop(plugins.insert(name.clone(), pinned)),
+                // told below, where it was said
+                Err(_) if version.is_some() => {}
                 Err(error) => problems.push(Problem::new(place, error.to_string())),
             }
         }
+        let (mut faults, mut lacking) = (Faults::default(), Vec::new());
         if !problems.is_empty() {
-            for problem in &mut problems {
-                problem.path = format!("apis.{api}.{}", problem.path);
+            for (stage, more) in &wanted.stages {
+                lacking.extend(self.lacking(api, stage, more, &definition, &problems)?);
             }
-            return Err(ControlError::Invalid(Problems(problems)));
         }
-        let text = serde_json::to_string(&(&definition, &plugins)).unwrap_or_default();
-        let digest = edgeward_runtime::digest(text.as_bytes());
-        let name: String = digest.hex().chars().take(16).collect();
+        faults.extend(problems.into_iter().map(|mut problem| {
+            problem.path = format!("apis.{api}.{}", problem.path);
+            problem
+        }));
+        faults.extend(lacking);
+        for (name, version) in &wanted.plugins {
+            if plugins.contains_key(name) {
+                continue;
+            }
+            let problem = match pin(name, Some(*version)) {
+                Ok(_) => format!("API `{api}` does not use plugin `{name}`"),
+                Err(error) => error.to_string(),
+            };
+            faults.push(Problem::new(format!("plugins.{name}"), problem));
+        }
+        faults.end()?;
+        self.keep_deployment(api, wanted.description, &definition, &plugins)
+    }
+
+    /// What a stage lacks by itself of a definition that has other problems.
+    fn lacking(
+        &self,
+        api: &str,
+        stage: &str,
+        more: &BTreeMap<String, String>,
+        definition: &Definition,
+        told: &[Problem],
+    ) -> Result<Vec<Problem>, ControlError> {
+        let key = Key::of(Kind::Stage, api, stage);
+        let mut variables = match self.model.get(&key) {
+            Some(_there) => self.model.read::<Stage>(&key)?.variables,
+            None => BTreeMap::new(),
+        };
+        variables.extend(more.clone());
+        let mut found = lacking(api, stage, definition, &variables);
+        // an address that is wrong by itself is wrong in every stage
+        let is_told = |problem: &Problem| {
+            let mut places = told.iter().map(|told| format!(": {}", told.path));
+            places.any(|place| problem.path.ends_with(&place))
+        };
+        found.retain(|problem| !is_told(problem));
+        Ok(found)
+    }
+
+    fn keep_deployment(
+        &mut self,
+        api: &str,
+        description: Option<String>,
+        definition: &Definition,
+        plugins: &BTreeMap<String, Pin>,
+    ) -> Result<String, ControlError> {
+        let digest = content_digest(&file::json(definition)?, &file::json(plugins)?);
+        let name = deployment_name(digest);
         let key = Key::of(Kind::Deployment, api, &name);
-        if self.model.get(&key).is_none() {
+        let Some(there) = self.model.get(&key) else {
             let deployment = Deployment {
                 description,
                 digest,
-                plugins,
-                definition,
+                plugins: plugins.clone(),
+                definition: definition.clone(),
             };
             let body = written(&deployment).map_err(ControlError::Invalid)?;
             self.put(&key, body, Expect::Absent)?;
+            let kept = self.model.get(&key);
+            if kept.is_none_or(|kept| !is_whole(&name, &kept.body)) {
+                return Err(ControlError::Conflict(format!(
+                    "deployment `{name}` of API `{api}` would not be found whole at the next start: this is a defect in the gateway"
+                )));
+            }
+            return Ok(name);
+        };
+        if there.body["digest"] != digest.to_string() {
+            return Err(ControlError::Conflict(format!(
+                "deployment `{name}` of API `{api}` is another one with the same name, of digest {}: remove it first",
+                there.body["digest"]
+            )));
+        }
+        if let Some(description) = description {
+            let mut body = there.body.clone();
+            body["description"] = description.into();
+            self.put(&key, body, Expect::Present)?;
         }
         Ok(name)
     }
@@ -241,12 +299,12 @@ impl Draft {
         Ok(said)
     }
 
-    /// Finds references that lead nowhere: stages to deployments, mappings and rules to stages.
+    /// Finds references that lead nowhere - stages to deployments, mappings and rules to stages - and stages without variables that they need.
     ///
     /// # Errors
     /// All of them.
     pub fn check(&self) -> Result<(), ControlError> {
-        let mut problems = Vec::new();
+        let mut problems = Faults::default();
         let gone =
             |kind: Kind, parent: &str, name: &str| self.model.get(&Key::of(kind, parent, name)).is_none();
         let (mut domains, mut went, mut plans) = (BTreeSet::new(), BTreeSet::new(), false);
@@ -281,10 +339,14 @@ impl Draft {
                 problem.path = place(&problem.path);
                 problem
             }));
+            let named = |base: &String| match base.as_str() {
+                "" => NO_BASE_PATH.to_owned(),
+                base => base.to_owned(),
+            };
             let mapped = whole
                 .mappings
                 .iter()
-                .map(|(base, to)| (format!("mappings.{base}"), &to.api, &to.stage));
+                .map(|(base, to)| (format!("mappings.{}", named(base)), &to.api, &to.stage));
             let ruled = whole
                 .rules
                 .iter()
@@ -296,14 +358,10 @@ impl Draft {
                 }
             }
         }
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(ControlError::Invalid(Problems(problems)))
-        }
+        problems.end()
     }
 
-    fn check_plans(&self, problems: &mut Vec<Problem>) -> Result<(), ControlError> {
+    fn check_plans(&self, problems: &mut Faults) -> Result<(), ControlError> {
         let there =
             |kind: Kind, parent: &str, name: &str| self.model.get(&Key::of(kind, parent, name)).is_some();
         let plans = self.model.all::<api::UsagePlan>(Kind::UsagePlan, "")?;
@@ -340,41 +398,57 @@ impl Draft {
         )))
     }
 
-    fn check_stage(&self, key: &Key, problems: &mut Vec<Problem>) -> Result<(), ControlError> {
+    fn check_stage(&self, key: &Key, problems: &mut Faults) -> Result<(), ControlError> {
         let stage: Stage = self.model.read(key)?;
-        let before: Option<Stage> = self
-            .before
-            .get(key)
-            .map(|_there| self.before.read(key))
-            .transpose()?;
-        let had_canary = before.as_ref().is_some_and(|before| before.canary.is_some());
-        if had_canary
+        if let Some(before) = self.stage_before(key)?
+            && before.canary.is_some()
             && stage.canary.is_some()
-            && before.is_some_and(|before| before.deployment != stage.deployment)
+            && before.deployment != stage.deployment
         {
             return Err(ControlError::Conflict(format!(
                 "stage `{}` has a canary: promote or abort it first",
                 key.name
             )));
         }
-        let named = [
-            ("deployment", stage.deployment),
-            ("canary.deployment", stage.canary.map(|canary| canary.deployment)),
-        ];
-        for (place, deployment) in named {
-            let there = |name: &String| {
-                self.model
-                    .get(&Key::of(Kind::Deployment, &key.parent, name))
-                    .is_some()
-            };
-            if let Some(deployment) = deployment.filter(|name| !there(name)) {
-                problems.push(Problem::new(
-                    format!("{}.{place}", key.path()),
-                    format!("API `{}` has no deployment `{deployment}`", key.parent),
-                ));
-            }
+        let mut variables = stage.variables.clone();
+        if let Some(deployment) = &stage.deployment {
+            self.check_served(key, "deployment", deployment, &variables, problems)?;
+        }
+        if let Some(canary) = &stage.canary {
+            variables.extend(canary.variables.clone());
+            self.check_served(key, "canary.deployment", &canary.deployment, &variables, problems)?;
         }
         Ok(())
+    }
+
+    /// A deployment that a stage serves under variables.
+    fn check_served(
+        &self,
+        stage: &Key,
+        place: &str,
+        deployment: &str,
+        variables: &BTreeMap<String, String>,
+        problems: &mut Faults,
+    ) -> Result<(), ControlError> {
+        let api = &stage.parent;
+        let key = Key::of(Kind::Deployment, api, deployment);
+        let Some(document) = self.model.get(&key) else {
+            problems.push(Problem::new(
+                format!("{}.{place}", stage.path()),
+                format!("API `{api}` has no deployment `{deployment}`"),
+            ));
+            return Ok(());
+        };
+        let definition = Definition::deserialize(&document.body["definition"])
+            .map_err(|error| ControlError::invalid(key.path(), error.to_string()))?;
+        problems.extend(lacking(api, &stage.name, &definition, variables));
+        Ok(())
+    }
+
+    /// A stage as it was before the change.
+    fn stage_before(&self, key: &Key) -> Result<Option<Stage>, ControlError> {
+        let there = self.before.get(key).map(|_there| self.before.read(key));
+        there.transpose()
     }
 
     /// APIs that change.
@@ -390,12 +464,13 @@ impl Draft {
         apis
     }
 
-    /// Stages that deploy by themselves and do not serve their API as it is now: it has changed, or they serve nothing yet. Those with a canary wait.
+    /// Stages that deploy by themselves and have to now, by API: the API was edited, they serve nothing yet, they do so from now on, or their canary has
+    /// ended while the API was edited. Those with a canary wait.
     ///
     /// # Errors
     /// A stage cannot be read.
-    pub fn stages_to_deploy(&self) -> Result<Vec<Key>, ControlError> {
-        let mut found = Vec::new();
+    pub fn stages_to_deploy(&self) -> Result<BTreeMap<String, Vec<String>>, ControlError> {
+        let mut found = BTreeMap::new();
         for api in self.apis() {
             let defines =
                 |key: &&Key| !matches!(key.kind, Kind::Deployment | Kind::Stage) && key.api() == Some(&api);
@@ -403,13 +478,40 @@ impl Draft {
             if self.model.get(&Key::top(Kind::Api, &api)).is_none() {
                 continue;
             }
+            let mut stages = Vec::new();
             for (name, stage) in self.model.stages(&api)? {
-                if stage.auto_deploy && stage.canary.is_none() && (is_edited || stage.deployment.is_none()) {
-                    found.push(Key::of(Kind::Stage, &api, &name));
+                if stage.auto_deploy
+                    && stage.canary.is_none()
+                    && (is_edited || stage.deployment.is_none() || self.is_behind(&api, &name, &stage)?)
+                {
+                    stages.push(name);
                 }
+            }
+            if !stages.is_empty() {
+                found.insert(api, stages);
             }
         }
         Ok(found)
+    }
+
+    /// Whether a stage that deploys by itself has not done so for what was edited: it did not deploy by itself, or had a canary. What the canary was is not
+    /// deployed: who ended it may not have wanted it.
+    fn is_behind(&self, api: &str, name: &str, stage: &Stage) -> Result<bool, ControlError> {
+        let Some(before) = self.stage_before(&Key::of(Kind::Stage, api, name))? else {
+            return Ok(true);
+        };
+        if !before.auto_deploy {
+            return Ok(true);
+        }
+        let Some(canary) = before.canary else {
+            return Ok(false);
+        };
+        let now = file::json(&self.model.definition(api)?)?;
+        let is_now = |deployment: &str| {
+            let document = self.model.get(&Key::of(Kind::Deployment, api, deployment));
+            document.is_some_and(|document| document.body["definition"] == now)
+        };
+        Ok(!is_now(&canary.deployment) && !stage.deployment.as_deref().is_some_and(is_now))
     }
 
     /// Names of the resources of a kind that it changes.
@@ -526,15 +628,47 @@ fn in_two_plans(plans: &BTreeMap<String, api::UsagePlan>) -> Vec<Problem> {
 }
 
 /// Notes which deployment a stage has served before the one that it serves now.
-fn remember(old: &Value, new: &mut Value) {
-    let served = old.get("deployment").filter(|served| served.is_string());
-    let before = match served {
+fn remember(old: Option<&Value>, new: &mut Value) {
+    let of_old = |member: &str| old?.get(member).filter(|name| name.is_string());
+    let before = match of_old("deployment") {
         Some(served) if Some(served) != new.get("deployment") => Some(served),
-        _ => old.get("previous"),
+        _ => of_old("previous"),
     };
-    if let (Some(before), Some(new)) = (before, new.as_object_mut()) {
+    let Some(new) = new.as_object_mut() else { return };
+    // nobody else says what it was
+    new.remove("previous");
+    if let Some(before) = before {
         new.insert("previous".to_owned(), before.clone());
     }
+}
+
+/// Plugins of an API, with the place of each use: authorizers, plugins of routes, the one that renders templates.
+pub(crate) fn used(definition: &Definition) -> impl Iterator<Item = (String, &String)> {
+    let authorizers = definition
+        .authorizers
+        .iter()
+        .map(|(name, authorizer)| (format!("authorizers.{name}"), &authorizer.plugin));
+    let pipelines = definition.routes.iter().flat_map(|(key, route)| {
+        let place = move |plugin| (format!("routes.{key}.pipeline"), plugin);
+        route.pipeline.iter().map(place)
+    });
+    let engine = definition.api.template_engine.iter();
+    let engine = engine.map(|plugin| ("api.template-engine".to_owned(), plugin));
+    authorizers.chain(pipelines).chain(engine)
+}
+
+/// What a stage lacks of what a definition needs.
+pub(crate) fn lacking(
+    api: &str,
+    stage: &str,
+    definition: &Definition,
+    variables: &BTreeMap<String, String>,
+) -> Vec<Problem> {
+    let mut problems = missing_variables(definition, variables);
+    for problem in &mut problems {
+        problem.path = format!("apis/{api}/stages/{stage}: {}", problem.path);
+    }
+    problems
 }
 
 /// What a change does to one resource.

@@ -278,6 +278,12 @@ impl Store {
         Ok(digest)
     }
 
+    /// Whether a module is part of the store.
+    #[must_use]
+    pub fn has(&self, digest: Digest) -> bool {
+        self.blobs.path(digest).exists() && self.plugins.module(digest).is_ok()
+    }
+
     /// Removes a module that no version uses: first the row, then the file.
     ///
     /// # Errors

@@ -193,7 +193,16 @@ pub fn check_domain(
                 format!("{} conditions exceed 2", rule.headers.len()),
             ));
         }
-        for name in rule.headers.keys() {
+        for (name, value) in &rule.headers {
+            if is_open_within(value) {
+                problems.push(
+                    Problem::new(
+                        format!("{path}.headers.{name}"),
+                        format!("`{value}` has a `*` between other characters, where it stands for nothing"),
+                    )
+                    .hint("one at the begin, at the end, or both: `*a`, `a*`, `*a*`"),
+                );
+            }
             if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
                 problems.push(Problem::new(
                     format!("{path}.headers.{name}"),
@@ -213,6 +222,13 @@ pub fn check_domain(
         }
     }
     problems
+}
+
+/// Whether a value has a `*` elsewhere than at its begin and at its end. AWS takes `a*`, `*a` and `*a*`
+/// (AWS::ApiGatewayV2::RoutingRule MatchHeaderValue), and `?` is a character as any other.
+fn is_open_within(value: &str) -> bool {
+    let inner = value.strip_prefix('*').unwrap_or(value);
+    inner.strip_suffix('*').unwrap_or(inner).contains('*')
 }
 
 #[cfg(test)]
@@ -276,6 +292,9 @@ mod tests {
         let rules: BTreeMap<String, RoutingRule> = serde_json::from_value(json!({
             "a": {"priority": 1, "api": "x", "stage": "y", "headers": {"a b": "c"}},
             "b": {"priority": 1, "api": "x", "stage": "y", "base-paths": ["/a"]},
+            "c": {"priority": 2, "api": "x", "stage": "y", "headers": {"x-v": "a*c", "x-w": "**"}},
+            "d": {"priority": 3, "api": "x", "stage": "y", "headers": {"x-v": "*a?c*", "x-w": "*"}},
+            "e": {"priority": 4, "api": "x", "stage": "y", "headers": {"x-v": "*a", "x-w": "***"}},
         }))
         .unwrap();
         let mappings = BTreeMap::from([(
@@ -294,7 +313,9 @@ mod tests {
                 "mappings./x",
                 "rules.a.headers.a b",
                 "rules.b.priority",
-                "rules.b.base-paths"
+                "rules.b.base-paths",
+                "rules.c.headers.x-v",
+                "rules.e.headers.x-w"
             ]
         );
     }

@@ -235,7 +235,7 @@ pub struct Mapping {
 pub struct RoutingRule {
     /// 1 to 1000000, the lowest first; no two rules of a domain have the same.
     pub priority: u32,
-    /// Header fields and values that a request has to have, all of them; two at most. `*` stands for any characters at the begin or end of a value.
+    /// Header fields and values that a request has to have, all of them; two at most. `*` stands for any characters, and only at the begin or end of a value: `a*`, `*a`, `*a*`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
     /// Base paths of which its path has to begin with one. Default: any path.
