@@ -15,6 +15,7 @@ mod apis_beside;
 mod apis_bodies;
 mod apis_canaries;
 mod apis_of_file;
+mod apis_requests;
 mod apis_stages;
 mod apis_templates;
 mod authorize;
