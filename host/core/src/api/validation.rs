@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::LazyLock,
 };
 
@@ -15,8 +16,8 @@ use super::{Definition, Model, Protocol};
 
 /// What references to other models begin with, before `{api}/models/{name}`.
 const REFERENCE: &str = "https://apigateway.amazonaws.com/restapis/";
-/// Most addresses that a model and those that it refers to have together.
-const ADDRESSES_MAX: usize = 10_000;
+/// Keywords whose values are no schemas.
+const VALUES: [&str; 5] = ["const", "default", "enum", "example", "examples"];
 
 /// Models that REST APIs have without saying so, as AWS's.
 static USUAL: LazyLock<BTreeMap<&str, Model>> = LazyLock::new(|| {
@@ -62,42 +63,69 @@ impl BodySchema {
     /// # Errors
     /// What is wrong with the schema, for the publisher.
     pub fn compile(name: &str, definition: &Definition, formats: bool) -> Result<Self, String> {
-        let root = format!("{REFERENCE}-/models/{name}");
-        let mut wanted = vec![(root.clone(), name.to_owned())];
-        let mut known = BTreeSet::new();
+        let root = definition
+            .model(name)
+            .ok_or_else(|| format!("no model is called `{name}`"))?;
+        let own: BTreeMap<String, &str> = definition
+            .models
+            .iter()
+            .map(|(name, model)| (address(name, &model.schema), name.as_str()))
+            .collect();
         let mut registry = Registry::new().retrieve_known_draft_meta_schemas(false);
-        while let Some((address, name)) = wanted.pop() {
-            if !known.insert(address.clone()) {
+        let mut wanted = vec![name.to_owned()];
+        let (mut seen, mut ids) = (BTreeSet::new(), BTreeMap::new());
+        while let Some(next) = wanted.pop() {
+            if !seen.insert(next.clone()) {
                 continue;
             }
-            if known.len() > ADDRESSES_MAX {
-                return Err(format!("refers to more than {ADDRESSES_MAX} addresses of models"));
-            }
-            let model = definition.model(&name).ok_or_else(|| {
-                if address == root {
-                    format!("no model is called `{name}`")
+            let model = definition
+                .model(&next)
+                .ok_or_else(|| format!("refers to model `{next}`, which is not there"))?;
+            let of = |message: String| {
+                if next == name {
+                    message
                 } else {
-                    format!("refers to model `{name}`, which is not there")
+                    format!("model `{next}`, which it refers to: {message}")
                 }
-            })?;
-            let draft = draft_of(&model.schema)?;
-            check(draft, &model.schema).map_err(|error| format!("`{name}`: {}", told(&error)))?;
-            references(&model.schema, definition, &mut wanted);
+            };
+            let draft = draft_of(&model.schema).map_err(of)?;
+            check(draft, &model.schema).map_err(|error| of(told(&error)))?;
+            let address = address(&next, &model.schema);
+            // which of two would be meant is not said
+            let mut called = BTreeSet::from([address.clone()]);
+            absolute_ids(&model.schema, draft, &mut called);
+            for id in called {
+                if let Some(other) = ids.insert(id.clone(), next.clone()) {
+                    return Err(format!(
+                        "the models `{other}` and `{next}` both are or have `{id}`"
+                    ));
+                }
+            }
+            let mut schema = model.schema.clone();
+            redirect(&mut schema, definition, &own, &mut wanted);
             registry = registry
-                .add(&address, draft.create_resource(model.schema.clone()))
-                .map_err(|error| unresolved(&error))?;
+                .add(&address, draft.create_resource(schema))
+                .map_err(|error| of(unresolved(&error)))?;
         }
-        let registry = registry.prepare().map_err(|error| unresolved(&error))?;
-        // linear time, whatever a publisher writes and a client sends
-        let patterns = PatternOptions::regex().size_limit(1 << 20);
-        let built = jsonschema::options()
-            .with_draft(Draft::Draft4)
-            .with_pattern_options(patterns)
-            .should_validate_formats(formats)
-            .with_registry(&registry)
-            .offline()
-            .build(&json!({"$ref": root}));
-        built.map(Self).map_err(|error| told(&error))
+        let root = address(name, &root.schema);
+        // the library takes for granted that no two parts of a document call themselves the same
+        let built = catch_unwind(AssertUnwindSafe(|| {
+            let registry = registry.prepare().map_err(|error| unresolved(&error))?;
+            // linear time, whatever a publisher writes and a client sends
+            let patterns = PatternOptions::regex().size_limit(1 << 20);
+            let built = jsonschema::options()
+                .with_draft(Draft::Draft4)
+                .with_pattern_options(patterns)
+                .should_validate_formats(formats)
+                .with_registry(&registry)
+                .offline()
+                .build(&json!({"$ref": root}));
+            built.map_err(|error| told(&error))
+        }));
+        let built = built.unwrap_or_else(|_panic| {
+            Err("cannot be compiled: are there ids or anchors that are the same?".to_owned())
+        });
+        built.map(Self)
     }
 
     /// The first thing that is wrong with a body; `None` if it is valid. No body counts as `{}`, as with AWS.
@@ -175,35 +203,81 @@ fn unresolved(error: &ReferencingError) -> String {
     }
 }
 
-/// Adds the models that a schema may refer to: by the address that AWS gives them, or by what they call themselves. What only looks like a reference
-/// does no harm. The depth is bounded by that of a parsed document.
-fn references(value: &Value, definition: &Definition, wanted: &mut Vec<(String, String)>) {
+/// The address of a model: what it calls itself, beside the models of its API where that is relative; else what AWS calls it.
+fn address(name: &str, schema: &Value) -> String {
+    let keyword = draft_of(schema).unwrap_or(Draft::Draft4).id_keyword();
+    let id = schema.get(keyword).and_then(Value::as_str).unwrap_or_default();
+    let id = id.split('#').next().unwrap_or_default();
+    if is_absolute(id) {
+        return id.to_owned();
+    }
+    let is_plain = !id.is_empty() && !id.contains(['/', '?', ':']) && !id.starts_with('.');
+    format!("{REFERENCE}-/models/{}", if is_plain { id } else { name })
+}
+
+fn is_absolute(uri: &str) -> bool {
+    let of_scheme = |letter: u8| letter.is_ascii_alphanumeric() || b"+-.".contains(&letter);
+    uri.split_once(':')
+        .is_some_and(|(scheme, _)| !scheme.is_empty() && scheme.bytes().all(of_scheme))
+}
+
+/// Adds what parts of a schema call themselves, whatever document they are in.
+fn absolute_ids(value: &Value, draft: Draft, ids: &mut BTreeSet<String>) {
     match value {
         Value::Object(object) => {
-            if let Some(Value::String(reference)) = object.get("$ref") {
-                let address = reference.split('#').next().unwrap_or_default();
-                let by_aws = address
+            let id = object.get(draft.id_keyword()).and_then(Value::as_str);
+            if let Some(id) = id
+                .and_then(|id| id.split('#').next())
+                .filter(|id| is_absolute(id))
+            {
+                ids.insert(id.to_owned());
+            }
+            for (_, value) in object.iter().filter(|(key, _)| !VALUES.contains(&key.as_str())) {
+                absolute_ids(value, draft, ids);
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| absolute_ids(value, draft, ids)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Makes references to models of AWS's form lead to where those are, whatever API they name, and adds the models that a schema refers to. `own` has the
+/// addresses of models. The depth is bounded by that of a parsed document.
+fn redirect(
+    value: &mut Value,
+    definition: &Definition,
+    own: &BTreeMap<String, &str>,
+    wanted: &mut Vec<String>,
+) {
+    match value {
+        Value::Object(object) => {
+            if let Some(Value::String(reference)) = object.get_mut("$ref") {
+                let (to, part) = match reference.split_once('#') {
+                    Some((to, part)) => (to, Some(part)),
+                    None => (reference.as_str(), None),
+                };
+                let by_aws = to
                     .strip_prefix(REFERENCE)
                     .and_then(|rest| rest.split_once("/models/"));
                 if let Some((_, name)) = by_aws {
-                    wanted.push((address.to_owned(), name.to_owned()));
-                } else if !address.is_empty() {
-                    for (name, model) in &definition.models {
-                        let own = model.schema.get("$id").or_else(|| model.schema.get("id"));
-                        let own = own.and_then(Value::as_str).unwrap_or_default();
-                        if own.trim_end_matches('#') == address {
-                            wanted.push((address.to_owned(), name.clone()));
-                        }
+                    let there = definition.model(name);
+                    let mut redirected = address(name, there.map_or(&Value::Null, |model| &model.schema));
+                    if let Some(part) = part {
+                        redirected = format!("{redirected}#{part}");
                     }
+                    wanted.push(name.to_owned());
+                    *reference = redirected;
+                } else if let Some(name) = own.get(to) {
+                    wanted.push((*name).to_owned());
                 }
             }
-            for value in object.values() {
-                references(value, definition, wanted);
+            for value in object.values_mut() {
+                redirect(value, definition, own, wanted);
             }
         }
         Value::Array(values) => {
             for value in values {
-                references(value, definition, wanted);
+                redirect(value, definition, own, wanted);
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
@@ -277,6 +351,9 @@ mod tests {
             "regex": {"pattern": "(?=a)"},
             "names": {"patternProperties": {"^(?!x)": {}}},
             "lost": {"$ref": "#/definitions/none"},
+            "one": {"id": "https://example.com/one"},
+            "other-one": {"definitions": {"a": {"id": "https://example.com/one"}}, "properties": {"a": {"$ref": "https://apigateway.amazonaws.com/restapis/x/models/one"}}},
+            "around": {"$ref": "https://apigateway.amazonaws.com/restapis/x/models/broken"},
         }));
         let new = BodySchema::compile("new", &all, false).unwrap();
         assert!(new.problem(br#"{"a": [1]}"#).is_some() && new.problem(br#"{"a": ["x"]}"#).is_none());
@@ -290,6 +367,8 @@ mod tests {
             ("regex", "linear time"),
             ("names", "linear time"),
             ("lost", "none"),
+            ("other-one", "`https://example.com/one`"),
+            ("around", "model `broken`"),
             ("none", "no model"),
         ] {
             let error = BodySchema::compile(bad, &all, false).unwrap_err();
@@ -310,6 +389,10 @@ mod tests {
                 "$defs": {"b": {"type": "string"}, "c": {"$id": "part", "type": "integer"}},
                 "additionalProperties": false,
             },
+            "sibling": {"$schema": newest, "$id": "sib.json", "properties": {"a": {"$ref": "sib.json#/$defs/x"}, "b": {"$ref": "#x"}}, "$defs": {"x": {"$anchor": "x", "type": "string"}}},
+            "pet": {"id": "other", "properties": {"a": {"$ref": "#/definitions/x"}, "b": {"$ref": "#x"}}, "definitions": {"x": {"id": "#x", "type": "string"}}},
+            "pets": {"items": {"$ref": "https://apigateway.amazonaws.com/restapis/x/models/pet"}},
+            "both": {"$schema": newest, "$id": "https://example.com/both", "$ref": "#s", "$defs": {"a": {"$anchor": "s", "$ref": "https://apigateway.amazonaws.com/restapis/x/models/anchor"}}},
             "user": {"$ref": "https://example.com/own#/$defs/b"},
             "part": {"properties": {"a": {"$ref": "https://apigateway.amazonaws.com/restapis/x1/models/own#/$defs/b"}, "b": {"$ref": "https://apigateway.amazonaws.com/restapis/x2/models/four"}}},
             "four": {"properties": {"n": {"minimum": 1, "exclusiveMinimum": true}}},
@@ -323,6 +406,11 @@ mod tests {
             ("old-anchor", r#"{"a": "x"}"#, r#"{"a": 1}"#),
             ("own", r#"{"a": {"b": "x", "c": 1}}"#, r#"{"a": {"d": 1}}"#),
             ("own", r#"{"c": 1}"#, r#"{"c": "x"}"#),
+            ("sibling", r#"{"a": "x", "b": "y"}"#, r#"{"a": 1}"#),
+            ("sibling", "{}", r#"{"b": 1}"#),
+            ("pet", r#"{"a": "x", "b": "y"}"#, r#"{"b": 1}"#),
+            ("pets", r#"[{"a": "x"}]"#, r#"[{"a": 1}]"#),
+            ("both", r#""x""#, "1"),
             ("user", r#""x""#, "1"),
             ("part", r#"{"a": "x", "b": {"n": 2}}"#, r#"{"a": 1}"#),
             // of the draft that this model is of
@@ -333,13 +421,35 @@ mod tests {
             ("Empty", "{}", "[]"),
             ("Error", r#"{"message": "x"}"#, r#"{"message": 1}"#),
         ] {
-            assert!(takes(name, &all, good) && !takes(name, &all, bad), "{name}");
+            // the order in which documents are looked at changes
+            for _ in 0..20 {
+                assert!(takes(name, &all, good) && !takes(name, &all, bad), "{name}");
+            }
         }
         let http = Definition {
             api: serde_json::from_value(json!({"protocol": "HTTP"})).unwrap(),
             ..models(json!({}))
         };
         assert!(BodySchema::compile("Empty", &http, false).is_err());
+    }
+
+    #[test]
+    fn ids_and_anchors_that_are_the_same_end_nothing() {
+        let newest = "https://json-schema.org/draft/2020-12/schema";
+        let part =
+            |id: &str| json!({"$id": id, "$defs": {"x": {"$anchor": "s", "type": "string"}}, "$ref": "#s"});
+        let all = models(json!({
+            "twice": {"$schema": newest, "$ref": "x#s", "$defs": {"a": part("x"), "b": part("x")}},
+            "itself": {"$schema": newest, "$id": "https://example.com/i", "$ref": "#s", "$defs": {"a": part("https://example.com/i")}},
+            "anchors": {"$schema": newest, "$ref": "#s", "$defs": {"a": {"$anchor": "s"}, "b": {"$anchor": "s"}}},
+        }));
+        for name in ["twice", "itself", "anchors"] {
+            for _ in 0..20 {
+                if let Ok(schema) = BodySchema::compile(name, &all, false) {
+                    assert!(schema.problem(br#""x""#).is_none(), "{name}");
+                }
+            }
+        }
     }
 
     #[test]
