@@ -16,6 +16,7 @@ mod apis_bodies;
 mod apis_canaries;
 mod apis_deployments;
 mod apis_of_file;
+mod apis_requests;
 mod apis_stages;
 mod apis_templates;
 mod authorize;

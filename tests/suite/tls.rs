@@ -426,7 +426,7 @@ async fn origins_are_reached_over_tls_only_with_a_certificate_that_holds() {
         let reply = gateway.get(path).await;
         assert_eq!(
             (reply.status, reply.response_type().as_str()),
-            (502, "UPSTREAM_CONNECT"),
+            (502, "UPSTREAM_TLS"),
             "{path}"
         );
     }

@@ -86,7 +86,8 @@ rejects! {
     Overloaded "OVERLOADED" 503 Gateway "Service Unavailable" "No plugin instance was free: more exchanges run than the instance pool holds.";
     ResponseTooLarge "RESPONSE_TOO_LARGE" 502 Upstream "Bad Gateway" "The upstream's body is larger than what a plugin buffers with `over: reject`.";
     NoHealthyUpstream "NO_HEALTHY_UPSTREAM" 503 Upstream "Service Unavailable" "The upstream has no endpoint: its names do not resolve.";
-    UpstreamConnect "UPSTREAM_CONNECT" 502 Upstream "Bad Gateway" "No connection to the upstream could be made (refused, unreachable, TLS failed).";
+    UpstreamConnect "UPSTREAM_CONNECT" 502 Upstream "Bad Gateway" "No connection to the upstream could be made (refused, unreachable).";
+    UpstreamTls "UPSTREAM_TLS" 502 Upstream "Bad Gateway" "The TLS handshake with the upstream failed: its certificate is not trusted or of another name, or it speaks no TLS.";
     UpstreamConnectTimeout "UPSTREAM_CONNECT_TIMEOUT" 504 Upstream "Gateway Timeout" "Connecting took longer than `connect-timeout`.";
     UpstreamTimeout "UPSTREAM_TIMEOUT" 504 Upstream "Gateway Timeout" "The upstream sent no response head within `response-timeout`.";
     UpstreamFailure "UPSTREAM_FAILURE" 502 Upstream "Bad Gateway" "The upstream closed the connection or answered with something that is not HTTP.";

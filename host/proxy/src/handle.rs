@@ -245,7 +245,11 @@ async fn steps(finish: &mut Finish, request: Request<Body>) -> Result<Response<B
                 finish.voice = voice;
                 return Err(reject);
             }
-            Lookup::Found(call) => finish.call = Some(call),
+            Lookup::Found(call) => {
+                let is_trusted = forwarded::is_trusted(conn.peer.address.ip(), &conn.listener.trusted_hops);
+                let call = finish.call.insert(call);
+                api::fields::arrive(call, &mut head.headers, is_trusted)?;
+            }
         }
     }
     let arm = finish.call.as_ref().map(|call| Arc::clone(&call.arm));
@@ -504,6 +508,7 @@ pub(crate) async fn send(
             let mut response = sent.response;
             finish.upstream_status = Some(response.status().as_u16());
             let version = response.version();
+            api::fields::keep_connection(finish.call.as_deref(), response.headers_mut());
             forwarded::hop_by_hop::strip(response.headers_mut());
             forwarded::append_via(response.headers_mut(), version);
             // the client's connection decides the version
@@ -569,9 +574,8 @@ fn upstream_reject(error: &UpstreamError) -> Reject {
     let (code, detail) = match &error.kind {
         UpstreamErrorKind::RequestBody(body) => return pipeline::body_reject(body),
         UpstreamErrorKind::NoEndpoint => (RejectCode::NoHealthyUpstream, "the upstream has no endpoint"),
-        UpstreamErrorKind::Connect | UpstreamErrorKind::Tls => {
-            (RejectCode::UpstreamConnect, "no connection to the upstream")
-        }
+        UpstreamErrorKind::Connect => (RejectCode::UpstreamConnect, "no connection to the upstream"),
+        UpstreamErrorKind::Tls => (RejectCode::UpstreamTls, "no secure connection to the upstream"),
         UpstreamErrorKind::ConnectTimeout => (
             RejectCode::UpstreamConnectTimeout,
             "connecting to the upstream took too long",

@@ -251,6 +251,9 @@ impl Definition {
             );
         }
         for (kind, name) in &route.request_models {
+            if self.model(name).is_some() {
+                continue;
+            }
             refer(
                 &self.models,
                 "model",
@@ -309,7 +312,7 @@ fn check_authorizer(path: &str, authorizer: &Authorizer, problems: &mut Vec<Prob
         if sources.is_empty() {
             wrong("identity-validation", "needs `identity-sources`".to_owned());
         }
-        if let Err(message) = selection(text) {
+        if let Err(message) = whole_value(text) {
             wrong("identity-validation", message);
         }
     }
@@ -447,7 +450,7 @@ fn check_integration(path: &str, integration: &Integration, api: &Api, problems:
     for (index, response) in integration.responses.iter().enumerate() {
         let at = format!("responses[{index}]");
         match response.selection.as_deref() {
-            None => defaults += 1,
+            None | Some("") => defaults += 1,
             Some(pattern) => {
                 if let Err(error) = selection(pattern) {
                     wrong(&format!("{at}.selection"), error);
@@ -509,15 +512,27 @@ fn check_integration(path: &str, integration: &Integration, api: &Api, problems:
     }
 }
 
-/// The regular expression of a selection, or of an identity: it has to match the whole status, or the whole value.
+/// The regular expression of a selection: it has to match the status from its start, as AWS.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn selection(pattern: &str) -> Result<Regex, String> {
+    regex(pattern, "")
+}
+
+/// The regular expression of an identity: it has to match the whole value.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn whole_value(pattern: &str) -> Result<Regex, String> {
+    regex(pattern, "$")
+}
+
+fn regex(pattern: &str, end: &str) -> Result<Regex, String> {
     // bounded: patterns come from publishers
     Regex::builder()
         .configure(Regex::config().nfa_size_limit(Some(1 << 20)).onepass(false))
-        .build(&format!("^(?:{pattern})$"))
+        .build(&format!("^(?:{pattern}){end}"))
         .map_err(|error| format!("`{pattern}` is not a regular expression: {error}"))
 }
 

@@ -114,6 +114,7 @@ impl GatewayResponseType {
             | RejectCode::DeadlineExceeded => Self::IntegrationTimeout,
             RejectCode::UpstreamFailure
             | RejectCode::UpstreamConnect
+            | RejectCode::UpstreamTls
             | RejectCode::NoHealthyUpstream
             | RejectCode::ResponseTooLarge => Self::IntegrationFailure,
             RejectCode::BadRequest

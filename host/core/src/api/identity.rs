@@ -51,7 +51,13 @@ impl IdentitySource {
             && name
                 .bytes()
                 .all(|byte| byte.is_ascii_graphic() && !b"\"'`,".contains(&byte));
-        if good { Ok(source) } else { Err(wrong()) }
+        if !good {
+            return Err(wrong());
+        }
+        if let Self::Context(name) = &source {
+            super::context::check(name)?;
+        }
+        Ok(source)
     }
 
     /// Its values, in order; none where it is missing or empty.

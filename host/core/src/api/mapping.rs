@@ -295,9 +295,20 @@ impl Value {
                 "`{text}` is no source: write `{prefix}header.NAME`, `context.NAME`, `stageVariables.NAME` or `'text'`"
             )
         };
-        Ok(Self {
+        Self {
             parts: vec![Part::Source(source.ok_or_else(wrong)?)],
-        })
+        }
+        .with_variables_that_are()
+    }
+
+    /// The same, if all variables that it names are some.
+    fn with_variables_that_are(self) -> Result<Self, String> {
+        for source in self.sources() {
+            if let Source::Context(name) = source {
+                super::context::check(name)?;
+            }
+        }
+        Ok(self)
     }
 
     /// The form of HTTP APIs: text with `$request.x`, `$response.x`, `$context.x`, `$stageVariables.x`, also as `${...}`.
@@ -326,7 +337,7 @@ impl Value {
                 Ok(())
             }
         })?;
-        Ok(value)
+        value.with_variables_that_are()
     }
 
     /// The form of gateway responses: text with `$context.x`, `$stageVariables.x`, `$method.request.header.x`. What is none of these stays as it is.

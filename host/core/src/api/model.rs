@@ -215,7 +215,7 @@ pub enum ContentHandling {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct IntegrationResponse {
-    /// Regular expression that the server's status has to match as a whole. Without it: all that no other takes.
+    /// Regular expression that the server's status has to match from its start (`4` takes each 4xx). Without it, or empty: all that no other takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selection: Option<String>,
     /// Status that the client gets.
@@ -295,6 +295,9 @@ pub struct Validator {
     pub parameters: bool,
     /// The body, against `request-models`.
     pub body: bool,
+    /// Whether values have to be of the `format` that a model names (`date-time`, `email`). As AWS, `format` means nothing by itself.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub formats: bool,
 }
 
 /// Everything of an API that is deployed together.

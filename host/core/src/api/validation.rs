@@ -1,64 +1,131 @@
-//! Request bodies against models: schemas are compiled when an API is deployed. References from one model to another are followed; nothing is fetched.
+//! Request bodies against models: schemas are compiled when an API is deployed. Each model is a document of its own, with its address, draft and anchors;
+//! references lead from one to another. Nothing is fetched.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::LazyLock,
+};
 
-use jsonschema::{Draft, PatternOptions, Validator};
-use serde_json::{Map, Value, json};
+use jsonschema::{
+    Draft, PatternOptions, ReferencingError, Registry, ValidationError, Validator, error::ValidationErrorKind,
+};
+use serde_json::{Value, json};
 
-use super::Model;
+use super::{Definition, Model, Protocol};
 
 /// What references to other models begin with, before `{api}/models/{name}`.
 const REFERENCE: &str = "https://apigateway.amazonaws.com/restapis/";
+/// Keywords whose values are no schemas.
+const VALUES: [&str; 5] = ["const", "default", "enum", "example", "examples"];
+
+/// Models that REST APIs have without saying so, as AWS's.
+static USUAL: LazyLock<BTreeMap<&str, Model>> = LazyLock::new(|| {
+    let model = |schema: Value| Model {
+        content_type: "application/json".to_owned(),
+        description: None,
+        schema,
+    };
+    let draft = "http://json-schema.org/draft-04/schema#";
+    BTreeMap::from([
+        (
+            "Empty",
+            model(json!({"$schema": draft, "title": "Empty Schema", "type": "object"})),
+        ),
+        (
+            "Error",
+            model(json!({
+                "$schema": draft,
+                "title": "Error Schema",
+                "type": "object",
+                "properties": {"message": {"type": "string"}},
+            })),
+        ),
+    ])
+});
+
+impl Definition {
+    /// A model: the API's own, or one of those that each REST API has (`Empty`, `Error`).
+    #[must_use]
+    pub fn model(&self, name: &str) -> Option<&Model> {
+        let usual = || (self.api.protocol == Protocol::Rest).then(|| USUAL.get(name));
+        self.models.get(name).or_else(|| usual().flatten())
+    }
+}
 
 /// A compiled model.
 #[derive(Debug)]
 pub struct BodySchema(Validator);
 
 impl BodySchema {
-    /// Compiles a model.
+    /// Compiles a model of an API. With `formats` values have to be of the `format` that a schema names.
     ///
     /// # Errors
     /// What is wrong with the schema, for the publisher.
-    pub fn compile(name: &str, models: &BTreeMap<String, Model>) -> Result<Self, String> {
-        let root = models
-            .get(name)
+    pub fn compile(name: &str, definition: &Definition, formats: bool) -> Result<Self, String> {
+        let root = definition
+            .model(name)
             .ok_or_else(|| format!("no model is called `{name}`"))?;
+        let own: BTreeMap<String, &str> = definition
+            .models
+            .iter()
+            .map(|(name, model)| (address(name, &model.schema), name.as_str()))
+            .collect();
+        let mut registry = Registry::new().retrieve_known_draft_meta_schemas(false);
         let mut wanted = vec![name.to_owned()];
-        let (mut seen, mut definitions) = (BTreeSet::new(), Map::new());
+        let (mut seen, mut ids) = (BTreeSet::new(), BTreeMap::new());
         while let Some(next) = wanted.pop() {
             if !seen.insert(next.clone()) {
                 continue;
             }
-            let model = models
-                .get(&next)
+            let model = definition
+                .model(&next)
                 .ok_or_else(|| format!("refers to model `{next}`, which is not there"))?;
-            let mut schema = model.schema.clone();
-            rewrite(&mut schema, &next, &mut wanted)?;
-            if let Some(object) = schema.as_object_mut() {
-                // they are parts of one document now
-                for key in ["$schema", "id", "$id"] {
-                    if object.get(key).is_some_and(Value::is_string) {
-                        object.remove(key);
-                    }
+            let of = |message: String| {
+                if next == name {
+                    message
+                } else {
+                    format!("model `{next}`, which it refers to: {message}")
+                }
+            };
+            let draft = draft_of(&model.schema).map_err(of)?;
+            check(draft, &model.schema).map_err(|error| of(told(&error)))?;
+            let address = address(&next, &model.schema);
+            // which of two would be meant is not said
+            let mut called = BTreeSet::from([address.clone()]);
+            absolute_ids(&model.schema, draft, &mut called);
+            for id in called {
+                if let Some(other) = ids.insert(id.clone(), next.clone()) {
+                    return Err(format!(
+                        "the models `{other}` and `{next}` both are or have `{id}`"
+                    ));
                 }
             }
-            definitions.insert(next, schema);
+            let mut schema = model.schema.clone();
+            redirect(&mut schema, definition, &own, &mut wanted);
+            registry = registry
+                .add(&address, draft.create_resource(schema))
+                .map_err(|error| of(unresolved(&error)))?;
         }
-        let written = root.schema.get("$schema").and_then(Value::as_str);
-        let draft = match written {
-            None => Draft::Draft4,
-            Some(uri) => draft(uri)
-                .ok_or_else(|| format!("`$schema` is `{uri}`, which is no draft from 4 to 2020-12"))?,
-        };
-        let document = json!({"$ref": format!("#/definitions/{name}"), "definitions": definitions});
-        // linear time, whatever a publisher writes and a client sends
-        let patterns = PatternOptions::regex().size_limit(1 << 20);
-        let built = jsonschema::options()
-            .with_draft(draft)
-            .with_pattern_options(patterns)
-            .offline()
-            .build(&document);
-        built.map(Self).map_err(|error| error.to_string())
+        let root = address(name, &root.schema);
+        // the library takes for granted that no two parts of a document call themselves the same
+        let built = catch_unwind(AssertUnwindSafe(|| {
+            let registry = registry.prepare().map_err(|error| unresolved(&error))?;
+            // linear time, whatever a publisher writes and a client sends
+            let patterns = PatternOptions::regex().size_limit(1 << 20);
+            let built = jsonschema::options()
+                .with_draft(Draft::Draft4)
+                .with_pattern_options(patterns)
+                .should_validate_formats(formats)
+                .with_registry(&registry)
+                .offline()
+                .build(&json!({"$ref": root}));
+            built.map_err(|error| told(&error))
+        }));
+        let built = built.unwrap_or_else(|_panic| {
+            Err("cannot be compiled: are there ids or anchors that are the same?".to_owned())
+        });
+        built.map(Self)
     }
 
     /// The first thing that is wrong with a body; `None` if it is valid. No body counts as `{}`, as with AWS.
@@ -84,46 +151,136 @@ impl BodySchema {
     }
 }
 
-fn draft(uri: &str) -> Option<Draft> {
-    Some(match uri.trim_end_matches('#') {
+fn draft_of(schema: &Value) -> Result<Draft, String> {
+    let Some(uri) = schema.get("$schema").and_then(Value::as_str) else {
+        return Ok(Draft::Draft4);
+    };
+    Ok(match uri.trim_end_matches('#') {
         "http://json-schema.org/draft-04/schema" => Draft::Draft4,
         "http://json-schema.org/draft-06/schema" => Draft::Draft6,
         "http://json-schema.org/draft-07/schema" => Draft::Draft7,
         "https://json-schema.org/draft/2019-09/schema" => Draft::Draft201909,
         "https://json-schema.org/draft/2020-12/schema" => Draft::Draft202012,
-        _ => return None,
+        _ => {
+            return Err(format!(
+                "`$schema` is `{uri}`, which is no draft from 4 to 2020-12"
+            ));
+        }
     })
 }
 
-/// Makes references of a model lead into the document that all are part of; adds the models that it refers to. The depth is bounded by that of a parsed
-/// document.
-fn rewrite(value: &mut Value, model: &str, wanted: &mut Vec<String>) -> Result<(), String> {
+/// Holds a schema against what its draft says of schemas.
+fn check(draft: Draft, schema: &Value) -> Result<(), ValidationError<'_>> {
+    match draft {
+        Draft::Draft6 => jsonschema::draft6::meta::validate(schema),
+        Draft::Draft7 => jsonschema::draft7::meta::validate(schema),
+        Draft::Draft201909 => jsonschema::draft201909::meta::validate(schema),
+        Draft::Draft202012 => jsonschema::draft202012::meta::validate(schema),
+        _ => jsonschema::draft4::meta::validate(schema),
+    }
+}
+
+/// What is wrong with a schema, and where.
+fn told(error: &ValidationError<'_>) -> String {
+    let place = error.instance_path().to_string();
+    let mut what = error.to_string();
+    if matches!(error.kind(), ValidationErrorKind::Format { format } if format == "regex") {
+        what += ": patterns are matched in linear time, without look-around and back-references";
+    }
+    if place.is_empty() {
+        what
+    } else {
+        format!("{place}: {what}")
+    }
+}
+
+fn unresolved(error: &ReferencingError) -> String {
+    match error {
+        ReferencingError::Unretrievable { uri, .. } => {
+            format!("refers to `{uri}`, which is neither in the model nor another model")
+        }
+        other => format!("has a reference that leads nowhere: {other}"),
+    }
+}
+
+/// The address of a model: what it calls itself, beside the models of its API where that is relative; else what AWS calls it.
+fn address(name: &str, schema: &Value) -> String {
+    let keyword = draft_of(schema).unwrap_or(Draft::Draft4).id_keyword();
+    let id = schema.get(keyword).and_then(Value::as_str).unwrap_or_default();
+    let id = id.split('#').next().unwrap_or_default();
+    if is_absolute(id) {
+        return id.to_owned();
+    }
+    let is_plain = !id.is_empty() && !id.contains(['/', '?', ':']) && !id.starts_with('.');
+    format!("{REFERENCE}-/models/{}", if is_plain { id } else { name })
+}
+
+fn is_absolute(uri: &str) -> bool {
+    let of_scheme = |letter: u8| letter.is_ascii_alphanumeric() || b"+-.".contains(&letter);
+    uri.split_once(':')
+        .is_some_and(|(scheme, _)| !scheme.is_empty() && scheme.bytes().all(of_scheme))
+}
+
+/// Adds what parts of a schema call themselves, whatever document they are in.
+fn absolute_ids(value: &Value, draft: Draft, ids: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) => {
+            let id = object.get(draft.id_keyword()).and_then(Value::as_str);
+            if let Some(id) = id
+                .and_then(|id| id.split('#').next())
+                .filter(|id| is_absolute(id))
+            {
+                ids.insert(id.to_owned());
+            }
+            for (_, value) in object.iter().filter(|(key, _)| !VALUES.contains(&key.as_str())) {
+                absolute_ids(value, draft, ids);
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| absolute_ids(value, draft, ids)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Makes references to models of AWS's form lead to where those are, whatever API they name, and adds the models that a schema refers to. `own` has the
+/// addresses of models. The depth is bounded by that of a parsed document.
+fn redirect(
+    value: &mut Value,
+    definition: &Definition,
+    own: &BTreeMap<String, &str>,
+    wanted: &mut Vec<String>,
+) {
     match value {
         Value::Object(object) => {
             if let Some(Value::String(reference)) = object.get_mut("$ref") {
-                if let Some(local) = reference.strip_prefix('#') {
-                    *reference = format!("#/definitions/{model}{local}");
-                } else if let Some(rest) = reference.strip_prefix(REFERENCE)
-                    && let Some((_, name)) = rest.split_once("/models/")
-                {
-                    // a part of it may be meant: `{name}#/properties/a`
-                    let (name, part) = name.split_once('#').unwrap_or((name, ""));
+                let (to, part) = match reference.split_once('#') {
+                    Some((to, part)) => (to, Some(part)),
+                    None => (reference.as_str(), None),
+                };
+                let by_aws = to
+                    .strip_prefix(REFERENCE)
+                    .and_then(|rest| rest.split_once("/models/"));
+                if let Some((_, name)) = by_aws {
+                    let there = definition.model(name);
+                    let mut redirected = address(name, there.map_or(&Value::Null, |model| &model.schema));
+                    if let Some(part) = part {
+                        redirected = format!("{redirected}#{part}");
+                    }
                     wanted.push(name.to_owned());
-                    *reference = format!("#/definitions/{name}{part}");
-                } else {
-                    return Err(format!(
-                        "refers to `{reference}`, which is neither in the model nor another model"
-                    ));
+                    *reference = redirected;
+                } else if let Some(name) = own.get(to) {
+                    wanted.push((*name).to_owned());
                 }
             }
-            object
-                .values_mut()
-                .try_for_each(|value| rewrite(value, model, wanted))
+            for value in object.values_mut() {
+                redirect(value, definition, own, wanted);
+            }
         }
-        Value::Array(values) => values
-            .iter_mut()
-            .try_for_each(|value| rewrite(value, model, wanted)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
+        Value::Array(values) => {
+            for value in values {
+                redirect(value, definition, own, wanted);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
@@ -131,20 +288,17 @@ fn rewrite(value: &mut Value, model: &str, wanted: &mut Vec<String>) -> Result<(
 mod tests {
     use super::*;
 
-    fn models(value: Value) -> BTreeMap<String, Model> {
-        value
-            .as_object()
-            .unwrap()
-            .iter()
-            .map(|(name, schema)| {
-                let model = Model {
-                    content_type: "application/json".to_owned(),
-                    description: None,
-                    schema: schema.clone(),
-                };
-                (name.clone(), model)
-            })
-            .collect()
+    fn models(value: Value) -> Definition {
+        let models = value.as_object().unwrap().iter();
+        let models: serde_json::Map<_, _> = models
+            .map(|(name, schema)| (name.clone(), json!({"schema": schema})))
+            .collect();
+        serde_json::from_value(json!({"api": {"protocol": "REST"}, "models": models})).unwrap()
+    }
+
+    fn takes(name: &str, definition: &Definition, body: &str) -> bool {
+        let schema = BodySchema::compile(name, definition, false).unwrap();
+        schema.problem(body.as_bytes()).is_none()
     }
 
     #[test]
@@ -159,7 +313,7 @@ mod tests {
             },
             "person": {"type": "object", "properties": {"age": {"type": "integer", "minimum": 0, "exclusiveMinimum": true}, "pets": {"type": "array", "items": {"$ref": "https://apigateway.amazonaws.com/restapis/abc/models/pet"}}}},
         }));
-        let pet = BodySchema::compile("pet", &models).unwrap();
+        let pet = BodySchema::compile("pet", &models, false).unwrap();
         for (body, good) in [
             (r#"{"name": "rex"}"#, true),
             (
@@ -195,21 +349,122 @@ mod tests {
             "gone": {"$ref": "https://apigateway.amazonaws.com/restapis/x/models/nothing"},
             "broken": {"type": "thing"},
             "regex": {"pattern": "(?=a)"},
+            "names": {"patternProperties": {"^(?!x)": {}}},
+            "lost": {"$ref": "#/definitions/none"},
+            "one": {"id": "https://example.com/one"},
+            "other-one": {"definitions": {"a": {"id": "https://example.com/one"}}, "properties": {"a": {"$ref": "https://apigateway.amazonaws.com/restapis/x/models/one"}}},
+            "around": {"$ref": "https://apigateway.amazonaws.com/restapis/x/models/broken"},
         }));
-        let new = BodySchema::compile("new", &all).unwrap();
+        let new = BodySchema::compile("new", &all, false).unwrap();
         assert!(new.problem(br#"{"a": [1]}"#).is_some() && new.problem(br#"{"a": ["x"]}"#).is_none());
-        let four = BodySchema::compile("four", &all).unwrap();
+        let four = BodySchema::compile("four", &all, false).unwrap();
         assert!(four.problem(br#"{"a": 1}"#).is_some() && four.problem(b"").is_none());
         for (bad, part) in [
             ("other", "draft-03"),
             ("far", "example.com"),
             ("gone", "`nothing`"),
             ("broken", ""),
-            ("regex", ""),
+            ("regex", "linear time"),
+            ("names", "linear time"),
+            ("lost", "none"),
+            ("other-one", "`https://example.com/one`"),
+            ("around", "model `broken`"),
             ("none", "no model"),
         ] {
-            let error = BodySchema::compile(bad, &all).unwrap_err();
+            let error = BodySchema::compile(bad, &all, false).unwrap_err();
             assert!(error.contains(part), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn references_of_each_draft_lead_where_they_say() {
+        let newest = "https://json-schema.org/draft/2020-12/schema";
+        let all = models(json!({
+            "anchor": {"$schema": newest, "$ref": "#s", "$defs": {"a": {"$anchor": "s", "type": "string"}}},
+            "old-anchor": {"properties": {"a": {"$ref": "#s"}}, "definitions": {"a": {"id": "#s", "type": "string"}}},
+            "own": {
+                "$schema": newest,
+                "$id": "https://example.com/own",
+                "properties": {"a": {"$ref": "https://example.com/own"}, "b": {"$ref": "own#/$defs/b"}, "c": {"$ref": "part"}},
+                "$defs": {"b": {"type": "string"}, "c": {"$id": "part", "type": "integer"}},
+                "additionalProperties": false,
+            },
+            "sibling": {"$schema": newest, "$id": "sib.json", "properties": {"a": {"$ref": "sib.json#/$defs/x"}, "b": {"$ref": "#x"}}, "$defs": {"x": {"$anchor": "x", "type": "string"}}},
+            "pet": {"id": "other", "properties": {"a": {"$ref": "#/definitions/x"}, "b": {"$ref": "#x"}}, "definitions": {"x": {"id": "#x", "type": "string"}}},
+            "pets": {"items": {"$ref": "https://apigateway.amazonaws.com/restapis/x/models/pet"}},
+            "both": {"$schema": newest, "$id": "https://example.com/both", "$ref": "#s", "$defs": {"a": {"$anchor": "s", "$ref": "https://apigateway.amazonaws.com/restapis/x/models/anchor"}}},
+            "user": {"$ref": "https://example.com/own#/$defs/b"},
+            "part": {"properties": {"a": {"$ref": "https://apigateway.amazonaws.com/restapis/x1/models/own#/$defs/b"}, "b": {"$ref": "https://apigateway.amazonaws.com/restapis/x2/models/four"}}},
+            "four": {"properties": {"n": {"minimum": 1, "exclusiveMinimum": true}}},
+            "self": {"properties": {"a": {"$ref": "#"}}, "additionalProperties": false},
+            // what only looks like a reference
+            "constant": {"enum": [{"$ref": "https://example.com/nowhere"}]},
+            "named": {"properties": {"$ref": {"type": "string"}, "id": {"type": "integer"}}},
+        }));
+        for (name, good, bad) in [
+            ("anchor", r#""x""#, "1"),
+            ("old-anchor", r#"{"a": "x"}"#, r#"{"a": 1}"#),
+            ("own", r#"{"a": {"b": "x", "c": 1}}"#, r#"{"a": {"d": 1}}"#),
+            ("own", r#"{"c": 1}"#, r#"{"c": "x"}"#),
+            ("sibling", r#"{"a": "x", "b": "y"}"#, r#"{"a": 1}"#),
+            ("sibling", "{}", r#"{"b": 1}"#),
+            ("pet", r#"{"a": "x", "b": "y"}"#, r#"{"b": 1}"#),
+            ("pets", r#"[{"a": "x"}]"#, r#"[{"a": 1}]"#),
+            ("both", r#""x""#, "1"),
+            ("user", r#""x""#, "1"),
+            ("part", r#"{"a": "x", "b": {"n": 2}}"#, r#"{"a": 1}"#),
+            // of the draft that this model is of
+            ("part", r#"{"b": {"n": 2}}"#, r#"{"b": {"n": 1}}"#),
+            ("self", r#"{"a": {"a": {}}}"#, r#"{"a": {"b": 1}}"#),
+            ("constant", r#"{"$ref": "https://example.com/nowhere"}"#, "{}"),
+            ("named", r#"{"$ref": "x", "id": 1}"#, r#"{"id": "x"}"#),
+            ("Empty", "{}", "[]"),
+            ("Error", r#"{"message": "x"}"#, r#"{"message": 1}"#),
+        ] {
+            // the order in which documents are looked at changes
+            for _ in 0..20 {
+                assert!(takes(name, &all, good) && !takes(name, &all, bad), "{name}");
+            }
+        }
+        let http = Definition {
+            api: serde_json::from_value(json!({"protocol": "HTTP"})).unwrap(),
+            ..models(json!({}))
+        };
+        assert!(BodySchema::compile("Empty", &http, false).is_err());
+    }
+
+    #[test]
+    fn ids_and_anchors_that_are_the_same_end_nothing() {
+        let newest = "https://json-schema.org/draft/2020-12/schema";
+        let part =
+            |id: &str| json!({"$id": id, "$defs": {"x": {"$anchor": "s", "type": "string"}}, "$ref": "#s"});
+        let all = models(json!({
+            "twice": {"$schema": newest, "$ref": "x#s", "$defs": {"a": part("x"), "b": part("x")}},
+            "itself": {"$schema": newest, "$id": "https://example.com/i", "$ref": "#s", "$defs": {"a": part("https://example.com/i")}},
+            "anchors": {"$schema": newest, "$ref": "#s", "$defs": {"a": {"$anchor": "s"}, "b": {"$anchor": "s"}}},
+        }));
+        for name in ["twice", "itself", "anchors"] {
+            for _ in 0..20 {
+                if let Ok(schema) = BodySchema::compile(name, &all, false) {
+                    assert!(schema.problem(br#""x""#).is_none(), "{name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn formats_are_told_and_not_asserted_unless_that_is_asked_for() {
+        for draft in [
+            "http://json-schema.org/draft-04/schema#",
+            "http://json-schema.org/draft-07/schema#",
+            "https://json-schema.org/draft/2020-12/schema",
+        ] {
+            let all = models(json!({"m": {"$schema": draft, "format": "ipv4"}}));
+            let problem = |formats: bool| {
+                let schema = BodySchema::compile("m", &all, formats).unwrap();
+                schema.problem(br#""x""#)
+            };
+            assert!(problem(false).is_none() && problem(true).is_some(), "{draft}");
         }
     }
 }

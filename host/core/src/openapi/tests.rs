@@ -593,7 +593,7 @@ prop_compose! {
     ) -> Definition {
         let authorizers: BTreeMap<String, Value> = authorizers.into_iter().map(|(name, plugin)| (name, json!({"plugin": plugin}))).collect();
         let models: BTreeMap<String, Value> = models.into_iter().map(|(name, (schema, text))| (name, json!({"schema": schema, "description": text}))).collect();
-        let validators: BTreeMap<String, Value> = validators.into_iter().map(|(name, body)| (name, json!({"body": body}))).collect();
+        let validators: BTreeMap<String, Value> = validators.into_iter().map(|(name, body)| (name, json!({"body": body, "formats": body}))).collect();
         serde_json::from_value(json!({
             "api": {"name": title, "version": version, "protocol": protocol, "body-limit": limit, "minimum-compression-size": compression, "api-key-source": source, "cors": {"allow-origins": ["*"]}},
             "routes": routes, "integrations": integrations, "authorizers": authorizers, "models": models, "validators": validators,

@@ -28,6 +28,8 @@ pub struct Router {
     routes: Vec<Compiled>,
     /// HEAD is served by what lists HEAD or any method, not by GET.
     own_head: bool,
+    /// What "any method" stands for; every method where it is not said.
+    any_is: Option<&'static [Method]>,
     /// Methods beyond the standard ones.
     extensions: HashMap<Method, MethodId>,
 }
@@ -225,6 +227,13 @@ impl Router {
         self
     }
 
+    /// The same with routes for any method taking these only. A route that lists one of them still comes first.
+    #[must_use]
+    pub fn with_any_of(mut self, methods: &'static [Method]) -> Self {
+        self.any_is = Some(methods);
+        self
+    }
+
     /// How many routes there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -251,11 +260,15 @@ impl Router {
         let mut buffer = [0_u8; MAX_HOST];
         let host = host.and_then(|host| canonical_host(host, &mut buffer));
         let id = self.method_id(method);
+        let any = match self.any_is {
+            Some(methods) if !methods.contains(method) => id,
+            _ => MethodId::ANY,
+        };
         let mut path_exists = false;
         let found = self.each_table(host, |root| {
             walk.run(root, &mut |leaf| {
                 path_exists = true;
-                self.pick(leaf, id, headers)
+                self.pick(leaf, id, any, headers)
             })
         });
         if let Some(route) = found {
@@ -298,8 +311,8 @@ impl Router {
         self.any.and_then(visit)
     }
 
-    /// The best route of a leaf for a request.
-    fn pick(&self, leaf: LeafId, method: MethodId, headers: &HeaderMap) -> Option<RouteIndex> {
+    /// The best route of a leaf for a request. `any` is what routes for any method are known by, if they take the request's.
+    fn pick(&self, leaf: LeafId, method: MethodId, any: MethodId, headers: &HeaderMap) -> Option<RouteIndex> {
         let entries = &self.tries.leaf(leaf).entries;
         let fits = |entry: &&Entry| !entry.conditional || self.headers_match(entry, headers);
         let find = |wanted: MethodId, or: MethodId| {
@@ -309,9 +322,9 @@ impl Router {
                 .find(fits)
         };
         let found = if method == MethodId::HEAD && !self.own_head {
-            find(MethodId::HEAD, MethodId::HEAD).or_else(|| find(MethodId::GET, MethodId::ANY))
+            find(MethodId::HEAD, MethodId::HEAD).or_else(|| find(MethodId::GET, any))
         } else {
-            find(method, MethodId::ANY)
+            find(method, any)
         };
         found.map(|entry| entry.route as usize)
     }
@@ -331,13 +344,16 @@ impl Router {
                 for entry in &self.tries.leaf(leaf).entries {
                     if !entry.conditional || self.headers_match(entry, headers) {
                         methods.extend_from_slice(&self.routes[entry.route as usize].methods);
+                        if entry.method == MethodId::ANY {
+                            methods.extend_from_slice(self.any_is.unwrap_or_default());
+                        }
                     }
                 }
                 None
             })
         });
         debug_assert!(nothing.is_none());
-        if methods.contains(&Method::GET) {
+        if methods.contains(&Method::GET) && !self.own_head {
             methods.push(Method::HEAD);
         }
         methods.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));

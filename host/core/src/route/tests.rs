@@ -113,6 +113,37 @@ fn one_trailing_slash_is_ignored_and_other_empty_segments_are_literal() {
 }
 
 #[test]
+fn any_method_can_stand_for_some_and_comes_after_those_that_are_listed() {
+    static SOME: [Method; 3] = [Method::GET, Method::HEAD, Method::POST];
+    for (path, asked) in [("/a", "/a"), ("/a/{x}", "/a/1"), ("/a/{x+}", "/a/1/2")] {
+        // whatever comes first, and whatever the parameter is called
+        for (any, get) in [(0, 1), (1, 0)] {
+            let other = path.replace('x', "y");
+            let mut specs = [spec(&[], &[], path, &[]), spec(&[], &["GET"], &other, &[])];
+            if any == 1 {
+                specs.swap(0, 1);
+            }
+            let router = Router::build(&specs).unwrap();
+            let router = router.without_implied_head().with_any_of(&SOME);
+            let of = |method: &str| find(&router, "localhost", method, asked);
+            assert_eq!(route(&of("GET")), Some(get), "{path}");
+            assert_eq!(route(&of("HEAD")), Some(any), "{path}");
+            assert_eq!(route(&of("POST")), Some(any), "{path}");
+            for method in ["PUT", "TRACE", "PURGE"] {
+                assert_eq!(of(method), Match::MethodNotAllowed(SOME.to_vec()), "{method}");
+            }
+        }
+    }
+    // what it does not take, the next path may
+    let specs = [spec(&[], &[], "/a", &[]), spec(&[], &["PURGE"], "/{x}", &[])];
+    let router = Router::build(&specs).unwrap().with_any_of(&SOME);
+    assert_eq!(route(&find(&router, "localhost", "PURGE", "/a")), Some(1));
+    assert_eq!(route(&find(&router, "localhost", "GET", "/a")), Some(0));
+    let twice = [spec(&[], &[], "/{x}", &[]), spec(&[], &[], "/{y}", &[])];
+    assert!(Router::build(&twice).is_err());
+}
+
+#[test]
 fn what_is_no_absolute_path_matches_nothing() {
     let router = paths(&["/{all+}", "/"]);
     for path in ["", "*", "a", "example.com:443", "http://example.com/"] {

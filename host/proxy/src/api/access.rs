@@ -10,7 +10,7 @@ use std::{
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use edgeward_core::{
-    api::{Api, Authorizer, AuthorizerType, IdentitySource, Profile, Protocol, selection},
+    api::{Api, Authorizer, AuthorizerType, IdentitySource, Profile, Protocol, whole_value},
     config::DecisionCache,
     policy::{
         Action, Authorization, Caller, Context, Decision, Home, Key, MethodArn, Outcome, Policy, Request,
@@ -78,7 +78,11 @@ impl Gate {
             name: name.into(),
             plugin: model.plugin.clone(),
             kind: model.kind,
-            validation: model.identity_validation.as_deref().map(selection).transpose()?,
+            validation: model
+                .identity_validation
+                .as_deref()
+                .map(whole_value)
+                .transpose()?,
             decisions: (!sources.is_empty() && !ttl.is_zero()).then(|| Decisions::new(&settings)),
             sources,
             ttl,

@@ -86,16 +86,10 @@ impl StageLog {
 
     /// Leaves the line of an exchange that has ended.
     pub(crate) fn leave(&self, finish: &Finish, call: &Call, duration: Duration, request_bytes: u64) {
-        let authorizer = match (
-            &finish.chain,
-            self.format.names().any(|name| name.starts_with("authorizer.")),
-        ) {
-            (Some(chain), true) => {
-                let route = finish.route.and_then(|index| finish.table().routes.get(index));
-                let gate = route.and_then(|route| route.api.as_ref()?.authorizer.as_deref());
-                chain.authorizer_now(gate.map(|gate| &*gate.plugin))
-            }
-            _ => BTreeMap::new(),
+        let authorizer = if self.format.names().any(|name| name.starts_with("authorizer.")) {
+            super::authorizer_now(finish)
+        } else {
+            BTreeMap::new()
         };
         let known = Known {
             headers: call.headers.as_ref(),
@@ -120,6 +114,7 @@ fn outcome(finish: &Finish, name: &str, duration: Duration, request_bytes: u64) 
             matches!(
                 reject.code,
                 RejectCode::UpstreamConnect
+                    | RejectCode::UpstreamTls
                     | RejectCode::UpstreamConnectTimeout
                     | RejectCode::UpstreamFailure
                     | RejectCode::UpstreamTimeout

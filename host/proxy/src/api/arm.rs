@@ -11,7 +11,7 @@ use edgeward_core::{
     phase::Phases,
     policy::{Policy, PolicyKind},
     reject::{Reject, RejectCode},
-    route::{Match, Params, RouteSpec, Router},
+    route::{BuildError, Match, Params, RouteSpec, Router},
 };
 use edgeward_runtime::{PluginVersion, RouteInfo};
 use http::{HeaderMap, Method};
@@ -38,7 +38,7 @@ use crate::{
 /// Largest request body in the `apigw` profile, as AWS, in bytes.
 const AWS_BODY: u64 = 10 << 20;
 /// Methods that AWS's `ANY` stands for.
-const AWS_ANY: [Method; 7] = [
+static AWS_ANY: [Method; 7] = [
     Method::DELETE,
     Method::GET,
     Method::HEAD,
@@ -328,11 +328,7 @@ impl Builder<'_> {
                 Err(message) => problems.push(Problem::new(format!("{place}.routes.{key}"), message)),
                 Ok(RouteKey::Default) => default = Some((key, route)),
                 Ok(RouteKey::Path(method, path)) => {
-                    let methods = match method {
-                        Some(method) => vec![method],
-                        None if voice == Voice::Native => Vec::new(),
-                        None => AWS_ANY.to_vec(),
-                    };
+                    let methods = Vec::from_iter(method);
                     let is_greedy = tiers && key.ends_with("+}");
                     let spec = RouteSpec {
                         hosts: Vec::new(),
@@ -365,19 +361,24 @@ impl Builder<'_> {
                 Err((at, message)) => problems.push(Problem::new(format!("{place}.{at}"), message)),
             }
         }
-        let mut router = |specs: Vec<(RouteSpec, _, _)>| {
-            let specs: Vec<RouteSpec> = specs
-                .into_iter()
-                .map(|(spec, _, _): (_, &String, &RouteModel)| spec)
-                .collect();
-            let built = Router::build(&specs)
-                .map_err(|error| problems.push(Problem::new(format!("{place}.routes"), error.to_string())));
+        let mut router = |specs: Vec<(RouteSpec, &String, &RouteModel)>| {
+            let (specs, keys): (Vec<_>, Vec<_>) = specs.into_iter().map(|(spec, key, _)| (spec, key)).unzip();
+            let built = Router::build(&specs).map_err(|error| {
+                let message = match &error {
+                    BuildError::Conflict(both) => format!(
+                        "`{}` and `{}` take the same requests",
+                        keys[both.first], keys[both.second]
+                    ),
+                    BuildError::Ambiguous { .. } | BuildError::TooLarge { .. } => error.to_string(),
+                };
+                problems.push(Problem::new(format!("{place}.routes"), message));
+            });
             // AWS derives no HEAD from GET
             built.ok().map(|router| {
                 if voice == Voice::Native {
                     router
                 } else {
-                    router.without_implied_head()
+                    router.without_implied_head().with_any_of(&AWS_ANY)
                 }
             })
         };

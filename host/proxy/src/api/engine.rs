@@ -18,7 +18,7 @@ use edgeward_runtime::{
 use http::{HeaderMap, HeaderName, Response, StatusCode, header, response::Parts};
 use serde::Deserialize;
 
-use super::{GATEWAY, convert, facts::Known, integration::write};
+use super::{GATEWAY, Voice, convert, facts::Known, integration::write};
 use crate::{body::Body, finish::Finish, pipeline, snapshot::Fixed};
 
 /// Most bytes of a reason that are logged.
@@ -96,6 +96,9 @@ impl Engine {
         let mut request = head.clone();
         // parameters are places in the path that was routed
         request.path.clone_from(&call.path);
+        if call.arm.voice == Voice::Rest {
+            request.headers.remove(header::CONTENT_LENGTH);
+        }
         let mut exchange = Exchange::new(
             finish.request_id.clone(),
             Arc::clone(&route.info),

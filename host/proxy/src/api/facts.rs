@@ -11,7 +11,7 @@ use edgeward_core::{
     reject::{Reject, RejectCode},
     route::decode_param,
 };
-use http::{HeaderMap, Version};
+use http::{HeaderMap, StatusCode, Version};
 
 use super::{Call, voice};
 use crate::finish::Finish;
@@ -28,6 +28,8 @@ pub(super) struct Known<'a> {
     /// What authorizers said.
     pub(super) authorizer: &'a BTreeMap<String, String>,
     pub(super) error: Option<&'a Reject>,
+    /// What the client gets, where that is known.
+    pub(super) status: Option<StatusCode>,
 }
 
 impl<'a> Known<'a> {
@@ -53,6 +55,7 @@ impl<'a> Known<'a> {
             response: None,
             authorizer: &NOTHING,
             error: None,
+            status: None,
         }
     }
 }
@@ -163,7 +166,7 @@ impl Facts for Known<'_> {
                 let about = |reject: &&Reject| reject.code == RejectCode::BadRequestBody;
                 self.error.filter(about)?.cause.clone()?
             }
-            "status" => self.error?.status.to_string(),
+            "status" => self.status?.as_u16().to_string(),
             _ => self.authorizer.get(name.strip_prefix("authorizer.")?)?.clone(),
         })
     }

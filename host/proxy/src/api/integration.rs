@@ -21,6 +21,7 @@ use super::{
     convert::{self, Converting},
     engine::{Engine, RequestOverrides},
     facts::Known,
+    fields,
     templates::{Mapped, Passing, Template, Templates, apply},
     trace,
 };
@@ -34,18 +35,6 @@ const QUERY: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
-/// Fields of requests that AWS keeps to itself.
-const AWS_DROPS: [&str; 7] = [
-    "content-md5",
-    "max-forwards",
-    "server",
-    "te",
-    "trailer",
-    "www-authenticate",
-    "via",
-];
-/// Fields of responses that AWS gives another name: all, and those of HTTP integrations.
-const AWS_REMAPS: [&str; 3] = ["content-length", "date", "server"];
 
 /// A server, and what it is asked; ready.
 #[derive(Debug)]
@@ -198,7 +187,12 @@ impl Integration {
         }
         body = convert::bytes(conversion, &mut head.headers, body, over).await?;
         let query = head.query.take();
-        let sent = std::mem::take(&mut head.headers);
+        let mut sent = std::mem::take(&mut head.headers);
+        // how the body is framed is no value of the request
+        let length = match self.voice {
+            Voice::Rest => sent.remove(header::CONTENT_LENGTH),
+            Voice::Native | Voice::Http => None,
+        };
         let known = Known {
             headers: Some(&sent),
             query: query.as_deref(),
@@ -210,6 +204,9 @@ impl Integration {
         } else {
             self.own(&sent)
         };
+        if let Some(length) = length {
+            headers.insert(header::CONTENT_LENGTH, length);
+        }
         let mut parameters: BTreeMap<&str, Filling<'_>> = BTreeMap::new();
         let mut pairs = self.is_proxy.then(|| query.clone()).flatten();
         let mut path = None;
@@ -304,11 +301,7 @@ impl Integration {
         if self.host.is_some() {
             headers.remove(header::HOST);
         }
-        if self.voice != Voice::Native {
-            for name in AWS_DROPS {
-                headers.remove(name);
-            }
-        }
+        fields::before_passing(self.voice, &mut headers);
         // what it answers has to be read
         if self.reads_response || self.converting.is_some() {
             headers.remove(header::ACCEPT_ENCODING);
@@ -385,17 +378,7 @@ impl Integration {
             ..known
         };
         if self.is_proxy {
-            if self.voice == Voice::Rest {
-                for name in AWS_REMAPS {
-                    let to = HeaderName::try_from(format!("x-amzn-remapped-{name}"));
-                    if let (Some(value), Ok(to)) = (theirs.get(name), to) {
-                        parts.headers.insert(to, value.clone());
-                    }
-                }
-                parts.headers.remove(header::DATE);
-                parts.headers.remove(header::SERVER);
-                parts.headers.remove(header::VIA);
-            }
+            fields::remap_passing(self.voice, &mut parts.headers);
             if let Some(mappings) = self.by_status.get(&parts.status.as_u16()) {
                 apply(mappings, &known, &mut parts.headers, &mut parts.status);
             }
@@ -445,6 +428,7 @@ impl Integration {
         if let Some(engine) = engine {
             engine.override_response(&mut parts)?;
         }
+        fields::remap_mapped(self.voice, &mut parts.headers);
         Ok(Response::from_parts(parts, body))
     }
 

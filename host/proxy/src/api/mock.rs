@@ -11,6 +11,7 @@ use super::{
     convert::{self, Converting},
     engine::Engine,
     facts::Known,
+    fields,
     templates::{Mapped, Passing, Templates, running},
 };
 use crate::{body::Body, pipeline};
@@ -25,6 +26,7 @@ pub(crate) struct Mock {
     passing: Passing,
     responses: Vec<Mapped>,
     converting: Option<Converting>,
+    voice: Voice,
     /// Some of its templates are scripts.
     pub(crate) has_scripts: bool,
 }
@@ -50,7 +52,7 @@ impl Mock {
             if is_script(text) {
                 Status::Script(request_script(name, kind))
             } else {
-                Status::Fixed(lenient_status(text))
+                Status::Fixed(status_of(text.as_bytes()))
             }
         });
         let responses = Mapped::all(name, &model.responses)?;
@@ -61,6 +63,7 @@ impl Mock {
             passing: Passing::new(model),
             responses,
             converting,
+            voice: Voice::of(definition),
         })
     }
 
@@ -88,7 +91,7 @@ impl Mock {
                 let made = running(engine.as_deref_mut())?
                     .request(name, &mut headers, body)
                     .await?;
-                rendered_status(&made)
+                status_of(&made)
             }
             None => {
                 let body = pipeline::whole_body(body, BODY_MAX, RejectCode::RequestTooLarge).await?;
@@ -127,29 +130,101 @@ impl Mock {
         if let Some(engine) = engine {
             engine.override_response(&mut parts)?;
         }
+        fields::remap_mapped(self.voice, &mut parts.headers);
         Ok(Response::from_parts(parts, body))
     }
 }
 
-/// The integer `statusCode` of an object, which a publisher may write as leniently as AWS reads it: names without quotes, a comma at the end. Not for what
-/// clients send: what YAML makes of a text can be larger than the text by far.
-fn lenient_status(text: &str) -> Option<u16> {
-    let value: serde_yaml_ng::Value = serde_yaml_ng::from_str(text).ok()?;
-    status_in(&serde_json::to_value(value).ok()?)
+/// The integer `statusCode` of a JSON object, or of one that is written as leniently as AWS reads it.
+fn status_of(bytes: &[u8]) -> Option<u16> {
+    match serde_json::from_slice(bytes) {
+        Ok(json) => status_in(&json),
+        Err(_ignored) => lenient_status(std::str::from_utf8(bytes).ok()?),
+    }
 }
 
-/// The same of what a template made, which may have words of the client in it: without what makes texts larger.
-fn rendered_status(bytes: &[u8]) -> Option<u16> {
-    let json = serde_json::from_slice(bytes).ok();
-    if let Some(json) = json {
-        return status_in(&json);
+/// The same of an object whose names need no quotes or may have single ones, with a comma at the end. In one pass, whatever a template made of a client's words.
+fn lenient_status(text: &str) -> Option<u16> {
+    let (mut rest, mut status) = (text, None);
+    let Token::Mark('{') = token(&mut rest)? else {
+        return None;
+    };
+    loop {
+        let name = match token(&mut rest)? {
+            Token::Mark('}') => break,
+            Token::Word(name) | Token::Quoted(name) => name,
+            Token::Mark(_) => return None,
+        };
+        let Token::Mark(':') = token(&mut rest)? else {
+            return None;
+        };
+        let value = token(&mut rest)?;
+        if name == "statusCode" {
+            status = match value {
+                Token::Word(word) => word.parse().ok(),
+                Token::Mark(_) | Token::Quoted(_) => None,
+            };
+        }
+        let mut depth = 0_usize;
+        let mut part = value;
+        loop {
+            match part {
+                Token::Mark('{' | '[') => depth += 1,
+                Token::Mark('}' | ']') => depth = depth.checked_sub(1)?,
+                Token::Mark(_) if depth == 0 => return None,
+                Token::Mark(_) | Token::Word(_) | Token::Quoted(_) => {}
+            }
+            if depth == 0 {
+                break;
+            }
+            part = token(&mut rest)?;
+        }
+        match token(&mut rest)? {
+            Token::Mark(',') => {}
+            Token::Mark('}') => break,
+            Token::Mark(_) | Token::Word(_) | Token::Quoted(_) => return None,
+        }
     }
-    let text = std::str::from_utf8(bytes).ok()?;
-    let is_small = u64::try_from(text.len()).is_ok_and(|length| length <= BODY_MAX);
-    // an alias repeats what an anchor names
-    (is_small && !text.contains('*'))
-        .then(|| lenient_status(text))
-        .flatten()
+    let status = status.filter(|status| StatusCode::from_u16(*status).is_ok());
+    if rest.trim().is_empty() { status } else { None }
+}
+
+/// A part of what is nearly JSON.
+#[derive(Clone, Copy)]
+enum Token<'t> {
+    /// One of `{}[]:,`.
+    Mark(char),
+    /// What stands there without quotes.
+    Word(&'t str),
+    /// What stands in quotes, as it is written.
+    Quoted(&'t str),
+}
+
+fn token<'t>(rest: &mut &'t str) -> Option<Token<'t>> {
+    const MARKS: [char; 6] = ['{', '}', '[', ']', ':', ','];
+    let text = rest.trim_start();
+    let first = text.chars().next()?;
+    if MARKS.contains(&first) {
+        *rest = &text[1..];
+        return Some(Token::Mark(first));
+    }
+    if first == '"' || first == '\'' {
+        let mut escaped = false;
+        let end = text[1..].find(|letter: char| {
+            let ends = letter == first && !escaped;
+            escaped = letter == '\\' && !escaped;
+            ends
+        })?;
+        let (inside, behind) = text[1..].split_at(end);
+        *rest = &behind[1..];
+        return Some(Token::Quoted(inside));
+    }
+    let end = text.find(|letter: char| {
+        letter.is_whitespace() || MARKS.contains(&letter) || letter == '"' || letter == '\''
+    });
+    let (word, behind) = text.split_at(end.unwrap_or(text.len()));
+    *rest = behind;
+    Some(Token::Word(word))
 }
 
 fn status_in(value: &serde_json::Value) -> Option<u16> {
@@ -165,18 +240,45 @@ mod tests {
     fn a_status_is_read_leniently_but_is_an_integer() {
         for (text, expected) in [
             (r#"{"statusCode": 200}"#, Some(200)),
+            ("\t{\"statusCode\":200}\n", Some(200)),
+            (r#"{"statusCode":200,"x":"\ud83d\ude00"}"#, Some(200)),
+            (
+                r#"{"a": 1, "a": 2, "statusCode": 200, "statusCode": 201}"#,
+                Some(201),
+            ),
             ("{statusCode: 404}", Some(404)),
+            ("{statusCode:200}", Some(200)),
+            ("{ 'statusCode' : 200 }", Some(200)),
             ("{\"statusCode\": 201,\n}", Some(201)),
+            (
+                r#"{a: {statusCode: 1, b: ['}', "\"]"]}, statusCode: 202, c: no}"#,
+                Some(202),
+            ),
+            ("{statusCode: 200, statusCode: 203}", Some(203)),
             (r#"{"statusCode": "200"}"#, None),
+            ("{statusCode: '200'}", None),
+            ("{statusCode: 200.5}", None),
+            ("{statusCode: {a: 200}}", None),
+            ("{a: {statusCode: 200}}", None),
+            ("{statusCode: 200} more", None),
+            ("{statusCode: 200", None),
+            ("{statusCode: 200, a: [}", None),
+            ("{statusCode 200}", None),
+            ("{statusCode: , a: 1}", None),
+            ("{'statusCode: 200}", None),
             ("{}", None),
             ("", None),
             ("not", None),
             (r#"{"statusCode": 2}"#, None),
+            ("{statusCode: 2}", None),
             (r#"{"statusCode": 99999}"#, None),
         ] {
-            assert_eq!(lenient_status(text), expected, "{text}");
-            assert_eq!(rendered_status(text.as_bytes()), expected, "{text}");
+            assert_eq!(status_of(text.as_bytes()), expected, "{text}");
         }
-        assert_eq!(rendered_status(b"{a: &a [1], statusCode: 200, b: *a}"), None);
+        // depth costs nothing
+        assert_eq!(
+            status_of(format!("{{a: {}", "[".repeat(1 << 20)).as_bytes()),
+            None
+        );
     }
 }

@@ -11,6 +11,7 @@ mod counts;
 mod decode;
 mod engine;
 mod facts;
+pub(crate) mod fields;
 mod find;
 mod integration;
 mod mock;
@@ -246,9 +247,10 @@ pub(crate) async fn integrate(
     finish: &mut Finish,
     route: &Route,
     integration: &Integration,
-    head: RequestHead,
+    mut head: RequestHead,
     body: Body,
 ) -> Result<Response<Body>, Reject> {
+    fields::before_mapping(Known::of(finish)?.call.arm.voice, &mut head.headers);
     let wants = integration.reads_authorizer || integration.has_scripts;
     let authorizer = authorizer(finish, route, wants).await;
     let mut engine = engine(finish, integration.has_scripts, &head, &authorizer).await?;
@@ -299,9 +301,14 @@ pub(crate) async fn mock(
     finish: &Finish,
     route: &Route,
     mock: &Mock,
-    head: RequestHead,
+    mut head: RequestHead,
     body: Body,
 ) -> Result<Response<Body>, Reject> {
+    let voice = Known::of(finish)?.call.arm.voice;
+    fields::before_mapping(voice, &mut head.headers);
+    if voice == Voice::Rest {
+        head.headers.remove(header::CONTENT_LENGTH);
+    }
     let authorizer = authorizer(finish, route, mock.has_scripts).await;
     let mut engine = engine(finish, mock.has_scripts, &head, &authorizer).await?;
     let known = Known {
@@ -321,6 +328,16 @@ async fn authorizer(finish: &Finish, route: &Route, wanted: bool) -> BTreeMap<St
         }
         _ => BTreeMap::new(),
     }
+}
+
+/// The same when nobody works on the exchange any more.
+fn authorizer_now(finish: &Finish) -> BTreeMap<String, String> {
+    let Some(chain) = &finish.chain else {
+        return BTreeMap::new();
+    };
+    let route = finish.route.and_then(|index| finish.table().routes.get(index));
+    let gate = route.and_then(|route| route.api.as_ref()?.authorizer.as_deref());
+    chain.authorizer_now(gate.map(|gate| &*gate.plugin))
 }
 
 /// The template engine, for integrations that need it.

@@ -181,7 +181,12 @@ impl Mapped {
     ) -> Result<Vec<Self>, (&'static str, String)> {
         let one = |(index, response): (usize, &IntegrationResponse)| -> Result<Self, String> {
             Ok(Self {
-                selection: response.selection.as_deref().map(selection).transpose()?,
+                selection: response
+                    .selection
+                    .as_deref()
+                    .filter(|pattern| !pattern.is_empty())
+                    .map(selection)
+                    .transpose()?,
                 status: StatusCode::from_u16(response.status).map_err(|error| error.to_string())?,
                 fields: response
                     .parameters

@@ -54,7 +54,7 @@ impl Validation {
         }
         if flags.body {
             for (kind, model) in &route.request_models {
-                let schema = BodySchema::compile(model, &definition.models)
+                let schema = BodySchema::compile(model, definition, flags.formats)
                     .map_err(|message| ("request-models", format!("model `{model}`: {message}")))?;
                 validation.bodies.push((kind.clone(), schema));
             }

@@ -76,6 +76,8 @@ pub(crate) struct Responses {
 #[derive(Debug)]
 struct Ready {
     status: Option<u16>,
+    /// It tells what an authorizer said.
+    reads_authorizer: bool,
     fields: Vec<Mapping>,
     templates: Vec<(String, Value)>,
 }
@@ -87,8 +89,10 @@ impl Responses {
             .map(|(kind, response)| {
                 let fields = response.parameters.iter();
                 let templates = response.templates.iter();
+                let mut texts = response.parameters.values().chain(response.templates.values());
                 let ready = Ready {
                     status: response.status,
+                    reads_authorizer: texts.any(|text| text.contains("context.authorizer.")),
                     fields: fields
                         .filter_map(|(key, value)| Mapping::gateway_response(key, value).ok())
                         .collect(),
@@ -189,15 +193,22 @@ pub(crate) fn error(finish: &Finish, reject: &Reject) -> Response<Body> {
 }
 
 fn apply(own: &Ready, finish: &Finish, call: &Call, reject: &Reject, response: &mut Response<Body>) {
-    let facts = Known {
-        headers: call.headers.as_ref(),
-        query: call.query.as_deref(),
-        error: Some(reject),
-        ..Known::new(finish, call)
-    };
     if let Some(status) = own.status.and_then(|status| StatusCode::from_u16(status).ok()) {
         *response.status_mut() = status;
     }
+    let authorizer = if own.reads_authorizer {
+        super::authorizer_now(finish)
+    } else {
+        BTreeMap::new()
+    };
+    let facts = Known {
+        headers: call.headers.as_ref(),
+        query: call.query.as_deref(),
+        authorizer: &authorizer,
+        error: Some(reject),
+        status: Some(response.status()),
+        ..Known::new(finish, call)
+    };
     if let Some((kind, template)) = choose(&own.templates, call.headers.as_ref()) {
         *response.body_mut() = Body::full(template.render(&facts));
         if let Ok(kind) = HeaderValue::from_str(kind) {
@@ -208,7 +219,12 @@ fn apply(own: &Ready, finish: &Finish, call: &Call, reject: &Reject, response: &
         let Place::Header(name) = &field.place else {
             continue;
         };
-        if let Ok(value) = HeaderValue::from_str(&field.value.render(&facts)) {
+        let values = field.value.values(&facts);
+        if values.is_empty() {
+            // without a value there is no field
+            continue;
+        }
+        if let Ok(value) = HeaderValue::from_str(&values.join(",")) {
             response.headers_mut().insert(name.clone(), value);
         }
     }
@@ -294,6 +310,7 @@ fn http(reject: &Reject) -> Response<Body> {
         RejectCode::UpstreamTimeout
         | RejectCode::UpstreamConnectTimeout
         | RejectCode::UpstreamConnect
+        | RejectCode::UpstreamTls
         | RejectCode::UpstreamFailure
         | RejectCode::NoHealthyUpstream => (503, "Service Unavailable"),
         code if code.status() < 500 => (reject.status, code.title()),

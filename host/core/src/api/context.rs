@@ -1,0 +1,140 @@
+//! The variables of `$context`: which there are, so that a name that is none is found when an API is deployed and not when nothing comes of it.
+
+/// Variables that mappings can have a value from.
+const SET: [&str; 29] = [
+    "accountId",
+    "apiId",
+    "customDomain.basePathMatched",
+    "deploymentId",
+    "domainName",
+    "domainPrefix",
+    "error.message",
+    "error.messageString",
+    "error.responseType",
+    "error.validationErrorString",
+    "extendedRequestId",
+    "httpMethod",
+    "identity.sourceIp",
+    "identity.userAgent",
+    "isCanaryRequest",
+    "operationName",
+    "path",
+    "protocol",
+    "requestId",
+    "requestTime",
+    "requestTimeEpoch",
+    "resourcePath",
+    "routeKey",
+    "stage",
+    "status",
+    // and those that have their value at the end of an exchange, in access logs
+    "integrationErrorMessage",
+    "integrationLatency",
+    "integrationStatus",
+    "wafResponseCode",
+];
+/// Variables of AWS that are always empty here.
+const EMPTY: [&str; 28] = [
+    "awsEndpointRequestId",
+    "awsEndpointRequestId2",
+    "cipherSuite",
+    "customDomain.routingRuleIdMatched",
+    "dataProcessed",
+    "identity.accessKey",
+    "identity.accountId",
+    "identity.apiKey",
+    "identity.apiKeyId",
+    "identity.caller",
+    "identity.cognitoAuthenticationProvider",
+    "identity.cognitoAuthenticationType",
+    "identity.cognitoIdentityId",
+    "identity.cognitoIdentityPoolId",
+    "identity.principalOrgId",
+    "identity.user",
+    "identity.userArn",
+    "identity.vpcId",
+    "identity.vpceId",
+    "resourceId",
+    "responseLatency",
+    "responseLength",
+    "responseTransferMode",
+    "responseType",
+    "tlsVersion",
+    "wafStatus",
+    "webaclArn",
+    "xrayTraceId",
+];
+/// What the names of variables begin with whose number has no end: what authorizers say, or AWS's log of phases, certificates and templates.
+const FAMILIES: [&str; 8] = [
+    "authenticate.",
+    "authorize.",
+    "authorizer.",
+    "identity.clientCert.",
+    "integration.",
+    "requestOverride.",
+    "responseOverride.",
+    "waf.",
+];
+
+/// Refuses what is no variable.
+///
+/// # Errors
+/// There is none of this name; with the nearest ones.
+pub(super) fn check(name: &str) -> Result<(), String> {
+    let known = || SET.iter().chain(&EMPTY).copied();
+    let mut families = FAMILIES.iter().filter_map(|family| name.strip_prefix(family));
+    if known().any(|one| one == name) || families.any(|rest| !rest.is_empty()) {
+        return Ok(());
+    }
+    let mut near: Vec<(usize, &str)> = known()
+        .map(|one| {
+            (
+                strsim::damerau_levenshtein(&one.to_lowercase(), &name.to_lowercase()),
+                one,
+            )
+        })
+        .filter(|(distance, one)| *distance <= 1 + one.len() / 4)
+        .collect();
+    near.sort_unstable();
+    let near: Vec<String> = near.iter().take(3).map(|(_, one)| format!("`{one}`")).collect();
+    let what = format!("`$context` has no variable `{name}`");
+    Err(if near.is_empty() {
+        format!("{what}; docs/apis.md lists those that there are")
+    } else {
+        format!("{what}: did you mean {}?", near.join(" or "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_no_variables_are_refused_with_those_that_are_near() {
+        for name in [
+            "requestId",
+            "identity.sourceIp",
+            "identity.userArn",
+            "identity.clientCert.subjectDN",
+            "authorizer.x-y",
+            "authorizer.claims.sub",
+        ] {
+            check(name).unwrap();
+        }
+        for (name, told) in [
+            ("requestID", "did you mean `requestId`"),
+            ("identity.sourceIP", "`identity.sourceIp`"),
+            ("stageName", "docs/apis.md"),
+            ("authorizer.", "no variable `authorizer.`"),
+            ("authorizer", "no variable `authorizer`"),
+            ("", "no variable ``"),
+        ] {
+            let error = check(name).unwrap_err();
+            assert!(error.contains(told), "{error}");
+        }
+        // no name twice
+        let mut all: Vec<_> = SET.iter().chain(&EMPTY).collect();
+        all.sort_unstable();
+        assert!(all.is_sorted_by(|a, b| a < b));
+    }
+}
