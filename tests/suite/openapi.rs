@@ -281,6 +281,149 @@ async fn documents_are_put_beside_what_is_there_or_in_its_place() {
 }
 
 #[tokio::test]
+async fn merging_does_not_lead_other_routes_elsewhere_or_change_what_they_validate() {
+    let site = Site::start();
+    let other = Origin::start();
+    let file = |name: &str, path: &str, method: &str, kind: &str| {
+        let operation = json!({"requestBody": {"content": {"application/json": {"schema": {"type": kind}}}}});
+        site.file(
+            name,
+            &json!({
+                "openapi": "3.0.3", "info": {"title": "Pets", "version": "1"}, "paths": {path: {method: operation}},
+                "x-amazon-apigateway-request-validators": {"all": {"validateRequestBody": true}}, "x-amazon-apigateway-request-validator": "all",
+            }),
+        );
+    };
+    file("one.json", "/a-b", "post", "object");
+    file("two.json", "/a/b", "post", "array");
+    let (first, second) = (
+        format!("http://{}", site.origin.endpoint()),
+        format!("http://{}", other.endpoint()),
+    );
+    site.told(&["import", "one.json", "--backend", &first]).await;
+    let merge = [
+        "import",
+        "two.json",
+        "--id",
+        "pets",
+        "--mode",
+        "merge",
+        "--backend",
+        &second,
+    ];
+    let told = site.told(&merge).await;
+    assert!(!told.contains("becomes that of the document"), "{told}");
+    let again = site.told(&merge).await;
+    assert!(again.contains("\n0 changes"), "{again}");
+    assert_eq!(site.deploy("pets").await.status, 201);
+    for (path, body, status) in [
+        ("/prod/a-b", "{}", 200),
+        ("/prod/a-b", "[]", 400),
+        ("/prod/a/b", "{}", 400),
+        ("/prod/a/b", "[]", 200),
+    ] {
+        let builder = Request::builder()
+            .method("POST")
+            .uri(path)
+            .header("host", "pets.execute-api.localhost")
+            .header("content-type", "application/json");
+        let reply = ask(
+            site.process.address(),
+            builder,
+            bytes(Bytes::from_static(body.as_bytes())),
+        )
+        .await;
+        assert_eq!(reply.status, status, "{path} {body}: {}", reply.text());
+    }
+    let integrations = site.bundle().await["apis"]["pets"]["integrations"].clone();
+    assert_eq!(
+        (&integrations["backend"]["uri"], &integrations["backend-2"]["uri"]),
+        (&json!(first), &json!(second))
+    );
+}
+
+#[tokio::test]
+async fn an_authorizer_of_aws_asks_for_its_identity_and_keeps_it_when_the_plugin_changes() {
+    let site = Site::start();
+    let mut document = pets();
+    document["security"] = json!([{"lam": []}]);
+    document["paths"]["/health"]["get"]["parameters"] = json!([]);
+    document["components"]["securitySchemes"] = json!({"lam": {
+        "type": "apiKey", "in": "header", "name": "X-Tok", "x-amazon-apigateway-authtype": "custom",
+        "x-amazon-apigateway-authorizer": {"type": "token", "identityValidationExpression": "ab.*", "authorizerResultTtlInSeconds": 77},
+    }});
+    site.file("api.json", &document);
+    let import = [
+        "import",
+        "api.json",
+        "--upstream",
+        "origin",
+        "--authorizer",
+        "lam=login",
+        "--fail-on-warnings",
+    ];
+    site.told(&import).await;
+    let expected = json!({
+        "plugin": "login", "type": "custom", "identity-sources": ["method.request.header.X-Tok"], "identity-validation": "ab.*", "result-ttl": "77s",
+    });
+    assert_eq!(
+        site.bundle().await["apis"]["pets"]["authorizers"]["lam"],
+        expected
+    );
+    let again = site
+        .told(&[&import[..], &["--id", "pets", "--mode", "overwrite"]].concat())
+        .await;
+    assert!(again.contains("\n0 changes"), "{again}");
+    assert_eq!(site.deploy("pets").await.status, 201);
+    for fields in [&[][..], &[("x-tok", "b")], &[("x-tok", "abc")]] {
+        let reply = site.call("GET", "/prod/health", fields).await;
+        assert_eq!(reply.status, 401, "{fields:?}: {}", reply.text());
+    }
+    let plain = site.told(&["export", "pets", "--extensions", "none"]).await;
+    assert!(plain.contains("name: X-Tok"), "{plain}");
+    // what is not the gateway's to do is told, also with a plugin behind it
+    document["components"]["securitySchemes"]["lam"]["x-amazon-apigateway-authorizer"]["authorizerUri"] =
+        json!("arn:x");
+    site.file("api.json", &document);
+    let refused = site
+        .run(&[&import[..], &["--id", "pets", "--mode", "overwrite"]].concat())
+        .await;
+    assert!(
+        refused.code != 0
+            && refused
+                .err
+                .contains("/components/securitySchemes/lam/x-amazon-apigateway-authorizer/authorizerUri: "),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn parameters_of_an_import_are_taken_as_aws_writes_them() {
+    let site = Site::start();
+    let answer = site
+        .admin(
+            "POST",
+            "/v1/imports?id=a&basepath=prepend&failonwarnings=false&upstream=origin",
+            pets().to_string(),
+        )
+        .await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    assert!(
+        site.bundle().await["apis"]["a"]["routes"]
+            .get("GET /v1/pets")
+            .is_some()
+    );
+    let answer = site
+        .admin(
+            "POST",
+            "/v1/imports?id=b&failonwarnings=true&upstream=origin",
+            pets().to_string(),
+        )
+        .await;
+    assert_eq!(answer.status, 422, "{}", answer.text());
+}
+
+#[tokio::test]
 async fn a_resource_policy_of_a_document_is_the_apis_and_is_enforced() {
     let site = Site::start();
     let mut document = pets();
@@ -391,6 +534,10 @@ async fn real_documents_are_taken_and_given_back() {
         "oas-examples/2.0/petstore.json",
         "own/rest.yaml",
         "aws/cognito.yaml",
+        "sam/rest-token.json",
+        "sam/http-lambda.json",
+        "chalice/authorizers.json",
+        "moto/test_api_integration.yaml",
     ]
     .into_iter()
     .enumerate()

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use edgeward_core::{
     api::Definition,
     config::{Problem, Problems},
-    openapi::Imported,
+    openapi::{Imported, models_of},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -117,7 +117,7 @@ fn merged(old: &Value, new: &Value, named: &BTreeSet<String>) -> Value {
     Value::Object(merged)
 }
 
-/// Integrations, authorizers and the like that become others under routes that the document does not name.
+/// Integrations, authorizers, models and the like that become others under routes that the document does not name.
 fn changed_beside(model: &Model, api: &str, new: &Definition) -> Result<Vec<Problem>, ControlError> {
     if model.get(&Key::top(Kind::Api, api)).is_none() {
         return Ok(Vec::new());
@@ -149,6 +149,11 @@ fn changed_beside(model: &Model, api: &str, new: &Definition) -> Result<Vec<Prob
             && new.validators.get(name) != old.validators.get(name)
         {
             warn("validator", name);
+        }
+        for name in models_of(route, &old.models) {
+            if new.models.contains_key(&name) && new.models.get(&name) != old.models.get(&name) {
+                warn("model", &name);
+            }
         }
     }
     Ok(warnings)
@@ -219,6 +224,40 @@ apis:
             "what stands behind it stays"
         );
         assert_eq!(now.integrations.len(), 2);
+    }
+
+    #[test]
+    fn models_that_become_others_under_other_routes_are_told() {
+        let mut draft = pets();
+        let document = |kind: &str, path: &str| {
+            json!({
+                "openapi": "3.0.0", "info": {"title": "Pets"},
+                "paths": {(path): {"post": {"requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Pet"}}}}}}},
+                "components": {"schemas": {
+                    "Pet": {"properties": {"leg": {"$ref": "#/components/schemas/Leg"}}}, "Leg": {"type": kind},
+                }},
+            })
+        };
+        let mut take = |document: &serde_json::Value| {
+            let options = Options {
+                known: draft.model.definition("pets").ok(),
+                beside: true,
+                ..Options::default()
+            };
+            let imported = openapi::import(document, &options).unwrap();
+            put(&mut draft, "pets", &imported, Mode::Merge).unwrap()
+        };
+        assert_eq!(take(&document("string", "/a")), []);
+        assert_eq!(take(&document("string", "/b")), []);
+        let warnings = take(&document("integer", "/c"));
+        let told: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        for (told, route) in told.iter().zip(["POST /a", "POST /b"]) {
+            assert!(
+                told.starts_with(&format!("routes.{route}: model `Leg` becomes")),
+                "{told}"
+            );
+        }
     }
 
     #[test]

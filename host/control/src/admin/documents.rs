@@ -43,10 +43,12 @@ pub(super) struct Wanted {
     /// Of an API that is there: `merge` (default) or `overwrite`.
     #[param(value_type = Option<String>)]
     mode: Option<Mode>,
-    /// What is done with the base path: `ignore` (default), `prepend` or `split`.
+    /// What is done with the base path: `ignore` (default), `prepend` or `split`. Also `basepath`, as AWS writes it.
     #[param(value_type = Option<String>)]
+    #[serde(alias = "basepath")]
     base_path: BasePath,
-    /// Warnings are errors.
+    /// Warnings are errors. Also `failonwarnings`, as AWS writes it.
+    #[serde(alias = "failonwarnings")]
     fail_on_warnings: bool,
     /// Do everything but keep and publish it. Also `dryRun`.
     #[serde(alias = "dryRun")]
@@ -101,6 +103,7 @@ impl Wanted {
             authorizers,
             allow_unsecured: self.allow_unsecured,
             known: None,
+            beside: false,
         })
     }
 }
@@ -210,6 +213,7 @@ fn take_in(
     strict: bool,
 ) -> Result<(Imported, Vec<Problem>), ControlError> {
     options.known = draft.model.definition(id).ok();
+    options.beside = mode == Mode::Merge;
     let mut imported = openapi::import(document, &options).map_err(ControlError::Invalid)?;
     let beside = put(draft, id, &imported, mode)?;
     imported.warnings.extend(beside);

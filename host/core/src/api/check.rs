@@ -30,6 +30,9 @@ const TEMPLATE_MAX: usize = 300 << 10;
 /// Longest time that decisions of authorizers are kept (as AWS).
 const RESULT_TTL_MAX: Duration = Duration::from_secs(3600);
 
+/// Types of security schemes (OpenAPI 3.1).
+const SCHEMES: [&str; 5] = ["apiKey", "http", "oauth2", "openIdConnect", "mutualTLS"];
+
 /// Whether a text can name an API, an integration, a model and the like: 1 to 128 of letters, digits, `-`, `_`, `.`, not beginning with `.`.
 #[must_use]
 pub fn is_name(text: &str) -> bool {
@@ -319,6 +322,18 @@ fn check_authorizer(path: &str, authorizer: &Authorizer, problems: &mut Vec<Prob
     if let Some(ttl) = authorizer.result_ttl.filter(|ttl| ttl.0 > RESULT_TTL_MAX) {
         wrong("result-ttl", format!("{ttl} is more than 1h"));
     }
+    if let Some(Err(message)) = authorizer.scheme.as_ref().map(check_scheme) {
+        wrong("scheme.type", message);
+    }
+}
+
+fn check_scheme(scheme: &serde_json::Map<String, serde_json::Value>) -> Result<(), String> {
+    let kind = scheme.get("type").and_then(serde_json::Value::as_str);
+    let kind = kind.unwrap_or_default();
+    if SCHEMES.contains(&kind) {
+        return Ok(());
+    }
+    Err(format!("`{kind}` is none of {}", SCHEMES.join(", ")))
 }
 
 fn check_name(of: &str, name: &str, problems: &mut Vec<Problem>) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Cors, GatewayResponse, GatewayResponseType};
 use crate::config::{Bytes, Time};
@@ -254,6 +254,10 @@ pub struct Authorizer {
     /// `apigw` profile, else `0s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_ttl: Option<Time>,
+    /// How callers say who they are, as a security scheme of OpenAPI 3, for those who read an export. Default: by the first header field or query parameter
+    /// of `identity-sources`, else by the header field `Authorization`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<Map<String, Value>>,
 }
 
 /// What kind of callers an authorizer knows.

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{AMAZON, METHODS, Options, Version, import, root::own, schema::written};
+use super::{
+    AMAZON, METHODS, Options, Version, import, root::own, schema::written, scheme::written as written_scheme,
+};
 use crate::{
     api::{ApiKeySource, Definition, Integration, IntegrationType, PassthroughBehavior, Route, RouteKey},
     config::Time,
@@ -280,14 +282,18 @@ impl Exporter<'_> {
     fn schemes(&self) -> Map<String, Value> {
         let mut schemes = Map::new();
         for (name, authorizer) in &self.definition.authorizers {
-            let mut scheme = json!({"type": "apiKey", "name": "Authorization", "in": "header"});
+            let (mut scheme, is_all) = written_scheme(authorizer, self.version);
             if let Some(description) = &authorizer.description {
-                scheme["description"] = description.as_str().into();
+                scheme.insert("description".to_owned(), description.as_str().into());
             }
             if self.extensions.authorizers {
-                scheme[own("authorizer")] = json!(authorizer);
+                let mut members = fields(authorizer);
+                if is_all {
+                    members.remove("scheme");
+                }
+                scheme.insert(own("authorizer"), Value::Object(members));
             }
-            schemes.insert(name.clone(), scheme);
+            schemes.insert(name.clone(), Value::Object(scheme));
         }
         if self
             .definition
@@ -427,6 +433,13 @@ impl Exporter<'_> {
                 continue;
             };
             match kind {
+                "header" if self.version.ignores_header(name) => {
+                    if self.extensions.apigateway {
+                        let mut parameter = parameter(name, "header", *required);
+                        parameter[own("required")] = (*required).into();
+                        parameters.push(parameter);
+                    }
+                }
                 "header" => parameters.push(parameter(name, "header", *required)),
                 "querystring" => parameters.push(parameter(name, "query", *required)),
                 "path" if of_path.contains(&name) => {
@@ -549,7 +562,8 @@ fn put(object: &mut Map<String, Value>, key: &str, value: Value) {
     }
 }
 
-fn fields(value: &impl Serialize) -> Map<String, Value> {
+/// A value of the model as it is written.
+pub(super) fn fields(value: &impl Serialize) -> Map<String, Value> {
     match serde_json::to_value(value) {
         Ok(Value::Object(fields)) => fields,
         _ => Map::new(),

@@ -1,6 +1,9 @@
 //! A document as a definition: the order in which its parts are read, and what is put together from them. All faults are found at once; with any of them
 //! there is no definition.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
@@ -10,10 +13,10 @@ use serde_json::{Map, Value};
 use super::{
     AMAZON, Imported, OWN, Options, Version,
     report::{Names, Report, at},
-    schema::Models,
+    schema::{Models, models_of, referring},
 };
 use crate::{
-    api::{Definition, GatewayResponseType, Protocol, RouteKey, is_name},
+    api::{Definition, GatewayResponseType, Integration, Protocol, RouteKey, is_name},
     config::{Problem, Problems, typed},
 };
 
@@ -27,6 +30,10 @@ pub(super) struct Importer<'d> {
     /// Members of the API itself.
     pub(super) api: Map<String, Value>,
     pub(super) models: Models<'d>,
+    /// What made up names keep clear of.
+    pub(super) used: &'d Used<'d>,
+    /// Places of extensions of AWS that something read.
+    pub(super) read: BTreeSet<String>,
     pub(super) authorizers_given: Names,
     /// Names of authorizers by those of schemes.
     pub(super) authorizer_names: BTreeMap<String, String>,
@@ -49,14 +56,79 @@ pub(super) struct Importer<'d> {
     pub(super) backend: Option<String>,
 }
 
+/// What routes use that a document does not name.
+#[derive(Default)]
+pub(super) struct Used<'d> {
+    pub(super) integrations: BTreeMap<&'d str, &'d Integration>,
+    models: BTreeSet<String>,
+}
+
+impl<'d> Used<'d> {
+    /// What of the API that is there stays in use beside a document.
+    fn beside(known: &'d Definition, document: &Definition) -> Self {
+        let mut used = Self::default();
+        for (key, route) in &known.routes {
+            if document.routes.contains_key(key) {
+                continue;
+            }
+            used.models.extend(models_of(route, &known.models));
+            let name = route.integration.as_deref().unwrap_or_default();
+            if let Some((name, integration)) = known.integrations.get_key_value(name) {
+                used.integrations.insert(name, integration);
+            }
+        }
+        used
+    }
+
+    /// Whether a document has something else under one of the names. What is the same, with all that it refers to, may keep its name.
+    fn differs(&mut self, known: &Definition, document: &Definition) -> bool {
+        let is_other = |name: &String| {
+            let new = document.models.get(name);
+            new.is_some() && new != known.models.get(name)
+        };
+        let other: BTreeSet<String> = self
+            .models
+            .iter()
+            .filter(|name| is_other(name))
+            .cloned()
+            .collect();
+        let models = !other.is_empty();
+        let other = referring(&known.models, other);
+        self.models
+            .retain(|name| other.contains(name) || !document.models.contains_key(name));
+        let integration = |(name, there): (&&str, &&Integration)| {
+            let new = document.integrations.get(*name);
+            new.is_some_and(|new| new != *there)
+        };
+        models || self.integrations.iter().any(integration)
+    }
+}
+
 /// Understands a document.
 ///
 /// # Errors
 /// Everything that is wrong with it, each with its place as a JSON pointer.
 pub fn import(document: &Value, options: &Options) -> Result<Imported, Problems> {
+    let imported = read_with(document, options, &Used::default())?;
+    let Some(known) = options.known.as_ref().filter(|_| options.beside) else {
+        return Ok(imported);
+    };
+    // which routes the document does not name is known only now
+    let mut used = Used::beside(known, &imported.definition);
+    if used.differs(known, &imported.definition) {
+        return read_with(document, options, &used);
+    }
+    Ok(imported)
+}
+
+fn read_with<'d>(
+    document: &'d Value,
+    options: &'d Options,
+    used: &'d Used<'d>,
+) -> Result<Imported, Problems> {
     let version = version(document).map_err(|problem| Problems(vec![problem]))?;
     let mut report = Report::default();
-    let models = Models::new(document, version, &mut report);
+    let models = Models::new(document, version, &used.models, &mut report);
     let mut importer = Importer {
         document,
         version,
@@ -65,6 +137,8 @@ pub fn import(document: &Value, options: &Options) -> Result<Imported, Problems>
         definition: Definition::default(),
         api: Map::new(),
         models,
+        used,
+        read: BTreeSet::new(),
         authorizers_given: Names::default(),
         authorizer_names: BTreeMap::new(),
         validators: BTreeMap::new(),
@@ -81,6 +155,8 @@ pub fn import(document: &Value, options: &Options) -> Result<Imported, Problems>
     importer.schemes();
     importer.integrations();
     importer.paths();
+    importer.unused_schemes();
+    importer.unread();
     importer.finish()
 }
 
@@ -159,6 +235,7 @@ impl Importer<'_> {
         if key.starts_with(OWN) {
             return;
         }
+        self.reads(place, key);
         if key.starts_with(AMAZON) || !key.starts_with("x-") {
             self.report.warn(&at(place, key), "is not understood");
         } else {
@@ -320,7 +397,7 @@ impl Importer<'_> {
             self.report.note(
                 "/paths",
                 format!(
-                    "types of {count} parameters are not checked, only that those are there that have to be"
+                    "types of {count} parameters are not kept and not checked, only that those are there that have to be; an export says `string`"
                 ),
             );
         }

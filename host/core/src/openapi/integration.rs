@@ -19,6 +19,7 @@ impl<'d> Importer<'d> {
         let integrations = self.report.object(known, COMPONENTS);
         for (name, value) in integrations.into_iter().flatten() {
             let place = at(COMPONENTS, name);
+            self.reads("/components", "x-amazon-apigateway-integrations");
             if let Some(name) = self.put(value, &place, name) {
                 self.integration_names.insert(place, name);
             }
@@ -69,9 +70,19 @@ impl<'d> Importer<'d> {
                 }
             }
         }
-        let name = self.integrations_given.give(wanted, "integration");
+        let name = self.made_up(wanted, "integration", &integration);
         self.definition.integrations.insert(name.clone(), integration);
         Some(name)
+    }
+
+    /// A name for an integration that says none.
+    fn made_up(&mut self, wanted: &str, otherwise: &str, integration: &Integration) -> String {
+        let used = self.used;
+        self.integrations_given.give_but(wanted, otherwise, |name| {
+            used.integrations
+                .get(name)
+                .is_some_and(|there| *there != integration)
+        })
     }
 
     fn fields(&mut self, object: &'d Map<String, Value>, place: &str) -> Map<String, Value> {
@@ -141,6 +152,10 @@ impl<'d> Importer<'d> {
 
     /// Responses of a proxy pass as they are, whatever AWS's documents say beside.
     fn proxied(&mut self, value: &Value, place: &str) {
+        let responses = self.report.object(Some(value), place);
+        if responses.is_none_or(Map::is_empty) {
+            return;
+        }
         let maps = |response: &Value| {
             ["responseParameters", "responseTemplates"].iter().any(|key| {
                 response
@@ -149,12 +164,11 @@ impl<'d> Importer<'d> {
                     .is_some_and(|map| !map.is_empty())
             })
         };
-        if value
-            .as_object()
-            .is_some_and(|responses| responses.values().any(maps))
-        {
-            self.report
-                .warn(place, "responses of a proxy integration pass as they are");
+        let message = "responses of a proxy integration pass as they are";
+        if responses.is_some_and(|responses| responses.values().any(maps)) {
+            self.report.warn(place, message);
+        } else {
+            self.report.note(place, message);
         }
     }
 
@@ -206,7 +220,7 @@ impl<'d> Importer<'d> {
                 let uri = match (has_path, path) {
                     (false, _) => base.clone(),
                     (true, "/") => format!("{base}/"),
-                    (true, "/$default") => {
+                    (true, "/$default" | "$default") => {
                         self.report.warn(
                             &at("/paths", path),
                             format!("has no path that could stand behind `{base}`"),
@@ -234,7 +248,7 @@ impl<'d> Importer<'d> {
             return Some(name.clone());
         }
         let integration = self.typed(fields, "/paths")?;
-        let name = self.integrations_given.give(&wanted, "backend");
+        let name = self.made_up(&wanted, "backend", &integration);
         self.report.became("/servers", format!("integration `{name}`"));
         self.definition.integrations.insert(name.clone(), integration);
         self.integration_names.insert(text, name.clone());

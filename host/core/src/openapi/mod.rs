@@ -4,6 +4,7 @@
 //! What the formats have no place for is written as `x-edgeward-NAME`, beside what it belongs to, with the names and values of the API model; and what
 //! is then still different after reading it back stands under `x-edgeward-definition`, whole. So a document with all extensions loses nothing.
 
+mod amazon;
 mod export;
 mod import;
 mod integration;
@@ -12,9 +13,11 @@ mod read;
 mod report;
 mod root;
 mod schema;
+mod scheme;
 mod security;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,6 +33,7 @@ pub use export::{Exported, Extensions, export};
 pub use import::import;
 pub use read::{DOCUMENT_MAX, read, read_json, read_within};
 pub use report::Became;
+pub use schema::models_of;
 
 /// What begins the names of extensions of our own.
 const OWN: &str = "x-edgeward-";
@@ -67,6 +71,12 @@ impl Version {
             "3.1" | "oas31" => Self::V31,
             _ => return None,
         })
+    }
+
+    /// Whether a header parameter is ignored, as OpenAPI has it since 3.0: other parts of the document say what these fields have to be.
+    fn ignores_header(self, name: &str) -> bool {
+        let ignored = ["accept", "content-type", "authorization"];
+        self != Self::V2 && ignored.iter().any(|other| name.eq_ignore_ascii_case(other))
     }
 
     /// Where schemas stand that have a name.
@@ -120,6 +130,8 @@ pub struct Options {
     pub allow_unsecured: bool,
     /// What is there already: its protocol, profile and authorizers stay where nothing else is said.
     pub known: Option<Definition>,
+    /// The document is put beside what is there: names that are made up for it are none that routes use which it does not name.
+    pub beside: bool,
 }
 
 /// What a document became.

@@ -37,7 +37,7 @@ impl<'d> Importer<'d> {
                 continue;
             }
             let place = at("/paths", path);
-            if !path.starts_with('/') {
+            if !path.starts_with('/') && path != "$default" {
                 self.report
                     .problem(&place, format!("`{path}` does not begin with `/`"));
                 continue;
@@ -57,6 +57,7 @@ impl<'d> Importer<'d> {
         for (name, value) in item {
             let any = name == "x-amazon-apigateway-any-method";
             if any || METHODS.contains(&name.as_str()) {
+                self.reads(place, name);
                 let place = at(place, name);
                 if let Some(object) = self.report.object(Some(value), &place) {
                     let method = if any {
@@ -84,7 +85,7 @@ impl<'d> Importer<'d> {
         place: String,
         shared: &Parameters<'d>,
     ) {
-        let key = if path == "/$default" && method == "ANY" {
+        let key = if matches!(path, "/$default" | "$default") && method == "ANY" {
             "$default".to_owned()
         } else {
             let path = if path == "/" && !self.base_path.is_empty() {
@@ -208,6 +209,15 @@ impl<'d> Importer<'d> {
                     continue;
                 }
             };
+            let said = parameter.get(&format!("{OWN}required")).and_then(Value::as_bool);
+            if kind == "header" && said.is_none() && self.version.ignores_header(name) {
+                if required {
+                    let message =
+                        format!("`{name}` is not validated: OpenAPI ignores header parameters of that name");
+                    self.report.note(place, message);
+                }
+                continue;
+            }
             if parameter.contains_key("schema") || parameter.contains_key("type") {
                 self.typed_parameters += 1;
             }
@@ -224,10 +234,7 @@ impl<'d> Importer<'d> {
                     .warn(place, format!("`{}` has no parameter `{name}`", operation.path));
                 continue;
             }
-            let required = match parameter.get(&format!("{OWN}required")).and_then(Value::as_bool) {
-                Some(said) => said,
-                None => required || kind == "path",
-            };
+            let required = said.unwrap_or(required || kind == "path");
             places.insert(format!("method.request.{kind}.{name}"), required.into());
         }
         if !places.is_empty() {
@@ -325,6 +332,7 @@ impl<'d> Importer<'d> {
         let root = self.document.get(format!("{AMAZON}request-validator"));
         let mut integration = None;
         for (key, value) in operation.object {
+            self.reads(place, key);
             let place = at(place, key);
             match key.as_str() {
                 "x-amazon-apigateway-integration" => {

@@ -195,6 +195,16 @@ pub(super) struct Names {
 impl Names {
     /// The name as it is, or what comes next to it.
     pub(super) fn give(&mut self, wanted: &str, otherwise: &str) -> String {
+        self.give_but(wanted, otherwise, |_name| false)
+    }
+
+    /// The same, but for names that are not free for another reason.
+    pub(super) fn give_but(
+        &mut self,
+        wanted: &str,
+        otherwise: &str,
+        is_used: impl Fn(&str) -> bool,
+    ) -> String {
         let mut name = String::new();
         for part in wanted.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))) {
             if !part.is_empty() && !name.is_empty() {
@@ -207,14 +217,14 @@ impl Names {
         if name.is_empty() {
             otherwise.clone_into(&mut name);
         }
-        if self.taken.insert(name.clone()) {
+        if !is_used(&name) && self.taken.insert(name.clone()) {
             return name;
         }
         loop {
             let count = self.next.entry(name.clone()).or_insert(1);
             *count += 1;
             let other = format!("{name}-{count}");
-            if self.taken.insert(other.clone()) {
+            if !is_used(&other) && self.taken.insert(other.clone()) {
                 return other;
             }
         }

@@ -36,6 +36,7 @@ impl<'d> Importer<'d> {
         for (key, value) in root {
             let place = at("", key);
             if let Some(name) = key.strip_prefix(AMAZON) {
+                self.reads("", key);
                 self.amazon(name, value, &place);
                 continue;
             }
@@ -218,6 +219,7 @@ impl<'d> Importer<'d> {
     fn tags(&mut self, value: &Value) {
         let mut tags = Map::new();
         for (index, tag) in self.report.list(Some(value), "/tags").iter().enumerate() {
+            self.reads(&format!("/tags/{index}"), "x-amazon-apigateway-tag-value");
             let text = |key: &str| tag.get(key).and_then(Value::as_str);
             match (text("name"), tag.get(format!("{AMAZON}tag-value"))) {
                 (Some(name), Some(Value::String(value))) => {
@@ -238,6 +240,7 @@ impl<'d> Importer<'d> {
     fn servers(&mut self, value: &'d Value) {
         for (index, server) in self.report.list(Some(value), "/servers").iter().enumerate() {
             let key = format!("{AMAZON}endpoint-configuration");
+            self.reads(&format!("/servers/{index}"), &key);
             if let Some(value) = server.get(&key) {
                 self.endpoint(value, &at(&format!("/servers/{index}"), &key));
             }

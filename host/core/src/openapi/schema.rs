@@ -1,7 +1,7 @@
 //! Schemas of documents as models, and back. A model is draft 4 where it does not say, as with AWS; what is of OpenAPI's dialects only is written in JSON
 //! Schema (`nullable` is a type), and what leads from one schema to another leads from model to model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -9,7 +9,10 @@ use super::{
     MODELS, OWN, Version,
     report::{Names, Report, at, pointer, unescaped},
 };
-use crate::{api::Model, config::typed};
+use crate::{
+    api::{Model, Route},
+    config::typed,
+};
 
 /// What references to models begin with, before `{api}/models/{name}`.
 const AMAZON_MODELS: &str = "https://apigateway.amazonaws.com/restapis/";
@@ -27,6 +30,8 @@ pub(super) struct Models<'d> {
     /// Names by pointer.
     names: BTreeMap<String, String>,
     given: Names,
+    /// Names that are not given to what has none in the document: others use them.
+    used: &'d BTreeSet<String>,
     /// What is not made yet: pointer, name.
     wanted: Vec<(String, String)>,
     pub(super) made: BTreeMap<String, Model>,
@@ -41,12 +46,18 @@ struct Of<'a> {
 
 impl<'d> Models<'d> {
     /// Those that have a name in the document.
-    pub(super) fn new(document: &'d Value, version: Version, report: &mut Report) -> Self {
+    pub(super) fn new(
+        document: &'d Value,
+        version: Version,
+        used: &'d BTreeSet<String>,
+        report: &mut Report,
+    ) -> Self {
         let mut models = Self {
             document,
             version,
             names: BTreeMap::new(),
             given: Names::default(),
+            used,
             wanted: Vec::new(),
             made: BTreeMap::new(),
         };
@@ -97,7 +108,8 @@ impl<'d> Models<'d> {
         if let Some(name) = self.names.get(pointer) {
             return name.clone();
         }
-        let name = self.given.give(wanted, "model");
+        let used = self.used;
+        let name = self.given.give_but(wanted, "model", |name| used.contains(name));
         self.names.insert(pointer.to_owned(), name.clone());
         self.wanted.push((pointer.to_owned(), name.clone()));
         name
@@ -307,6 +319,60 @@ fn inner(key: &str, value: &Value, place: &str, each: &mut dyn FnMut(&Value, &st
     }
 }
 
+/// Names of the models that bodies of a route are validated by, and of all that those refer to.
+#[must_use]
+pub fn models_of(route: &Route, models: &BTreeMap<String, Model>) -> BTreeSet<String> {
+    let mut wanted: Vec<&str> = route.request_models.values().map(String::as_str).collect();
+    let mut found = BTreeSet::new();
+    while let Some(name) = wanted.pop() {
+        if found.insert(name.to_owned()) {
+            wanted.extend(models.get(name).map(referred).unwrap_or_default());
+        }
+    }
+    found
+}
+
+/// Some models, and all that lead to them.
+pub(super) fn referring(models: &BTreeMap<String, Model>, some: BTreeSet<String>) -> BTreeSet<String> {
+    let mut from: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, model) in models {
+        for to in referred(model) {
+            from.entry(to).or_default().push(name);
+        }
+    }
+    let mut wanted: Vec<&str> = some.iter().map(String::as_str).collect();
+    let mut found = BTreeSet::new();
+    while let Some(name) = wanted.pop() {
+        if found.insert(name.to_owned()) {
+            wanted.extend(from.get(name).into_iter().flatten());
+        }
+    }
+    found
+}
+
+/// Names of the models that one refers to.
+fn referred(model: &Model) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut values = vec![&model.schema];
+    while let Some(value) = values.pop() {
+        match value {
+            Value::Object(object) => {
+                let reference = object.get("$ref").and_then(Value::as_str);
+                let other = reference
+                    .and_then(|reference| reference.strip_prefix(AMAZON_MODELS))
+                    .and_then(|rest| rest.split_once("/models/"));
+                if let Some((_api, name)) = other {
+                    found.push(name.split_once('#').map_or(name, |(name, _part)| name));
+                }
+                values.extend(object.values());
+            }
+            Value::Array(list) => values.extend(list),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    found
+}
+
 const fn nullable(version: Version) -> Option<&'static str> {
     match version {
         Version::V2 => Some("x-nullable"),
@@ -463,7 +529,8 @@ mod tests {
 
     fn imported(document: &Value, version: Version) -> (BTreeMap<String, Model>, Report) {
         let mut report = Report::default();
-        let mut models = Models::new(document, version, &mut report);
+        let none = BTreeSet::new();
+        let mut models = Models::new(document, version, &none, &mut report);
         models.finish(&mut report);
         (models.made, report)
     }

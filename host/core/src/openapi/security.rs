@@ -1,44 +1,62 @@
 //! Security schemes and requirements as authorizers of routes. What cannot be had does not go away: an operation that nothing secures yet refers to an
 //! authorizer whose plugin has to be there before the API can be deployed.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::{
     OWN, Version,
+    amazon::{AUTHORIZER, AUTHTYPE, kind_of},
     import::Importer,
     operation::EACH,
     report::{Names, at},
+    scheme::kept,
 };
 use crate::{api::Authorizer, config::typed};
+
+/// Whether the field of a scheme says nothing: AWS's authorizers of this type go by their identity sources, and the scheme has to name some field.
+fn is_made_up(scheme: &Map<String, Value>) -> bool {
+    let kind = scheme
+        .get(AUTHORIZER)
+        .and_then(|authorizer| authorizer.get("type"));
+    let is_request = kind
+        .and_then(Value::as_str)
+        .is_some_and(|kind| kind.eq_ignore_ascii_case("request"));
+    is_request && scheme.get("type").is_some_and(|kind| kind == "apiKey")
+}
 
 /// What callers need, one of several that an operation lists.
 struct Way<'d> {
     schemes: Vec<&'d str>,
     scopes: Vec<String>,
     api_key: bool,
+    /// It is `NONE`, which SAM writes for operations that are open.
+    is_none: bool,
 }
 
 impl<'d> Importer<'d> {
-    fn scheme(&self, name: &str) -> Option<(&'d Map<String, Value>, String)> {
-        let place = match self.version {
+    const fn schemes_place(&self) -> &'static str {
+        match self.version {
             Version::V2 => "/securityDefinitions",
             Version::V3 | Version::V31 => "/components/securitySchemes",
-        };
-        let place = at(place, name);
+        }
+    }
+
+    fn scheme(&self, name: &str) -> Option<(&'d Map<String, Value>, String)> {
+        let mut place = at(self.schemes_place(), name);
         let mut value = self.document.pointer(&place)?;
         // one step: a scheme that is somewhere else among the schemes
         if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
-            value = self.document.pointer(&super::report::pointer(reference)?)?;
+            place = super::report::pointer(reference)?;
+            value = self.document.pointer(&place)?;
         }
         Some((value.as_object()?, place))
     }
 
     /// Authorizers of schemes that say which plugin stands behind them, used or not.
     pub(super) fn schemes(&mut self) {
-        let place = match self.version {
-            Version::V2 => "/securityDefinitions",
-            Version::V3 | Version::V31 => "/components/securitySchemes",
-        };
+        let place = self.schemes_place();
         let schemes = self.report.object(self.document.pointer(place), place);
         for (name, scheme) in schemes.into_iter().flatten() {
             if !scheme.is_object() {
@@ -64,7 +82,7 @@ impl<'d> Importer<'d> {
                     && text(scheme, "in") == "header"
                     && text(scheme, "name") == "x-api-key"
                     && !scheme.keys().any(|key| {
-                        key == "x-amazon-apigateway-authorizer" || *key == format!("{OWN}authorizer")
+                        [AUTHORIZER, AUTHTYPE].contains(&key.as_str()) || *key == format!("{OWN}authorizer")
                     })
             })
     }
@@ -74,27 +92,24 @@ impl<'d> Importer<'d> {
         schemes.join("-and-")
     }
 
-    /// What is said of the plugin behind schemes, now or before: the authorizer, if there is one.
-    fn bound(&self, schemes: &[&str]) -> Option<Value> {
-        let all = Self::together(schemes);
-        let said = match schemes {
-            [one] => self
-                .scheme(one)
-                .and_then(|(scheme, _)| scheme.get(&format!("{OWN}authorizer")).cloned()),
-            _ => None,
+    /// Whether it is said which plugin stands behind schemes, now or before.
+    fn is_bound(&self, schemes: &[&str]) -> bool {
+        // what an import made of the name of a scheme does not say anything
+        let before = || {
+            self.known(schemes)
+                .is_some_and(|(name, known)| known.plugin != name)
         };
-        if let Some(plugin) = self.options.authorizers.get(&all) {
-            let mut fields = said
-                .and_then(|said| said.as_object().cloned())
-                .unwrap_or_default();
-            fields.insert("plugin".to_owned(), plugin.as_str().into());
-            return Some(Value::Object(fields));
-        }
-        said.or_else(|| {
-            let (name, known) = self.known(schemes)?;
-            // what an import made of the name of a scheme does not say anything
-            (known.plugin != name).then(|| serde_json::to_value(known).ok())?
-        })
+        self.options.authorizers.contains_key(&Self::together(schemes))
+            || self.own_authorizer(schemes).is_some()
+            || before()
+    }
+
+    /// What the document says of an authorizer in our own words.
+    fn own_authorizer(&self, schemes: &[&str]) -> Option<(&'d Value, String)> {
+        let [one] = schemes else { return None };
+        let (scheme, place) = self.scheme(one)?;
+        let key = format!("{OWN}authorizer");
+        Some((scheme.get(&key)?, at(&place, &key)))
     }
 
     fn known(&self, schemes: &[&str]) -> Option<(String, &'d Authorizer)> {
@@ -103,8 +118,92 @@ impl<'d> Importer<'d> {
         Some((name, known))
     }
 
+    /// Members of an authorizer: what is there already, what the scheme says of it, what it says in our own words, the plugin that stands behind it.
+    fn said_of(&mut self, schemes: &[&'d str], name: &str) -> Option<Map<String, Value>> {
+        let bound = self.options.authorizers.get(&Self::together(schemes));
+        let own = match self.own_authorizer(schemes) {
+            Some((Value::Object(own), _)) => Some(own),
+            Some((_, place)) => {
+                self.report.problem(&place, "is not an object");
+                return None;
+            }
+            None => None,
+        };
+        let mut fields = match (own, self.known(schemes)) {
+            // all of it is said anew
+            (Some(_), _) | (None, None) => Map::new(),
+            (None, Some((_, known))) => super::export::fields(known),
+        };
+        fields.entry("plugin").or_insert_with(|| name.into());
+        let plugin = bound.map(String::as_str).or_else(|| {
+            let said = own.map_or(&fields, |own| own);
+            said.get("plugin").and_then(Value::as_str)
+        });
+        let plugin = plugin.unwrap_or(name).to_owned();
+        if let [one] = schemes {
+            self.one_scheme(one, &plugin, own, &mut fields);
+        } else {
+            self.several(schemes);
+        }
+        if let Some(own) = own {
+            fields.remove("plugin");
+            fields.extend(own.clone());
+        }
+        if let Some(plugin) = bound {
+            fields.insert("plugin".to_owned(), plugin.as_str().into());
+        }
+        Some(fields)
+    }
+
+    fn one_scheme(
+        &mut self,
+        name: &'d str,
+        plugin: &str,
+        own: Option<&'d Map<String, Value>>,
+        fields: &mut Map<String, Value>,
+    ) {
+        let Some((scheme, place)) = self.scheme(name) else {
+            // a word of AWS's instead of a scheme
+            if let Some(kind) = kind_of(name) {
+                fields.insert("type".to_owned(), json!(kind));
+            }
+            return;
+        };
+        if let Some(text) = scheme.get("description").and_then(Value::as_str) {
+            fields.insert("description".to_owned(), text.into());
+        }
+        fields.extend(self.amazon_scheme(scheme, &place, plugin));
+        let sources = own
+            .and_then(|own| own.get("identity-sources"))
+            .or_else(|| fields.get("identity-sources"));
+        let sources = sources.and_then(Value::as_array).into_iter().flatten();
+        let sources: Vec<String> = sources.filter_map(Value::as_str).map(str::to_owned).collect();
+        let said = kept(scheme, self.version, &sources);
+        match said.filter(|_| !is_made_up(scheme)) {
+            Some(scheme) => drop(fields.insert("scheme".to_owned(), Value::Object(scheme))),
+            None => drop(fields.remove("scheme")),
+        }
+    }
+
+    /// What the extensions of schemes say that are one authorizer together is not taken.
+    fn several(&mut self, schemes: &[&'d str]) {
+        for name in schemes {
+            let Some((scheme, place)) = self.scheme(name) else {
+                continue;
+            };
+            for key in [AUTHORIZER, AUTHTYPE] {
+                if scheme.contains_key(key) {
+                    self.report.warn(
+                        &at(&place, key),
+                        format!("is not taken: `{}` is one authorizer", Self::together(schemes)),
+                    );
+                }
+            }
+        }
+    }
+
     /// The authorizer of schemes; it is made the first time.
-    fn authorizer(&mut self, schemes: &[&str]) -> Option<String> {
+    fn authorizer(&mut self, schemes: &[&'d str]) -> Option<String> {
         let all = Self::together(schemes);
         let key = schemes.join("\n");
         if let Some(name) = self.authorizer_names.get(&key) {
@@ -115,12 +214,11 @@ impl<'d> Importer<'d> {
             .and_then(|first| self.scheme(first))
             .map(|(_, place)| place)
             .unwrap_or_default();
-        let bound = self.bound(schemes);
-        let is_bound = bound.is_some();
+        let is_bound = self.is_bound(schemes);
         let name = self.authorizers_given.give(&all, "authorizer");
-        let known = || serde_json::to_value(self.known(schemes)?.1).ok();
-        let fields = bound.or_else(known).unwrap_or_else(|| json!({"plugin": name}));
-        let authorizer: Authorizer = match typed(fields) {
+        self.authorizer_names.insert(key, name.clone());
+        let fields = self.said_of(schemes, &name)?;
+        let authorizer: Authorizer = match typed(Value::Object(fields)) {
             Ok(authorizer) => authorizer,
             Err(problems) => {
                 for problem in problems.0 {
@@ -140,7 +238,10 @@ impl<'d> Importer<'d> {
         } else {
             self.report
                 .became(&place, format!("authorizer `{name}`, without a plugin yet"));
-            let more = self.hint(schemes);
+            let more = match schemes {
+                [_one] => "",
+                _ => ": it has to check all of them",
+            };
             self.report.warnings.push(
                 crate::config::Problem::new(
                     &place,
@@ -153,28 +254,31 @@ impl<'d> Importer<'d> {
                 )),
             );
         }
-        self.authorizer_names.insert(key, name.clone());
         self.definition.authorizers.insert(name.clone(), authorizer);
         Some(name)
     }
 
-    /// What the document says that the plugin has to check.
-    fn hint(&self, schemes: &[&str]) -> String {
-        let [one] = schemes else {
-            return ": it has to check all of them".to_owned();
-        };
-        let Some((scheme, _)) = self.scheme(one) else {
-            return String::new();
-        };
-        let amazon = scheme.get("x-amazon-apigateway-authorizer");
-        let jwt = amazon.and_then(|amazon| amazon.get("jwtConfiguration"));
-        if let Some(jwt) = jwt {
-            return format!(": `jwt-authorizer` with {jwt}");
+    /// Tells of schemes that nothing was made of.
+    pub(super) fn unused_schemes(&mut self) {
+        let place = self.schemes_place();
+        let names = self.document.pointer(place).and_then(Value::as_object);
+        let used: BTreeSet<String> = self
+            .authorizer_names
+            .keys()
+            .flat_map(|names| names.split('\n'))
+            .map(str::to_owned)
+            .collect();
+        for name in names.into_iter().flat_map(Map::keys) {
+            if let Some((_, place)) = self.scheme(name) {
+                for key in [AUTHORIZER, AUTHTYPE] {
+                    self.reads(&place, key);
+                }
+            }
+            if !used.contains(name) && !self.is_api_key(name) {
+                self.report
+                    .note(&at(place, name), "nothing is made of it: no route asks for it");
+            }
         }
-        if let Some(kind) = amazon.and_then(|amazon| amazon.get("type")) {
-            return format!(": it takes the place of AWS's authorizer of the type {kind}");
-        }
-        String::new()
     }
 
     /// The requirements of an operation: its own, or those of the document.
@@ -199,6 +303,7 @@ impl<'d> Importer<'d> {
         if ways.len() != list.len() {
             return;
         }
+        let ways = self.as_aws_means(ways, &place);
         if ways.iter().any(|way| way.schemes.is_empty() && !way.api_key) {
             if ways.len() > 1 {
                 self.report.warn(
@@ -210,7 +315,7 @@ impl<'d> Importer<'d> {
         }
         let bound: Vec<bool> = ways
             .iter()
-            .map(|way| way.schemes.is_empty() || self.bound(&way.schemes).is_some())
+            .map(|way| way.schemes.is_empty() || self.is_bound(&way.schemes))
             .collect();
         let chosen = bound.iter().position(|bound| *bound).unwrap_or(0);
         let Some(way) = ways.get(chosen) else { return };
@@ -227,6 +332,28 @@ impl<'d> Importer<'d> {
         self.demand(way, bound.get(chosen).copied().unwrap_or(false), &place, route);
     }
 
+    /// Where alternatives are those of AWS, they are no alternatives: a key is needed beside what else an operation asks for, and `NONE` asks for nothing.
+    fn as_aws_means(&mut self, mut ways: Vec<Way<'d>>, place: &str) -> Vec<Way<'d>> {
+        if ways.len() < 2 {
+            return ways;
+        }
+        ways.retain(|way| !way.is_none);
+        let of_aws = |way: &Way<'d>| {
+            let mut schemes = way.schemes.iter().filter_map(|name| self.scheme(name));
+            schemes.any(|(scheme, _)| scheme.contains_key(AUTHORIZER) || scheme.contains_key(AUTHTYPE))
+        };
+        let is_key = |way: &Way<'d>| way.schemes.is_empty() && way.api_key;
+        if ways.iter().any(of_aws) && ways.iter().any(is_key) {
+            ways.retain(|way| !is_key(way));
+            for way in &mut ways {
+                way.api_key |= !way.schemes.is_empty();
+            }
+            self.report
+                .note(place, "an API key is needed beside the authorizer, as with AWS");
+        }
+        ways
+    }
+
     fn described(way: &Way<'_>) -> String {
         if way.schemes.is_empty() {
             "an API key".to_owned()
@@ -235,7 +362,7 @@ impl<'d> Importer<'d> {
         }
     }
 
-    fn demand(&mut self, way: &Way<'_>, bound: bool, place: &str, route: &mut Map<String, Value>) {
+    fn demand(&mut self, way: &Way<'d>, bound: bool, place: &str, route: &mut Map<String, Value>) {
         if way.api_key {
             route.insert("api-key-required".to_owned(), true.into());
         }
@@ -265,9 +392,16 @@ impl<'d> Importer<'d> {
             schemes: Vec::new(),
             scopes: Vec::new(),
             api_key: false,
+            is_none: false,
         };
         for (name, scopes) in requirement {
             let place = at(place, name);
+            if self.scheme(name).is_none() && name == "NONE" && requirement.len() == 1 {
+                self.report
+                    .note(&place, "is AWS SAM's word for operations that are open");
+                way.is_none = true;
+                return Some(way);
+            }
             if self.scheme(name).is_none() {
                 self.report
                     .problem(&place, format!("no security scheme is called `{name}`"));
@@ -290,32 +424,44 @@ impl<'d> Importer<'d> {
     }
 
     /// AWS's own kind of saying who may call.
-    pub(super) fn amazon_auth(&mut self, auth: &Value, place: &str, route: &mut Map<String, Value>) {
-        let kind = auth.get("type").and_then(Value::as_str).unwrap_or_default();
-        match kind.to_ascii_uppercase().as_str() {
-            "NONE" if route.contains_key("authorizer") || route.contains_key("api-key-required") => {
+    pub(super) fn amazon_auth(&mut self, auth: &'d Value, place: &str, route: &mut Map<String, Value>) {
+        let Some(object) = self.report.object(Some(auth), place) else {
+            return;
+        };
+        for key in object.keys().filter(|key| *key != "type") {
+            self.unknown(place, key);
+        }
+        let place = &at(place, "type");
+        let kind = self.report.text(object.get("type"), place).unwrap_or_default();
+        let there = route.get("authorizer").and_then(Value::as_str);
+        if kind.eq_ignore_ascii_case("NONE") {
+            if there.is_some() || route.contains_key("api-key-required") {
                 self.report.warn(
                     place,
                     "says NONE, `security` says otherwise: the route is secured",
                 );
             }
-            "NONE" => {}
-            // the requirement beside it says which
-            "CUSTOM" | "COGNITO_USER_POOLS" | "JWT" if route.contains_key("authorizer") => {}
-            _ if route.contains_key("authorizer") => {
-                self.report
-                    .warn(place, format!("`{kind}` is not asked for, the authorizer is"));
-            }
-            _ => {
-                let name = if kind.is_empty() { "authorizer" } else { kind };
-                let bound = self.bound(&[name]).is_some();
-                let way = Way {
-                    schemes: vec![name],
-                    scopes: Vec::new(),
-                    api_key: false,
-                };
-                self.demand(&way, bound, place, route);
-            }
+            return;
         }
+        if let Some(name) = there {
+            // the requirement beside it says which
+            let authorizer = self.definition.authorizers.get(name);
+            if authorizer.is_none_or(|authorizer| kind_of(kind) != Some(authorizer.kind)) {
+                let message = format!(
+                    "`{kind}` is not asked for: the authorizer `{name}` is, and it is of another type"
+                );
+                self.report.warn(place, message);
+            }
+            return;
+        }
+        let name = if kind.is_empty() { "authorizer" } else { kind };
+        let bound = self.is_bound(&[name]);
+        let way = Way {
+            schemes: vec![name],
+            scopes: Vec::new(),
+            api_key: false,
+            is_none: false,
+        };
+        self.demand(&way, bound, place, route);
     }
 }

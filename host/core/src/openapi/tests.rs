@@ -31,7 +31,7 @@ fn folder() -> std::path::PathBuf {
     Path::new(&package).join("../../tests/real/openapi")
 }
 
-fn corpus() -> Vec<(String, Value)> {
+pub(super) fn corpus() -> Vec<(String, Value)> {
     let mut found = Vec::new();
     collect(&folder(), &mut found);
     assert!(found.len() > 50);
@@ -185,6 +185,9 @@ fn a_rest_api_of_aws_becomes_what_it_says() {
     assert_eq!(any["api-key-required"], false);
     assert_eq!(definition["authorizers"]["cognito"]["plugin"], "jwt");
     assert_eq!(definition["authorizers"]["lambda"]["plugin"], "lambda");
+    assert_eq!(definition["authorizers"]["lambda"]["result-ttl"], "1m");
+    assert_eq!(definition["authorizers"]["cognito"]["type"], "cognito");
+    assert_eq!(definition["authorizers"]["AWS_IAM"]["type"], "iam");
     assert_eq!(route("GET /files/{proxy+}").get("authorizer"), None);
     let list = &definition["integrations"]["ListPets"];
     for (key, value) in [
@@ -207,6 +210,7 @@ fn a_rest_api_of_aws_becomes_what_it_says() {
         "/x-amazon-apigateway-gateway-responses/NEW_TYPE: ",
         "/servers/0/x-amazon-apigateway-endpoint-configuration/vpcEndpointIds: ",
         "/components/securitySchemes/lambda: no plugin stands behind `lambda`",
+        "/components/securitySchemes/lambda/x-amazon-apigateway-authorizer/authorizerUri: is for the configuration of the plugin `lambda`",
         "/paths/~1pets/get/x-amazon-apigateway-integration/cacheKeyParameters: ",
         "/paths/~1pets/get/x-amazon-apigateway-integration/connectionType: ",
         "/paths/~1pets/get/x-amazon-apigateway-integration/credentials: ",
@@ -250,10 +254,13 @@ fn an_http_api_of_aws_becomes_what_it_says() {
         .unwrap();
     assert_eq!(definition["integrations"][post]["upstream"], "pets");
     assert_eq!(definition["integrations"].as_object().unwrap().len(), 3);
+    let told: Vec<String> = imported.warnings.iter().map(ToString::to_string).collect();
     assert!(
-        imported.warnings[0]
-            .message
-            .contains("`jwt-authorizer` with {\"audience\":[\"pets\"]")
+        told.iter().any(|line| line.contains(
+            "x-amazon-apigateway-authorizer/jwtConfiguration: is for the configuration of the plugin"
+        ) && line
+            .contains("a `jwt-authorizer`: `preset: http-api` with {\"audience\":[\"pets\"]")),
+        "{told:#?}"
     );
 }
 
