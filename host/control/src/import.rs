@@ -238,7 +238,7 @@ apis:
                 }},
             })
         };
-        let mut take = |document: &serde_json::Value| {
+        let mut take = |document: &Value| {
             let options = Options {
                 known: draft.model.definition("pets").ok(),
                 beside: true,

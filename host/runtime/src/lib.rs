@@ -205,14 +205,19 @@ impl RuntimeInner {
         }
     }
 
-    /// The counters of a version. One that is loaded again with other settings goes on with those of the one before.
-    fn stats_of(&self, name: &str, version: u64, digest: Digest) -> Arc<stats::Stats> {
+    /// The counters of a version. One that is loaded again with other settings goes on with those of the one before; a shadow has its own.
+    fn stats_of(&self, spec: &VersionSpec, digest: Digest) -> Arc<stats::Stats> {
+        if spec.shadow {
+            return Arc::default();
+        }
         let versions = self.versions.lock();
         let known = versions
             .iter()
             .filter_map(Weak::upgrade)
             .filter(|known| !known.capabilities.shadow)
-            .find(|known| known.name() == name && known.version() == version && known.digest() == digest);
+            .find(|known| {
+                known.name() == spec.name && known.version() == spec.version && known.digest() == digest
+            });
         drop(versions);
         known.map(|known| Arc::clone(&known.stats)).unwrap_or_default()
     }

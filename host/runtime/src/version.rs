@@ -67,8 +67,7 @@ pub struct LoadReport {
     pub snapshot: String,
     /// How instances are shared: `request` or `reuse(requests, ttl)`.
     pub isolation: String,
-    /// With isolation `request`: `rewind` when one instance is put back to the snapshot between requests, else why each request gets an instance
-    /// made for it.
+    /// With isolation `request`: `rewind` when one instance is put back to the snapshot between requests, else why each request gets an instance made for it.
     pub instances: String,
     /// True when compiled code came from the cache.
     pub from_cache: bool,
@@ -388,11 +387,7 @@ pub(crate) async fn load(
         runtime: Arc::clone(runtime),
         uses_wasi: info.capabilities.iter().any(|name| name == "wasi"),
         capabilities: Arc::new(capabilities),
-        stats: if spec.shadow {
-            Arc::default()
-        } else {
-            runtime.stats_of(&spec.name, spec.version, digest)
-        },
+        stats: runtime.stats_of(&spec, digest),
         config: spec.settings.config.to_string(),
         ungranted,
         info,
@@ -484,13 +479,12 @@ impl Loading {
         let known = self.runtime.for_init.lock().get(&self.info.digest).cloned();
         let for_init = match known {
             Some(known) => known,
-            None => {
-                let compiled = self.compiled_component(bytes, false).await?;
-                let mut known = self.runtime.for_init.lock();
-                known.put(self.info.digest, compiled.clone());
-                compiled
-            }
+            None => self.compiled_component(bytes, false).await?,
         };
+        self.runtime
+            .for_init
+            .lock()
+            .put(self.info.digest, for_init.clone());
         let frozen = Frozen::default();
         let mut store = new_store(
             &self.runtime.engine,

@@ -433,12 +433,11 @@ impl Exporter<'_> {
                 continue;
             };
             match kind {
+                "header" if self.version.ignores_header(name) && !self.extensions.apigateway => {}
                 "header" if self.version.ignores_header(name) => {
-                    if self.extensions.apigateway {
-                        let mut parameter = parameter(name, "header", *required);
-                        parameter[own("required")] = (*required).into();
-                        parameters.push(parameter);
-                    }
+                    let mut parameter = parameter(name, "header", *required);
+                    parameter[own("required")] = (*required).into();
+                    parameters.push(parameter);
                 }
                 "header" => parameters.push(parameter(name, "header", *required)),
                 "querystring" => parameters.push(parameter(name, "query", *required)),
