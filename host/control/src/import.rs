@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use edgeward_core::{
-    api::Definition,
+    api::{Authorizer, Definition},
     config::{Problem, Problems},
     openapi::{Imported, models_of},
 };
@@ -140,7 +140,7 @@ fn changed_beside(model: &Model, api: &str, new: &Definition) -> Result<Vec<Prob
         }
         if let Some(name) = &route.authorizer
             && new.authorizers.contains_key(name)
-            && new.authorizers.get(name) != old.authorizers.get(name)
+            && new.authorizers.get(name).map(what_it_does) != old.authorizers.get(name).map(what_it_does)
         {
             warn("authorizer", name);
         }
@@ -157,6 +157,15 @@ fn changed_beside(model: &Model, api: &str, new: &Definition) -> Result<Vec<Prob
         }
     }
     Ok(warnings)
+}
+
+/// An authorizer without what is for readers only.
+fn what_it_does(authorizer: &Authorizer) -> Authorizer {
+    Authorizer {
+        description: None,
+        scheme: None,
+        ..authorizer.clone()
+    }
 }
 
 #[cfg(test)]

@@ -433,13 +433,17 @@ impl Exporter<'_> {
                 continue;
             };
             match kind {
-                "header" if self.version.ignores_header(name) && !self.extensions.apigateway => {}
-                "header" if self.version.ignores_header(name) => {
+                "header" => {
                     let mut parameter = parameter(name, "header", *required);
-                    parameter[own("required")] = (*required).into();
+                    if self.version.ignores_header(name) {
+                        // says nothing without the extension
+                        if !self.extensions.apigateway {
+                            continue;
+                        }
+                        parameter[own("required")] = (*required).into();
+                    }
                     parameters.push(parameter);
                 }
-                "header" => parameters.push(parameter(name, "header", *required)),
                 "querystring" => parameters.push(parameter(name, "query", *required)),
                 "path" if of_path.contains(&name) => {
                     of_path.retain(|other| *other != name);

@@ -1,3 +1,5 @@
+//! What AWS's extensions become: each alone, and every one in the corpus.
+
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};

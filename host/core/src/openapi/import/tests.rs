@@ -1,3 +1,5 @@
+//! Documents beside what is there already: names that are made up.
+
 use serde_json::{Value, json};
 
 use crate::{
