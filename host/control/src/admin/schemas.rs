@@ -287,14 +287,15 @@ mod tests {
     use super::*;
     use crate::admin::openapi::whole;
 
-    /// Where any JSON may stand: policies and JSON Schemas have languages of their own, plugins take what they like, patches too.
-    const ANYTHING: [&str; 10] = [
+    /// Where any JSON may stand: policies, JSON Schemas and security schemes have languages of their own, plugins take what they like, patches too.
+    const ANYTHING: [&str; 11] = [
         ".policy",
         ".config",
         "Model.schema",
         "ModelResource.schema",
         "Pin.settings",
         "AuditRow.detail",
+        ".scheme.additionalProperties",
         "JsonPatch.items.value",
         "Question.context.additionalProperties",
         "OpenApiDocument.paths.additionalProperties",
