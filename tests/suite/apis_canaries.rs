@@ -191,7 +191,7 @@ async fn a_canary_that_is_slow_is_given_up() {
             "stages": {"prod": {}},
         }}})
     };
-    let (fast, slow) = (asking("/text/a"), asking("/slow/500"));
+    let (fast, slow) = (asking("/text/a"), asking("/slow/2000"));
     beside(&site, fast, slow, json!({"min-requests": 20})).await;
     let reason = until_given_up(&site).await;
     assert!(reason.starts_with("99 % of its last "), "{reason}");
@@ -347,25 +347,41 @@ async fn a_stage_that_deploys_by_itself_makes_up_for_what_it_has_missed() {
             .await;
         site.done("POST", &format!("{stage}/{end}"), Value::Null).await;
         assert!(!serves("two").await);
+        site.done("PATCH", stage, json!({"auto-deploy": true})).await;
     }
-    // an edit while there is a canary waits for its end, whatever the end is
-    for (end, text) in [("abort", "three"), ("promote", "four")] {
-        site.done("POST", "/v1/apis/pets/deployments", canary.clone())
-            .await;
+    // an edit while there is a canary waits for its end
+    let deployments = "/v1/apis/pets/deployments";
+    for (end, text) in [("promote", "three"), ("patch", "four")] {
+        site.done("POST", deployments, canary.clone()).await;
         edit(text).await;
         assert_ne!(site.get(PETS, "/prod/a").await.text(), text);
-        site.done("POST", &format!("{stage}/{end}"), Value::Null).await;
+        if end == "patch" {
+            site.done("PATCH", stage, json!({"canary": null})).await;
+        } else {
+            site.done("POST", &format!("{stage}/{end}"), Value::Null).await;
+        }
         assert!(!serves(text).await);
     }
-    // what was tried and given up does not come to everybody by itself
+    // what was tried and is taken away does not come to everybody by itself
     site.done("PATCH", stage, json!({"auto-deploy": false})).await;
     edit("five").await;
-    site.done("POST", "/v1/apis/pets/deployments", canary).await;
+    site.done("POST", deployments, canary.clone()).await;
     site.done("PATCH", stage, json!({"auto-deploy": true})).await;
-    site.done("POST", &format!("{stage}/abort"), Value::Null).await;
+    site.done("PATCH", stage, json!({"canary": null})).await;
     assert!(serves("four").await);
     edit("six").await;
     assert!(!serves("six").await);
+    // nor does a half-made edit keep a canary from being taken away
+    site.done("POST", deployments, canary).await;
+    let route = "/v1/apis/pets/routes/GET%20%2Fhalf";
+    site.done("PUT", route, json!({"integration": "not-yet"})).await;
+    site.done("POST", &format!("{stage}/abort"), Value::Null).await;
+    assert!(serves("six").await);
+    let after = site.done("GET", stage, Value::Null).await;
+    assert_eq!(
+        (&after["canary"], &after["auto-deploy"]),
+        (&Value::Null, &json!(false))
+    );
 }
 
 #[tokio::test]

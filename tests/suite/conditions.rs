@@ -239,10 +239,8 @@ async fn tokens_and_versions_come_page_by_page() {
             .done("GET", &format!("{path}?limit=1&cursor={cursor}"), Value::Null)
             .await;
         assert_eq!((&first[0][name], &rest[0][name]), (&all[0][name], &all[1][name]));
-        for wrong in ["limit=0", "cursor=nothing"] {
-            let refused = site.admin("GET", &format!("{path}?{wrong}"), Value::Null).await;
-            assert_eq!(refused.status, 400, "{path} {wrong}: {}", refused.text());
-        }
+        let refused = site.admin("GET", &format!("{path}?limit=0"), Value::Null).await;
+        assert_eq!(refused.status, 400, "{path}: {}", refused.text());
     }
 }
 

@@ -1,5 +1,7 @@
 //! Why a change was refused.
 
+use std::collections::HashSet;
+
 use edgeward_core::config::{Problem, Problems};
 
 use crate::{file::FileError, store::StoreError};
@@ -61,7 +63,11 @@ impl ControlError {
 
 /// Problems of steps that do not need one another: all of them are told at once.
 #[derive(Debug, Default)]
-pub(crate) struct Faults(Vec<Problem>);
+pub(crate) struct Faults {
+    problems: Vec<Problem>,
+    /// Places and messages of these.
+    known: HashSet<(String, String)>,
+}
 
 impl Faults {
     /// Notes the problems of a step, and goes on without its outcome. The same problem is told once.
@@ -82,8 +88,8 @@ impl Faults {
     /// Notes problems.
     pub(crate) fn extend(&mut self, problems: impl IntoIterator<Item = Problem>) {
         for problem in problems {
-            if !self.0.contains(&problem) {
-                self.0.push(problem);
+            if self.known.insert((problem.path.clone(), problem.message.clone())) {
+                self.problems.push(problem);
             }
         }
     }
@@ -96,10 +102,10 @@ impl Faults {
     /// # Errors
     /// Everything that was noted.
     pub(crate) fn end(self) -> Result<(), ControlError> {
-        if self.0.is_empty() {
+        if self.problems.is_empty() {
             Ok(())
         } else {
-            Err(ControlError::Invalid(Problems(self.0)))
+            Err(ControlError::Invalid(Problems(self.problems)))
         }
     }
 }

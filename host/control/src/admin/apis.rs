@@ -22,6 +22,7 @@ use super::{
     model::{Options, Source, actor, expectation, matches, tag_of},
 };
 use crate::{
+    access::Role,
     bundle::{self, Bundle},
     clock::{parse_rfc3339, rfc3339},
     deploy::{
@@ -131,7 +132,7 @@ pub(super) fn said<T: DeserializeOwned + JsonSchema + 'static>(body: &Value) -> 
 #[utoipa::path(
     post, path = "/v1/apis/{parent}/deployments", tag = "apis", security(("token" = [])),
     params(("parent" = String, Path, description = "id of the API")), request_body = Option<NewDeployment>,
-    responses((status = 201, body = Deployed), (status = 200, body = Deployed, description = "what would be made"), (status = 404, body = ApiError), (status = 412, body = ApiError, description = "the stage is not as expected"), (status = 422, body = ApiError, description = "cannot be deployed: every reason")),
+    responses((status = 201, body = Deployed), (status = 200, body = Deployed, description = "what would be made"), (status = 403, body = ApiError, description = "`plugins` without the role `operator`"), (status = 404, body = ApiError), (status = 412, body = ApiError, description = "the stage is not as expected"), (status = 422, body = ApiError, description = "cannot be deployed: every reason")),
 )]
 pub(super) async fn deploy(
     State(api): State<Api>,
@@ -142,6 +143,11 @@ pub(super) async fn deploy(
     bytes: Bytes,
 ) -> Result<(StatusCode, Json<Deployed>), ApiError> {
     let wanted: NewDeployment = body(&bytes)?;
+    let actor = actor(source);
+    if !wanted.plugins.is_empty() && !actor.authority.has(Role::Operator) {
+        let problem = "`plugins`: other versions than the live ones take the role `operator`";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, problem));
+    }
     let expect = expectation(&headers)?;
     let stage = wanted.stage.clone();
     if stage.is_none() && !matches!(expect, Expect::Any) {
@@ -170,10 +176,7 @@ pub(super) async fn deploy(
         faults.end()?;
         Ok(id)
     };
-    let (id, edited) = api
-        .deployer
-        .edit(actor(source), "deploy", options.dry_run, make)
-        .await?;
+    let (id, edited) = api.deployer.edit(actor, "deploy", options.dry_run, make).await?;
     let status = if options.dry_run {
         StatusCode::OK
     } else {
@@ -285,7 +288,7 @@ pub(super) async fn promote(
     end_canary(&api, of, call, expectation(&headers)?, promote).await
 }
 
-/// Ends a canary: the stage serves its own deployment to everybody.
+/// Ends a canary: the stage serves its own deployment to everybody, and deploys nothing by itself any more.
 #[utoipa::path(
     post, path = "/v1/apis/{parent}/stages/{name}/abort", tag = "apis", security(("token" = [])),
     params(("parent" = String, Path, description = "id of the API"), ("name" = String, Path, description = "name of the stage")),
@@ -299,7 +302,9 @@ pub(super) async fn abort(
     headers: HeaderMap,
 ) -> Result<Json<Deployed>, ApiError> {
     let call = (actor(source), "abort", options);
-    end_canary(&api, of, call, expectation(&headers)?, |_document, _canary| {}).await
+    // what was taken away must not come back, and what is half edited must not stand in the way
+    let give_up = |document: &mut Stage, _canary| document.auto_deploy = false;
+    end_canary(&api, of, call, expectation(&headers)?, give_up).await
 }
 
 /// Takes the canary off a stage; `then` says what the stage makes of it.

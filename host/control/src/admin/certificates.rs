@@ -32,9 +32,7 @@ pub(super) async fn list(
     State(api): State<Api>,
     Query(page): Query<Page>,
 ) -> Result<Json<Vec<CertificateView>>, ApiError> {
-    Ok(Json(
-        page.cut(api.deployer.certificates()?, |kept| kept.name.clone())?,
-    ))
+    page.named(api.deployer.certificates()?, |kept| &kept.name)
 }
 
 /// One certificate, without its key.

@@ -72,7 +72,7 @@ pub(super) struct Page {
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// Those behind the one of this name.
-    cursor: Option<String>,
+    pub(super) cursor: Option<String>,
 }
 
 impl Page {
@@ -99,22 +99,25 @@ impl Page {
 }
 
 impl Page {
-    /// The page, of items in an order of their own of which each is found by its name. All of them, where no limit is said.
-    pub(super) fn cut<T>(&self, mut items: Vec<T>, name: impl Fn(&T) -> String) -> Result<Vec<T>, ApiError> {
+    /// The page, of items in the order of their names. All of them, where no limit is said.
+    pub(super) fn named<T>(
+        &self,
+        mut items: Vec<T>,
+        name: impl Fn(&T) -> &str,
+    ) -> Result<Json<Vec<T>>, ApiError> {
         if let Some(after) = &self.cursor {
-            let at = items.iter().position(|item| name(item) == *after);
-            let at = at.ok_or_else(|| {
-                ApiError::new(
-                    StatusCode::BAD_REQUEST,
-                    format!("`cursor`: there is no `{after}`"),
-                )
-            })?;
-            items.drain(..=at);
+            items.retain(|item| name(item) > after.as_str());
         }
+        self.cut(&mut items)?;
+        Ok(Json(items))
+    }
+
+    /// Cuts what is behind the page. Nothing, where no limit is said.
+    pub(super) fn cut<T>(&self, items: &mut Vec<T>) -> Result<(), ApiError> {
         if self.limit.is_some() {
             items.truncate(page_limit(self.limit)?);
         }
-        Ok(items)
+        Ok(())
     }
 }
 

@@ -88,8 +88,19 @@ pub(super) async fn list(
     State(api): State<Api>,
     Query(page): Query<Page>,
 ) -> Result<Json<Vec<ModuleRow>>, ApiError> {
-    let modules = api.deployer.store().plugins.modules()?;
-    Ok(Json(page.cut(modules, |module| module.digest.to_string())?))
+    let mut modules = api.deployer.store().plugins.modules()?;
+    if let Some(last) = &page.cursor {
+        let at = modules
+            .iter()
+            .position(|module| module.digest.to_string() == *last);
+        let at = at.ok_or_else(|| {
+            let problem = format!("`cursor`: there is no module `{last}`");
+            ApiError::new(StatusCode::BAD_REQUEST, problem)
+        })?;
+        modules.drain(..=at);
+    }
+    page.cut(&mut modules)?;
+    Ok(Json(modules))
 }
 
 /// What inspection found in a module, and which versions use it.

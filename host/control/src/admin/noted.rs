@@ -101,11 +101,15 @@ impl Window {
         now.saturating_duration_since(self.since) >= WINDOW
     }
 
-    fn has_room(&mut self, most: u32, now: Instant) -> bool {
+    fn has_room(self, most: u32, now: Instant) -> bool {
+        self.has_ended(now) || self.noted < most
+    }
+
+    fn note(&mut self, now: Instant) {
         if self.has_ended(now) {
             *self = Self::at(now);
         }
-        self.noted < most
+        self.noted += 1;
     }
 }
 
@@ -136,26 +140,34 @@ impl Denials {
             *silent = silent.saturating_add(1);
             return None;
         }
-        window.noted += 1;
+        window.note(now);
         let silent = std::mem::take(silent);
         if !known {
-            denied.all.noted += 1;
+            denied.all.note(now);
         }
         Some(silent)
     }
 
-    /// How many calls were not noted, of callers whose time is over, or of all where `now` is not said. They are not told again.
-    fn silent(&self, now: Option<Instant>) -> Vec<(Option<Caller>, u32)> {
+    /// How many calls were not noted, of each principal whose time is over and of all places whose time is over together, or of all where `now` is not said. They are not
+    /// told again.
+    fn silent(&self, now: Option<Instant>) -> Silent {
         let mut denied = self.0.lock();
-        let mut told = Vec::new();
+        let mut told = Silent {
+            calls: std::mem::take(&mut denied.forgotten),
+            ..Silent::default()
+        };
         for (caller, (window, silent)) in &mut denied.callers {
-            if *silent > 0 && now.is_none_or(|now| window.has_ended(now)) {
-                told.push((Some(caller.clone()), std::mem::take(silent)));
+            if *silent == 0 || !now.is_none_or(|now| window.has_ended(now)) {
+                continue;
             }
-        }
-        match std::mem::take(&mut denied.forgotten) {
-            0 => {}
-            forgotten => told.push((None, forgotten)),
+            let silent = std::mem::take(silent);
+            match caller {
+                Caller::Principal(name) => told.principals.push((name.clone(), silent)),
+                Caller::Place(_) => {
+                    told.calls = told.calls.saturating_add(silent);
+                    told.places += 1;
+                }
+            }
         }
         told
     }
@@ -167,27 +179,35 @@ impl Denials {
                 () = stop.cancelled() => false,
                 () = tokio::time::sleep(WINDOW / 10) => true,
             };
-            for (caller, more) in self.silent(goes_on.then(Instant::now)) {
-                let (name, source) = match caller {
-                    Some(Caller::Principal(name)) => (name, None),
-                    Some(Caller::Place(place)) => (NOBODY.to_owned(), Some(place)),
-                    None => (NOBODY.to_owned(), None),
-                };
-                let who = Actor {
-                    source,
-                    ..Actor::named(&name, Authority::none())
-                };
-                if let Err(error) =
-                    deployer.note(&who, "more", "", "denied", None, Some(json!({"more": more})))
-                {
-                    tracing::error!(%error, more, "the number of denied calls is not in the audit log");
+            let silent = self.silent(goes_on.then(Instant::now));
+            let note = |name: &str, detail: Value| {
+                let who = Actor::named(name, Authority::none());
+                if let Err(error) = deployer.note(&who, "more", "", "denied", None, Some(detail)) {
+                    tracing::error!(%error, "the number of denied calls is not in the audit log");
                 }
+            };
+            for (name, more) in silent.principals {
+                note(&name, json!({"more": more}));
+            }
+            if silent.calls > 0 {
+                note(NOBODY, json!({"more": silent.calls, "places": silent.places}));
             }
             if !goes_on {
                 return;
             }
         }
     }
+}
+
+/// Denied calls that were not noted.
+#[derive(Debug, Default)]
+struct Silent {
+    /// By principal.
+    principals: Vec<(String, u32)>,
+    /// Of nobody who is known.
+    calls: u32,
+    /// From so many places, and some that were forgotten.
+    places: u32,
 }
 
 /// How many more calls that came to nothing are noted.
@@ -406,15 +426,27 @@ mod tests {
         let noted = (0..1001).filter(|_| denials.take(&alice, now).is_some()).count();
         assert_eq!(noted, 1000);
         // nothing is lost of what was not noted
-        assert!(denials.silent(Some(now)).is_empty());
+        let told = denials.silent(Some(now));
+        assert_eq!((told.calls, told.principals.len()), (0, 0));
         let told = denials.silent(Some(now + WINDOW));
-        assert_eq!(told.iter().map(|(_, more)| more).sum::<u32>(), 941);
-        assert!(told.contains(&(Some(alice), 1)));
-        assert!(denials.silent(None).is_empty());
+        assert_eq!((told.calls, told.places), (940, 940));
+        assert_eq!(told.principals, [("alice".to_owned(), 1)]);
         for number in 0..=CALLERS.get() {
             denials.take(&place(&number.to_string()), now);
         }
-        assert!(denials.silent(None).iter().any(|(caller, _)| caller.is_none()));
+        let told = denials.silent(None);
+        assert_eq!(told.calls as usize, CALLERS.get() + 1, "{told:?}");
+        // nor of callers whose next call comes before that is told
+        let late = now + WINDOW;
+        let (denials, busy) = (Denials::new(), place("busy"));
+        for _ in 0..7 {
+            denials.take(&busy, now);
+        }
+        for number in 0..60 {
+            denials.take(&place(&number.to_string()), late);
+        }
+        assert_eq!(denials.take(&busy, late), None);
+        assert_eq!(denials.silent(Some(late)).calls, 3);
     }
 
     #[test]

@@ -91,9 +91,7 @@ pub(super) async fn list(
     State(api): State<Api>,
     Query(page): Query<Page>,
 ) -> Result<Json<Vec<LivePlugin>>, ApiError> {
-    Ok(Json(
-        page.cut(api.deployer.plugins(), |plugin| plugin.name.clone())?,
-    ))
+    page.named(api.deployer.plugins(), |plugin| &plugin.name)
 }
 
 /// One plugin with its newest versions and publications.

@@ -21,6 +21,8 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// Least requests of both arms that a percentile is told of: fewer have no hundredth.
 const PERCENTILE_MIN: u64 = 100;
+/// How many standard deviations a difference has to be beyond its margin: arms that are alike are compared every second for days, and chance must not end a canary.
+const SIGMAS: f64 = 5.0;
 
 /// Why a canary is given up, if it is. Both counts are of the same time.
 #[expect(
@@ -31,31 +33,31 @@ fn verdict(control: &ArmCounts, canary: &ArmCounts, policy: &RollbackPolicy) -> 
     if canary.requests < policy.min_requests {
         return None;
     }
-    let share = |part: u64, counts: &ArmCounts| {
-        if counts.requests == 0 {
-            0.0
-        } else {
-            part as f64 * 100.0 / counts.requests as f64
-        }
-    };
+    let (ours_all, theirs_all) = (canary.requests as f64, control.requests as f64);
     for (what, ours, theirs, margin) in [
-        (
-            "answered with 5xx",
-            share(canary.errors, canary),
-            share(control.errors, control),
-            policy.errors,
-        ),
+        ("answered with 5xx", canary.errors, control.errors, policy.errors),
         (
             "failed in a plugin",
-            share(canary.plugin_failures, canary),
-            share(control.plugin_failures, control),
+            canary.plugin_failures,
+            control.plugin_failures,
             policy.plugin_failures,
         ),
     ] {
-        if ours > theirs + margin {
+        let (ours, theirs) = (ours as f64, theirs as f64);
+        let both = (ours + theirs) / (ours_all + theirs_all);
+        let mut variance = both * (1.0 - both) / ours_all;
+        let mut share = 0.0;
+        if control.requests > 0 {
+            variance += both * (1.0 - both) / theirs_all;
+            share = theirs / theirs_all;
+        }
+        if ours / ours_all - share > margin / 100.0 + SIGMAS * variance.sqrt() {
             return Some(format!(
-                "{ours:.1} % of its last {} requests {what}, {theirs:.1} % of the others' {}, and {margin} % more is allowed",
-                canary.requests, control.requests
+                "{:.1} % of its last {} requests {what}, {:.1} % of the others' {}: more than the {margin} % that are allowed and what may be chance",
+                ours * 100.0 / ours_all,
+                canary.requests,
+                share * 100.0,
+                control.requests
             ));
         }
     }
@@ -64,9 +66,11 @@ fn verdict(control: &ArmCounts, canary: &ArmCounts, policy: &RollbackPolicy) -> 
         return None;
     }
     let (ours, theirs) = (canary.p99_ms()?, control.p99_ms()?);
-    (ours > theirs * policy.latency).then(|| {
+    let slow = canary.slower_than(theirs * policy.latency) / ours_all;
+    let by_chance = 0.01 + SIGMAS * (0.01 * 0.99 / ours_all).sqrt();
+    (ours > theirs * policy.latency && slow > by_chance).then(|| {
         format!(
-            "99 % of its last {} responses began within {ours:.1} ms, of the others' {} within {theirs:.1} ms, and {} times that is allowed",
+            "99 % of its last {} responses began within {ours:.1} ms, of the others' {} within {theirs:.1} ms: more than the {} times that are allowed and what may be chance",
             canary.requests, control.requests, policy.latency
         )
     })
@@ -77,21 +81,25 @@ fn enough(policy: &RollbackPolicy) -> u64 {
     policy.min_requests.max(PERCENTILE_MIN)
 }
 
-/// What both arms had served at some times: back to the beginning of the shortest stretch up to now that is as long as the policy's window and has enough requests of the
-/// canary, or to when the two were first seen beside each other. Some twenty at most.
+/// What both arms had served when they were first seen beside each other, and at some times since: back to the beginning of the shortest stretch up to now that is as long
+/// as the policy's window and has enough requests of the canary. Some twenty at most.
 struct Looks {
     arms: [String; 2],
+    first: [ArmCounts; 2],
     seen: VecDeque<(Instant, [ArmCounts; 2])>,
 }
 
 impl Looks {
     fn begin(arms: [String; 2], now: Instant, counts: [ArmCounts; 2]) -> Self {
-        let seen = VecDeque::from([(now, counts)]);
-        Self { arms, seen }
+        Self {
+            arms,
+            first: counts.clone(),
+            seen: VecDeque::from([(now, counts)]),
+        }
     }
 
-    /// What both arms have served in the stretch that they are judged by.
-    fn stretch(&mut self, now: Instant, counts: [ArmCounts; 2], policy: &RollbackPolicy) -> [ArmCounts; 2] {
+    /// Why a canary is given up: what it did lately tells of one that broke, and all that it ever did of one that is a little worse.
+    fn verdict(&mut self, now: Instant, counts: [ArmCounts; 2], policy: &RollbackPolicy) -> Option<String> {
         let reaches = |(at, [_, canary]): &(Instant, [ArmCounts; 2]), part: u32| {
             now.duration_since(*at) >= policy.window.0 / part
                 && counts[1].requests.saturating_sub(canary.requests) >= enough(policy).div_ceil(part.into())
@@ -99,13 +107,15 @@ impl Looks {
         while self.seen.get(1).is_some_and(|second| reaches(second, 1)) {
             self.seen.pop_front();
         }
-        let since = self.seen.front().map_or_else(Default::default, |(_, before)| {
-            [counts[0].since(&before[0]), counts[1].since(&before[1])]
-        });
+        let since = |before: &[ArmCounts; 2]| {
+            verdict(&counts[0].since(&before[0]), &counts[1].since(&before[1]), policy)
+        };
+        let lately = self.seen.front().and_then(|(_, before)| since(before));
+        let reason = lately.or_else(|| since(&self.first));
         if self.seen.back().is_none_or(|last| reaches(last, 10)) {
             self.seen.push_back((now, counts));
         }
-        since
+        reason
     }
 }
 
@@ -160,8 +170,7 @@ fn look(deployer: &Deployer, looks: &mut HashMap<Key, Looks>) -> Vec<(Key, Strin
             if of.arms != arms {
                 *of = Looks::begin(arms, now, counts.clone());
             }
-            let [control, served] = of.stretch(now, counts, policy);
-            if let Some(reason) = verdict(&control, &served, policy) {
+            if let Some(reason) = of.verdict(now, counts, policy) {
                 found.push((key, canary.deployment, reason));
             }
         }
@@ -241,8 +250,11 @@ mod tests {
         let policy = RollbackPolicy::default();
         for (control, canary, goes) in [
             (counts(1000, 0, 9.0), counts(99, 99, 9.0), false),
-            (counts(1000, 0, 9.0), counts(100, 2, 9.0), false),
-            (counts(1000, 0, 9.0), counts(100, 3, 9.0), true),
+            (counts(1000, 0, 9.0), counts(100, 4, 9.0), false),
+            (counts(1000, 0, 9.0), counts(100, 6, 9.0), true),
+            // a little more than is allowed, which many requests tell from chance
+            (counts(10_000, 0, 9.0), counts(1000, 25, 9.0), false),
+            (counts(1_000_000, 0, 9.0), counts(100_000, 2500, 9.0), true),
             // everybody's server has failed
             (counts(1000, 500, 9.0), counts(100, 50, 9.0), false),
             // nobody else is served
@@ -262,12 +274,12 @@ mod tests {
             );
         }
         let stats = ArmStats::default();
-        add(&stats, 90, 0, 9.0);
-        for _ in 0..10 {
+        add(&stats, 80, 0, 9.0);
+        for _ in 0..20 {
             stats.record(200, true, Duration::from_millis(9));
         }
         let reason = verdict(&counts(1000, 0, 9.0), &stats.counts(), &policy).unwrap();
-        assert!(reason.contains("10.0 %"), "{reason}");
+        assert!(reason.contains("20.0 %"), "{reason}");
     }
 
     #[test]
@@ -277,7 +289,7 @@ mod tests {
             ..RollbackPolicy::default()
         };
         // requests of the canary in a second, and how many of them fail at most before it goes
-        for (each, most) in [(200, 200), (5, 15), (1, 3)] {
+        for (each, most) in [(200, 200), (5, 15), (1, 6)] {
             let [control, canary] = [ArmStats::default(), ArmStats::default()];
             let start = Instant::now();
             let arms = ["a", "b"].map(str::to_owned);
@@ -285,9 +297,9 @@ mod tests {
             let mut look = |second: u64, canary: &ArmStats| {
                 add(&control, 20 * each, 0, 9.0);
                 let now = start + Duration::from_secs(second);
-                let [control, canary] = looks.stretch(now, [control.counts(), canary.counts()], &policy);
+                let reason = looks.verdict(now, [control.counts(), canary.counts()], &policy);
                 assert!(looks.seen.len() <= 25, "{}", looks.seen.len());
-                verdict(&control, &canary, &policy)
+                reason
             };
             for second in 1..2000 {
                 add(&canary, each, 0, 9.0);
@@ -302,6 +314,57 @@ mod tests {
                 }
             }
             assert!(failed <= most, "{each} in a second: {failed} failed");
+        }
+    }
+
+    /// Numbers that are none of chance, between 0 and 1.
+    fn dice(seed: u64) -> impl FnMut() -> f64 {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            f64::from(u32::try_from(state >> 32).unwrap()) / f64::from(u32::MAX)
+        }
+    }
+
+    #[test]
+    fn a_canary_that_is_like_the_others_stays_and_one_that_is_a_little_worse_goes() {
+        let policy = RollbackPolicy::default();
+        // requests of the canary in a second, and the share that fails of the others and of it
+        for (each, theirs, ours, goes) in [
+            (5, 0.01, 0.01, false),
+            (5, 0.001, 0.001, false),
+            (10, 0.005, 0.005, false),
+            (2, 0.05, 0.06, false),
+            (5, 0.001, 0.06, true),
+        ] {
+            for seed in 1..5 {
+                let mut roll = dice(seed);
+                let [control, canary] = [ArmStats::default(), ArmStats::default()];
+                let start = Instant::now();
+                let arms = ["a", "b"].map(str::to_owned);
+                let mut looks = Looks::begin(arms, start, [control.counts(), canary.counts()]);
+                let mut serve = |stats: &ArmStats, requests: u64, share: f64| {
+                    for _ in 0..requests {
+                        let status = if roll() < share { 500 } else { 200 };
+                        // one of a hundred takes long, and some of these very long
+                        let ms = 5.0 / (1.0 - roll()).max(0.001).sqrt();
+                        stats.record(status, false, Duration::from_secs_f64(ms / 1000.0));
+                    }
+                };
+                let reason = (1..7200).find_map(|second| {
+                    serve(&control, 9 * each, theirs);
+                    serve(&canary, each, ours);
+                    let now = start + Duration::from_secs(second);
+                    looks.verdict(now, [control.counts(), canary.counts()], &policy)
+                });
+                assert_eq!(
+                    reason.is_some(),
+                    goes,
+                    "{each} {theirs} {ours} {seed}: {reason:?}"
+                );
+            }
         }
     }
 }

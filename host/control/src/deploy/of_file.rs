@@ -19,7 +19,7 @@ use crate::{
     error::{ControlError, Faults},
     file,
     model::{Draft, Key, Kind, Model, Pin, Pinning},
-    store::AuditEntry,
+    store::{AuditEntry, AuditQuery},
 };
 
 /// What a configuration file has of the model, and its plugins, by the path of the resource, as the audit log may tell it.
@@ -76,7 +76,7 @@ impl Deployer {
             .ok()
             .map(|digest| json!({"configuration": digest.to_string()}));
         // those that were there from the beginning are no change
-        let knows_plugins = noting.before.contains_key(PLUGINS);
+        let knows_plugins = noting.before.contains_key(PLUGINS) || !self.is_log_new();
         let is_noted = |path: &str| knows_plugins || !path.starts_with(PLUGINS);
         let patches = differences(&noting.before, &noting.told).into_iter();
         noting.entries = patches
@@ -109,12 +109,23 @@ impl Deployer {
     /// # Errors
     /// The store refuses.
     pub(super) fn take_back_file(&self, noting: &Noting) -> Result<(), ControlError> {
+        if noting.before != noting.told {
+            self.keep_told(&noting.before);
+        }
         if noting.entries.is_empty() {
             return Ok(());
         }
-        self.keep_told(&noting.before);
         let actor = Actor::named(GATEWAY, Authority::all());
         self.note(&actor, "take-back", "apis", "refused", None, None)
+    }
+
+    fn is_log_new(&self) -> bool {
+        let one = AuditQuery {
+            limit: 1,
+            ..AuditQuery::default()
+        };
+        let entries = self.shared.store.model.audit(&one);
+        entries.is_ok_and(|entries| entries.is_empty())
     }
 
     fn keep_told(&self, told: &Told) {
@@ -149,7 +160,9 @@ fn plugins(next: &Applied, before: &Told) -> Told {
         let settings = edgeward_runtime::digest(settings.to_string().as_bytes());
         let module = match next.live.get(name) {
             None => next.plugins.get(name)?.version.digest().to_string().into(),
-            Some(_) => before.get(&path)?["module"].clone(),
+            Some(_) => before
+                .get(&path)
+                .map_or(Value::Null, |before| before["module"].clone()),
         };
         Some((path, json!({"module": module, "settings": settings.to_string()})))
     });

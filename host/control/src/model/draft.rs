@@ -191,7 +191,8 @@ impl Draft {
             }
         }
         let (mut faults, mut lacking) = (Faults::default(), Vec::new());
-        if !problems.is_empty() {
+        let is_wrong = |name: &String| !plugins.contains_key(name);
+        if !problems.is_empty() || wanted.plugins.keys().any(is_wrong) {
             for (stage, more) in &wanted.stages {
                 lacking.extend(self.lacking(api, stage, more, &definition, &problems)?);
             }

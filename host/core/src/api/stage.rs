@@ -159,8 +159,8 @@ pub enum Sticky {
     Key(bool),
 }
 
-/// When a canary is given up: it has served enough requests to tell, and exceeds one of the margins. What counts is what both arms have served in the last `window`, or
-/// since as long before as it takes for 100 requests, or `min-requests` if these are more.
+/// When a canary is given up: it has served enough requests to tell, and exceeds one of the margins by more than chance. What counts is what both arms have served in the
+/// last `window`, or since as long before as it takes for 100 requests, or `min-requests` if these are more; and all that they have served since it began.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct RollbackPolicy {

@@ -108,6 +108,24 @@ impl ArmCounts {
         }
         None
     }
+
+    /// About how many requests took longer than a time in milliseconds.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "an eighth is all that is promised")]
+    pub fn slower_than(&self, ms: f64) -> f64 {
+        let micros = ms * 1000.0;
+        let counts = self.times.iter().enumerate();
+        counts.fold(0.0, |slower, (class, count)| {
+            let [low, high] = bounds_of(class).map(|bound| bound as f64);
+            // as if times were spread evenly over the class
+            let part = if micros <= low {
+                1.0
+            } else {
+                ((high - micros) / (high - low).max(1.0)).max(0.0)
+            };
+            slower + part * *count as f64
+        })
+    }
 }
 
 /// Position of the class of a time.
@@ -189,6 +207,16 @@ mod tests {
             let slow = [Duration::from_secs_f64(ms / 1000.0); 2];
             let told = of(others.into_iter().chain(slow)).p99_ms().unwrap();
             assert!((told / ms - 1.0).abs() <= 0.125, "{ms}: {told}");
+        }
+        let counts = of([10, 10, 100, 1000].map(Duration::from_millis));
+        for (ms, slower) in [
+            (1.0, 4.0),
+            (50.0, 2.0),
+            (500.0, 1.0),
+            (5000.0, 0.0),
+            (100_000.0, 0.0),
+        ] {
+            assert!((counts.slower_than(ms) - slower).abs() < 0.001, "{ms}");
         }
         // one of a hundred is above it
         let slow = [Duration::from_secs(5)];
