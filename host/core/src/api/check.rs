@@ -307,7 +307,7 @@ fn check_authorizer(path: &str, authorizer: &Authorizer, problems: &mut Vec<Prob
         );
     }
     for (index, source) in sources.iter().enumerate() {
-        if let Err(message) = IdentitySource::parse(source) {
+        if let Err(message) = IdentitySource::checked(source) {
             wrong(&format!("identity-sources[{index}]"), message);
         }
     }
@@ -434,7 +434,7 @@ fn check_integration(path: &str, integration: &Integration, api: &Api, problems:
         wrong("timeout", format!("{time} is less than 50ms"));
     }
     for (key, value) in &integration.request_parameters {
-        match ParameterMapping::request(key, value) {
+        match ParameterMapping::request(key, value).and_then(ParameterMapping::checked) {
             Err(message) => wrong(&format!("request-parameters.{key}"), message),
             Ok(mapping) if mapping.value.reads_response_body() => {
                 wrong(
@@ -456,7 +456,7 @@ fn check_integration(path: &str, integration: &Integration, api: &Api, problems:
             );
         }
         for (key, value) in parameters {
-            if let Err(message) = ParameterMapping::response(key, value) {
+            if let Err(message) = ParameterMapping::response(key, value).and_then(ParameterMapping::checked) {
                 wrong(&format!("response-parameters.{status}.{key}"), message);
             }
         }
@@ -479,7 +479,7 @@ fn check_integration(path: &str, integration: &Integration, api: &Api, problems:
             );
         }
         for (key, value) in &response.parameters {
-            match ParameterMapping::response(key, value) {
+            match ParameterMapping::response(key, value).and_then(ParameterMapping::checked) {
                 Err(message) => wrong(&format!("{at}.parameters.{key}"), message),
                 Ok(mapping) if mapping.place == Place::Status => {
                     wrong(
@@ -559,7 +559,9 @@ fn check_gateway_response(path: &str, response: &GatewayResponse, problems: &mut
         ));
     }
     for (key, value) in &response.parameters {
-        if let Err(message) = ParameterMapping::gateway_response(key, value) {
+        if let Err(message) =
+            ParameterMapping::gateway_response(key, value).and_then(ParameterMapping::checked)
+        {
             problems.push(Problem::new(format!("{path}.parameters.{key}"), message));
         }
     }
@@ -709,6 +711,31 @@ mod tests {
                 "{expected} not in {text:#?}"
             );
         }
+    }
+
+    #[test]
+    fn names_that_are_no_variables_keep_it_from_being_deployed_and_not_from_being_built() {
+        let mapping = ("overwrite:header.x", "$context.requestID");
+        let problems = definition(json!({
+            "api": {"protocol": "REST"},
+            "integrations": {"web": {"type": "HTTP_PROXY", "uri": "http://a/", "request-parameters": {(mapping.0): (mapping.1)}}},
+            "authorizers": {"a": {"plugin": "a", "identity-sources": ["context.requestID"]}},
+            "gateway-responses": {"DEFAULT_4XX": {"parameters": {"gatewayresponse.header.x": "context.requestID"}}},
+        }))
+        .problems();
+        let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        for place in [
+            "integrations.web.request-parameters.",
+            "authorizers.a.",
+            "gateway-responses.",
+        ] {
+            let told = |line: &String| line.starts_with(place) && line.contains("no variable `requestID`");
+            assert!(text.iter().any(told), "{place} {text:#?}");
+        }
+        // a deployment that was kept may have them
+        assert!(ParameterMapping::request(mapping.0, mapping.1).is_ok());
+        assert!(ParameterMapping::gateway_response("gatewayresponse.header.x", "context.requestID").is_ok());
+        assert!(IdentitySource::parse("context.requestID").is_ok());
     }
 
     #[test]

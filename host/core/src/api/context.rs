@@ -33,7 +33,7 @@ const SET: [&str; 29] = [
     "integrationStatus",
     "wafResponseCode",
 ];
-/// Variables of AWS that are always empty here.
+/// Variables of AWS that are empty here in mappings; access logs have some of them.
 const EMPTY: [&str; 28] = [
     "awsEndpointRequestId",
     "awsEndpointRequestId2",

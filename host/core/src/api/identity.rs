@@ -54,6 +54,15 @@ impl IdentitySource {
         if !good {
             return Err(wrong());
         }
+        Ok(source)
+    }
+
+    /// The same, if a variable of the context that it names is one. What was deployed before may name others, which are empty.
+    ///
+    /// # Errors
+    /// It is none, or names no variable.
+    pub fn checked(text: &str) -> Result<Self, String> {
+        let source = Self::parse(text)?;
         if let Self::Context(name) = &source {
             super::context::check(name)?;
         }

@@ -223,6 +223,19 @@ impl Mapping {
         })
     }
 
+    /// The same mapping, if all variables that it names are some. What was deployed before may name others, which are empty.
+    ///
+    /// # Errors
+    /// There is none of a name.
+    pub fn checked(self) -> Result<Self, String> {
+        for source in self.value.sources() {
+            if let Source::Context(name) = source {
+                super::context::check(name)?;
+            }
+        }
+        Ok(self)
+    }
+
     fn by_action(key: &str, value: &str, other: &str) -> Result<Self, String> {
         let wrong = || {
             format!("`{key}` is not `append|overwrite|remove:header|querystring.NAME` or `overwrite:{other}`")
@@ -295,20 +308,9 @@ impl Value {
                 "`{text}` is no source: write `{prefix}header.NAME`, `context.NAME`, `stageVariables.NAME` or `'text'`"
             )
         };
-        Self {
+        Ok(Self {
             parts: vec![Part::Source(source.ok_or_else(wrong)?)],
-        }
-        .with_variables_that_are()
-    }
-
-    /// The same, if all variables that it names are some.
-    fn with_variables_that_are(self) -> Result<Self, String> {
-        for source in self.sources() {
-            if let Source::Context(name) = source {
-                super::context::check(name)?;
-            }
-        }
-        Ok(self)
+        })
     }
 
     /// The form of HTTP APIs: text with `$request.x`, `$response.x`, `$context.x`, `$stageVariables.x`, also as `${...}`.
@@ -337,7 +339,7 @@ impl Value {
                 Ok(())
             }
         })?;
-        value.with_variables_that_are()
+        Ok(value)
     }
 
     /// The form of gateway responses: text with `$context.x`, `$stageVariables.x`, `$method.request.header.x`. What is none of these stays as it is.

@@ -18,6 +18,15 @@ use super::{Definition, Model, Protocol};
 const REFERENCE: &str = "https://apigateway.amazonaws.com/restapis/";
 /// Keywords whose values are no schemas.
 const VALUES: [&str; 5] = ["const", "default", "enum", "example", "examples"];
+/// Keywords whose values have schemas by names that somebody chose.
+const NAMED: [&str; 6] = [
+    "$defs",
+    "definitions",
+    "dependencies",
+    "dependentSchemas",
+    "patternProperties",
+    "properties",
+];
 
 /// Models that REST APIs have without saying so, as AWS's.
 static USUAL: LazyLock<BTreeMap<&str, Model>> = LazyLock::new(|| {
@@ -232,8 +241,14 @@ fn absolute_ids(value: &Value, draft: Draft, ids: &mut BTreeSet<String>) {
             {
                 ids.insert(id.to_owned());
             }
-            for (_, value) in object.iter().filter(|(key, _)| !VALUES.contains(&key.as_str())) {
-                absolute_ids(value, draft, ids);
+            for (key, value) in object {
+                match value {
+                    _ if VALUES.contains(&key.as_str()) => {}
+                    Value::Object(named) if NAMED.contains(&key.as_str()) => {
+                        named.values().for_each(|value| absolute_ids(value, draft, ids));
+                    }
+                    value => absolute_ids(value, draft, ids),
+                }
             }
         }
         Value::Array(values) => values.iter().for_each(|value| absolute_ids(value, draft, ids)),
@@ -271,8 +286,16 @@ fn redirect(
                     wanted.push((*name).to_owned());
                 }
             }
-            for value in object.values_mut() {
-                redirect(value, definition, own, wanted);
+            for (key, value) in object {
+                match value {
+                    _ if VALUES.contains(&key.as_str()) => {}
+                    Value::Object(named) if NAMED.contains(&key.as_str()) => {
+                        for value in named.values_mut() {
+                            redirect(value, definition, own, wanted);
+                        }
+                    }
+                    value => redirect(value, definition, own, wanted),
+                }
             }
         }
         Value::Array(values) => {
@@ -449,6 +472,34 @@ mod tests {
                     assert!(schema.problem(br#""x""#).is_none(), "{name}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn values_stay_as_they_are_and_names_are_no_keywords() {
+        let reference = "https://apigateway.amazonaws.com/restapis/x/models/pet";
+        let models = models(json!({
+            "a": {"enum": [{"$ref": reference}]},
+            "b": {"properties": {
+                "default": {"$ref": reference},
+                "const": {"id": "https://example.org/inside", "type": "integer"},
+                "enum": {"$ref": "https://example.org/inside"},
+                "$ref": {"type": "string"},
+                "id": {"type": "string"},
+            }},
+            "pet": {"type": "string"},
+        }));
+        assert!(takes("a", &models, &json!({"$ref": reference}).to_string()));
+        for (body, good) in [
+            (
+                json!({"default": "rex", "const": 1, "enum": 2, "$ref": "x", "id": "y"}),
+                true,
+            ),
+            (json!({"default": 5}), false),
+            (json!({"enum": "two"}), false),
+            (json!({"$ref": 1}), false),
+        ] {
+            assert_eq!(takes("b", &models, &body.to_string()), good, "{body}");
         }
     }
 

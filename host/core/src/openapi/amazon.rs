@@ -145,7 +145,7 @@ impl<'d> Importer<'d> {
         let texts = texts.into_iter().map(str::trim);
         let sources: Vec<&str> = texts.filter(|text| !text.is_empty()).collect();
         for source in &sources {
-            if let Err(message) = IdentitySource::parse(source) {
+            if let Err(message) = IdentitySource::checked(source) {
                 self.report.warn(place, message);
             }
         }

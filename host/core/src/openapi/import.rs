@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::{
     AMAZON, Imported, OWN, Options, Version,
     report::{Names, Report, at},
-    schema::{Models, models_of, referring},
+    schema::{Models, models_of},
 };
 use crate::{
     api::{Definition, GatewayResponseType, Integration, Protocol, RouteKey, is_name},
@@ -80,27 +80,17 @@ impl<'d> Used<'d> {
         used
     }
 
-    /// Whether a document has something else under one of the names. What is the same, with all that it refers to, may keep its name.
-    fn differs(&mut self, known: &Definition, document: &Definition) -> bool {
-        let is_other = |name: &String| {
+    /// Whether a document has something else under one of the names.
+    fn differs(&self, known: &Definition, document: &Definition) -> bool {
+        let model = |name: &String| {
             let new = document.models.get(name);
             new.is_some() && new != known.models.get(name)
         };
-        let other: BTreeSet<String> = self
-            .models
-            .iter()
-            .filter(|name| is_other(name))
-            .cloned()
-            .collect();
-        let models = !other.is_empty();
-        let other = referring(&known.models, other);
-        self.models
-            .retain(|name| other.contains(name) || !document.models.contains_key(name));
         let integration = |(name, there): (&&str, &&Integration)| {
             let new = document.integrations.get(*name);
             new.is_some_and(|new| new != *there)
         };
-        models || self.integrations.iter().any(integration)
+        self.models.iter().any(model) || self.integrations.iter().any(integration)
     }
 }
 
@@ -114,7 +104,7 @@ pub fn import(document: &Value, options: &Options) -> Result<Imported, Problems>
         return Ok(imported);
     };
     // which routes the document does not name is known only now
-    let mut used = Used::beside(known, &imported.definition);
+    let used = Used::beside(known, &imported.definition);
     if used.differs(known, &imported.definition) {
         return read_with(document, options, &used);
     }
@@ -232,7 +222,7 @@ impl Importer<'_> {
 
     /// A member that nothing is made of.
     pub(super) fn unknown(&mut self, place: &str, key: &str) {
-        if key.starts_with(OWN) {
+        if key.starts_with(OWN) || !self.report.spend(key.len()) {
             return;
         }
         self.reads(place, key);

@@ -20,7 +20,7 @@ impl<'d> Importer<'d> {
         for (name, value) in integrations.into_iter().flatten() {
             let place = at(COMPONENTS, name);
             self.reads("/components", "x-amazon-apigateway-integrations");
-            if let Some(name) = self.put(value, &place, name) {
+            if let Some(name) = self.put(value, &place, name, true) {
                 self.integration_names.insert(place, name);
             }
         }
@@ -29,7 +29,7 @@ impl<'d> Importer<'d> {
     /// The name of an operation's integration.
     pub(super) fn integration(&mut self, value: &'d Value, place: &str, wanted: &str) -> Option<String> {
         let Some(reference) = value.get("$ref") else {
-            return self.put(value, place, wanted);
+            return self.put(value, place, wanted, false);
         };
         let target = reference.as_str().and_then(pointer).unwrap_or_default();
         if let Some(name) = self.integration_names.get(&target) {
@@ -39,12 +39,13 @@ impl<'d> Importer<'d> {
         if let Some(name) = self.integration_names.get(&found) {
             return Some(name.clone());
         }
-        let name = self.put(value, &found, wanted)?;
+        let name = self.put(value, &found, wanted, false)?;
         self.integration_names.insert(target, name.clone());
         Some(name)
     }
 
-    fn put(&mut self, value: &'d Value, place: &str, wanted: &str) -> Option<String> {
+    /// Keeps an integration. One that is `named` in the document replaces what has its name.
+    fn put(&mut self, value: &'d Value, place: &str, wanted: &str, named: bool) -> Option<String> {
         let Value::Object(object) = value else {
             self.report.problem(place, "is not an object");
             return None;
@@ -70,7 +71,11 @@ impl<'d> Importer<'d> {
                 }
             }
         }
-        let name = self.made_up(wanted, "integration", &integration);
+        let name = if named {
+            self.integrations_given.give(wanted, "integration")
+        } else {
+            self.made_up(wanted, "integration", &integration)
+        };
         self.definition.integrations.insert(name.clone(), integration);
         Some(name)
     }

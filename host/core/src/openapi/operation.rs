@@ -332,6 +332,9 @@ impl<'d> Importer<'d> {
         let root = self.document.get(format!("{AMAZON}request-validator"));
         let mut integration = None;
         for (key, value) in operation.object {
+            if !self.report.spend(place.len()) {
+                return;
+            }
             self.reads(place, key);
             let place = at(place, key);
             match key.as_str() {

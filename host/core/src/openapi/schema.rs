@@ -332,24 +332,6 @@ pub fn models_of(route: &Route, models: &BTreeMap<String, Model>) -> BTreeSet<St
     found
 }
 
-/// Some models, and all that lead to them.
-pub(super) fn referring(models: &BTreeMap<String, Model>, some: BTreeSet<String>) -> BTreeSet<String> {
-    let mut from: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for (name, model) in models {
-        for to in referred(model) {
-            from.entry(to).or_default().push(name);
-        }
-    }
-    let mut wanted: Vec<&str> = some.iter().map(String::as_str).collect();
-    let mut found = BTreeSet::new();
-    while let Some(name) = wanted.pop() {
-        if found.insert(name.to_owned()) {
-            wanted.extend(from.get(name).into_iter().flatten());
-        }
-    }
-    found
-}
-
 /// Names of the models that one refers to.
 fn referred(model: &Model) -> Vec<&str> {
     let mut found = Vec::new();

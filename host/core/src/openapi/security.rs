@@ -396,15 +396,21 @@ impl<'d> Importer<'d> {
         };
         for (name, scopes) in requirement {
             let place = at(place, name);
-            if self.scheme(name).is_none() && name == "NONE" && requirement.len() == 1 {
+            // one that is there and cannot be understood secures something
+            let is_there = self.document.pointer(&at(self.schemes_place(), name)).is_some();
+            if !is_there && name == "NONE" && requirement.len() == 1 {
                 self.report
                     .note(&place, "is AWS SAM's word for operations that are open");
                 way.is_none = true;
                 return Some(way);
             }
             if self.scheme(name).is_none() {
-                self.report
-                    .problem(&place, format!("no security scheme is called `{name}`"));
+                let message = if is_there {
+                    format!("the security scheme `{name}` is not an object, or refers to what is not there")
+                } else {
+                    format!("no security scheme is called `{name}`")
+                };
+                self.report.problem(&place, message);
                 return None;
             }
             let scopes = self.report.list(Some(scopes), &place);

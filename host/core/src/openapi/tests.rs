@@ -485,6 +485,24 @@ fn small_documents_do_not_become_large() {
 }
 
 #[test]
+fn extensions_at_long_places_end_an_import_before_they_fill_the_memory() {
+    let extensions: serde_json::Map<String, Value> = (0..40_000)
+        .map(|index| (format!("x-amazon-apigateway-{index}"), json!(0)))
+        .collect();
+    let long = format!("/{}", "x".repeat(1 << 20));
+    let each: Vec<Value> = (0..100_000).map(|_| json!({"x-amazon-apigateway-": 0})).collect();
+    for document in [
+        json!({"openapi": "3.0.1", "info": {"title": "x"}, "paths": {}, (&*long): each}),
+        json!({"openapi": "3.0.1", "info": {"title": "x"}, "paths": {}, (&*long): extensions.clone()}),
+        json!({"openapi": "3.0.1", "info": {"title": "x"}, "paths": {(&*long): {"get": extensions.clone()}}}),
+        json!({"openapi": "3.0.1", "info": {"title": "x"}, "paths": {(&*long): extensions.clone()}}),
+    ] {
+        let problems = import(&document, &Options::default()).unwrap_err();
+        assert!(problems.0[0].message.starts_with("says the same too often"));
+    }
+}
+
+#[test]
 fn without_extensions_there_is_what_callers_need() {
     let definition: Definition = serde_json::from_value(json!({
         "api": {"protocol": "HTTP"},

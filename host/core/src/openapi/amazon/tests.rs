@@ -343,6 +343,55 @@ fn alternatives_of_aws_are_none() {
 }
 
 #[test]
+fn none_opens_nothing_where_it_is_a_scheme_that_cannot_be_understood() {
+    for scheme in [
+        json!({"$ref": "other.yaml#/x"}),
+        json!({"$ref": "#/nowhere"}),
+        json!(null),
+        json!("x"),
+    ] {
+        let document = json!({
+            "openapi": "3.0.1", "info": {"title": "x"},
+            "paths": {"/a": {"get": {"security": [{"NONE": []}]}}},
+            "components": {"securitySchemes": {"NONE": scheme}},
+        });
+        let problems = import(&document, &Options::default()).unwrap_err();
+        let place = "/paths/~1a/get/security/0/NONE";
+        assert!(
+            problems.0.iter().any(|problem| problem.path == place),
+            "{problems}"
+        );
+    }
+}
+
+#[test]
+fn words_that_hold_values_are_names_where_somebody_chose_them() {
+    let extension = "x-amazon-apigateway-authorizer";
+    let schema = json!({
+        "properties": {"default": {extension: {}}, "properties": {"properties": {"const": {extension: {}}}}, "x-own": {extension: {}}},
+        "default": {extension: {}}, "enum": [{extension: {}}],
+    });
+    let document = json!({
+        "openapi": "3.1.0", "info": {"title": "x"},
+        "paths": {"/a": {"get": {"responses": {"default": {extension: {}}, "x-own": {extension: {}}}}}},
+        "components": {"schemas": {"example": schema}, "examples": {"a": {"value": {extension: {}}}}},
+    });
+    let imported = import(&document, &Options::default()).unwrap();
+    let told: BTreeSet<&str> = imported
+        .warnings
+        .iter()
+        .filter_map(|told| told.path.strip_suffix(&*format!("/{extension}")))
+        .collect();
+    let expected = [
+        "/components/schemas/example/properties/default",
+        "/components/schemas/example/properties/properties/properties/const",
+        "/components/schemas/example/properties/x-own",
+        "/paths/~1a/get/responses/default",
+    ];
+    assert_eq!(told, expected.into());
+}
+
+#[test]
 fn an_export_tells_callers_what_they_need() {
     let scheme = |document: &Value, version: Version| {
         let imported = bound(document);

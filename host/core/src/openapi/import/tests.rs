@@ -128,3 +128,59 @@ fn a_made_up_model_that_leads_to_another_one_is_not_the_same() {
     let two = &both.routes["POST /b"];
     assert_eq!(crate::openapi::models_of(two, &both.models).len(), 2);
 }
+
+#[test]
+fn no_made_up_model_is_one_that_others_use_when_names_shift() {
+    let url = "http://127.0.0.1:7001";
+    let one = beside(
+        None,
+        &json!({
+            "/a-b": {"post": body(&json!({"type": "object"}))},
+            "/a/b": {"post": body(&json!({"type": "array"}))},
+        }),
+        url,
+    );
+    let second = json!({
+        "/a+b": {"post": body(&json!({"type": "string"}))},
+        "/a~b": {"post": body(&json!({"type": "array"}))},
+    });
+    let both = merged(one.clone(), beside(Some(&one), &second, url));
+    let of = |definition: &Definition, key: &str| {
+        let name = &definition.routes[key].request_models["application/json"];
+        definition.models[name].schema["type"].clone()
+    };
+    for (key, kind) in [
+        ("POST /a-b", "object"),
+        ("POST /a/b", "array"),
+        ("POST /a+b", "string"),
+        ("POST /a~b", "array"),
+    ] {
+        assert_eq!(of(&both, key), kind, "{key}");
+    }
+    let again = beside(Some(&both), &second, url);
+    assert_eq!(merged(both.clone(), again), both);
+}
+
+#[test]
+fn an_integration_that_the_document_names_takes_the_place_of_the_one_that_is_there() {
+    let document = |path: &str, port: u16| {
+        json!({
+            "openapi": "3.0.1", "info": {"title": "x"},
+            "paths": {(path): {"get": {"x-amazon-apigateway-integration": {"$ref": "#/components/x-amazon-apigateway-integrations/web"}}}},
+            "components": {"x-amazon-apigateway-integrations": {"web": {"type": "http_proxy", "httpMethod": "GET", "uri": format!("http://127.0.0.1:{port}/")}}},
+        })
+    };
+    let one = import(&document("/one", 7001), &Options::default())
+        .unwrap()
+        .definition;
+    let options = Options {
+        known: Some(one.clone()),
+        beside: true,
+        ..Options::default()
+    };
+    let two = import(&document("/two", 7002), &options).unwrap().definition;
+    assert_eq!(two.routes["GET /two"].integration.as_deref(), Some("web"));
+    let names: Vec<&String> = two.integrations.keys().collect();
+    assert_eq!(names, ["web"]);
+    assert_ne!(two.integrations["web"], one.integrations["web"]);
+}
