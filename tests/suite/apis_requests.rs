@@ -473,7 +473,12 @@ async fn clients_tell_nothing_of_viewers_and_their_fields_have_an_end() {
         }});
         let mut native = pets.clone();
         native["profile"] = "native".into();
-        json!({"apis": {"pets": pets, "native": native}})
+        // one stage that only viewers from Germany come to
+        json!({"apis": {"pets": pets, "native": native}, "domains": {"shop.example.com": {
+            "routing-mode": "rules-then-mappings",
+            "mappings": {"(none)": {"api": "pets", "stage": "prod"}},
+            "rules": {"german": {"priority": 1, "headers": {"CloudFront-Viewer-Country": "DE"}, "api": "native", "stage": "prod"}},
+        }}})
     };
     let native = "native.execute-api.localhost";
     let viewer = ("cloudfront-viewer-country", "DE");
@@ -488,6 +493,8 @@ async fn clients_tell_nothing_of_viewers_and_their_fields_have_an_end() {
     assert_eq!((reply.status, reply.header("x-country")), (403, ""));
     let reply = site.call(native, "GET", "/prod/web", &sent, "").await;
     assert_eq!(reply.echoed(viewer.0), "DE");
+    let shop = site.call("shop.example.com", "GET", "/web", &sent, "").await;
+    assert_eq!((shop.status, &*shop.echoed(viewer.0)), (200, ""));
     let reply = site.call(PETS, "GET", "/prod/web", &large, "").await;
     assert_eq!(
         (reply.status, &*reply.text()),
@@ -505,4 +512,37 @@ async fn clients_tell_nothing_of_viewers_and_their_fields_have_an_end() {
     assert_eq!(reply.echoed(viewer.0), "DE");
     let reply = site.call(PETS, "GET", "/prod/nowhere", &sent, "").await;
     assert_eq!(reply.header("x-country"), "DE");
+    let shop = site.call("shop.example.com", "GET", "/nowhere", &sent, "").await;
+    assert_eq!(shop.status, 404);
+    let shop = site.call("shop.example.com", "GET", "/nowhere", &[], "").await;
+    assert_eq!(shop.status, 403);
+}
+
+#[tokio::test]
+async fn no_canary_goes_by_what_clients_tell_of_viewers() {
+    let says = |text: &str| {
+        json!({"apis": {"pets": {
+            "protocol": "REST",
+            "integrations": {"ok": {"type": "MOCK", "request-templates": {"application/json": "{\"statusCode\": 200}"}, "responses": [{"status": 200, "parameters": {"method.response.header.x-arm": format!("'{text}'")}}]}},
+            "routes": {"GET /a": {"integration": "ok"}},
+            "stages": {"prod": {}},
+        }}})
+    };
+    for (hops, count) in [(json!([]), 2), (json!(["127.0.0.0/8"]), 1)] {
+        let site = Site::with_config(|config, _folder| config["listeners"][0]["trusted-hops"] = hops);
+        site.apply(says("old")).await;
+        let deploy = json!({"stage": "prod"});
+        site.done("POST", "/v1/apis/pets/deployments", deploy).await;
+        site.apply(says("new")).await;
+        let canary = json!({"percent": 50, "sticky": {"header": "CloudFront-Viewer-City"}});
+        let deploy = json!({"stage": "prod", "canary": canary});
+        site.done("POST", "/v1/apis/pets/deployments", deploy).await;
+        let mut arms = std::collections::BTreeSet::new();
+        for _ in 0..30 {
+            let city = [("cloudfront-viewer-city", "Berlin")];
+            let reply = site.call(PETS, "GET", "/prod/a", &city, "").await;
+            arms.insert(reply.header("x-arm").to_owned());
+        }
+        assert_eq!(arms.len(), count, "{arms:?}");
+    }
 }

@@ -239,14 +239,14 @@ async fn steps(finish: &mut Finish, request: Request<Body>) -> Result<Response<B
     if !snapshot.apis.is_empty() {
         let client =
             || forwarded::client_address(conn.peer.address.ip(), &conn.listener.trusted_hops, &head.headers);
-        match snapshot.apis.find(&authority, &path, &head, client) {
+        let is_trusted = forwarded::is_trusted(conn.peer.address.ip(), &conn.listener.trusted_hops);
+        match snapshot.apis.find(&authority, &path, &head, client, is_trusted) {
             Lookup::Elsewhere => {}
             Lookup::Refused(voice, reject) => {
                 finish.voice = voice;
                 return Err(reject);
             }
             Lookup::Found(call) => {
-                let is_trusted = forwarded::is_trusted(conn.peer.address.ip(), &conn.listener.trusted_hops);
                 let call = finish.call.insert(call);
                 api::fields::arrive(call, &mut head.headers, is_trusted)?;
             }

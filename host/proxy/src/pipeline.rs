@@ -143,7 +143,7 @@ impl SharedChain {
         }
     }
 
-    /// The same at the end of an exchange, when nobody works on it any more.
+    /// The same without waiting, at the end of an exchange: nothing where a plugin still works on it, as on a body whose rest nobody waits for.
     pub(crate) fn authorizer_now(&self, plugin: Option<&str>) -> BTreeMap<String, String> {
         match self.chain.try_lock().as_deref_mut().map(Chain::exchange) {
             Ok(Ok(exchange)) => said_of(exchange, plugin),

@@ -61,27 +61,42 @@ pub(crate) fn arrive(call: &mut Call, headers: &mut HeaderMap, is_trusted: bool)
             format!("header fields of {size} bytes exceed {HEAD_MAX}"),
         ));
     }
+    if call.arm.voice == Voice::Rest {
+        call.signatures = signatures(headers);
+    }
     Ok(())
 }
 
+/// Credentials that are signatures.
+fn signatures(headers: &HeaderMap) -> Vec<HeaderValue> {
+    let credentials = headers.get_all(header::AUTHORIZATION).iter();
+    let signed = |value: &&HeaderValue| value.as_bytes().starts_with(SIGNED);
+    credentials.filter(signed).cloned().collect()
+}
+
+/// Whether a field counts: of viewers only an edge that is trusted tells.
+pub(super) fn is_believed(name: &HeaderName, is_trusted: bool) -> bool {
+    is_trusted || !name.as_str().starts_with(VIEWER)
+}
+
 fn drop_viewers(headers: &mut HeaderMap) {
-    let names = headers.keys().filter(|name| name.as_str().starts_with(VIEWER));
+    let names = headers.keys().filter(|name| !is_believed(name, false));
     for name in names.cloned().collect::<Vec<_>>() {
         headers.remove(name);
     }
 }
 
-/// Leaves what mappings, templates and servers of REST APIs may see. Authorizers have seen what the client sent.
-pub(super) fn before_mapping(voice: Voice, headers: &mut HeaderMap) {
+/// Leaves what mappings, templates and servers of REST APIs may see. Authorizers have seen what the client sent; `signatures` are those that it sent.
+pub(super) fn before_mapping(voice: Voice, signatures: &[HeaderValue], headers: &mut HeaderMap) {
     if voice != Voice::Rest {
         return;
     }
     for name in &DROPPED {
         headers.remove(name);
     }
-    // whoever has a signature can use it again
-    let signed = |value: &HeaderValue| value.as_bytes().starts_with(SIGNED);
-    if headers.get_all(header::AUTHORIZATION).iter().any(signed) {
+    // whoever has a signature can use it again; those that plugins make are for the server
+    let mut credentials = headers.get_all(header::AUTHORIZATION).iter();
+    if credentials.any(|value| signatures.contains(value)) {
         headers.remove(header::AUTHORIZATION);
     }
 }
@@ -169,10 +184,16 @@ mod tests {
             ("Basic dTpw", true),
         ] {
             let mut headers = fields(&[("authorization", credentials)]);
-            before_mapping(Voice::Rest, &mut headers);
+            let sent = signatures(&headers);
+            before_mapping(Voice::Rest, &sent, &mut headers);
             assert_eq!(headers.contains_key("authorization"), stays, "{credentials}");
+            // a plugin has put its own in its place
+            let own = fields(&[("authorization", "AWS4-HMAC-SHA256 Credential=own")]);
+            let mut headers = own.clone();
+            before_mapping(Voice::Rest, &sent, &mut headers);
+            assert_eq!(headers, own);
             let mut headers = fields(&[("authorization", credentials)]);
-            before_mapping(Voice::Native, &mut headers);
+            before_mapping(Voice::Native, &sent, &mut headers);
             assert!(headers.contains_key("authorization"));
         }
     }

@@ -11,7 +11,7 @@ use edgeward_core::{
 use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 use siphasher::sip::SipHasher13;
 
-use super::{ApisInput, Arm, Call, DomainInput, Voice, arm::Builder};
+use super::{ApisInput, Arm, Call, DomainInput, Voice, arm::Builder, fields::is_believed};
 
 /// Field that API keys come in.
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -151,24 +151,27 @@ impl Apis {
         self.by_name.get(api)?.stages.get(stage)
     }
 
-    /// Finds the API of a request. `path` is in normal form; `client` is asked for where a canary goes by addresses.
+    /// Finds the API of a request. `path` is in normal form; `client` is asked for where a canary goes by addresses. Of viewers only an edge that
+    /// `is_trusted` tells.
     pub(crate) fn find(
         &self,
         authority: &str,
         path: &str,
         head: &Parts,
         client: impl Fn() -> IpAddr,
+        is_trusted: bool,
     ) -> Lookup {
         let mut buffer = [0_u8; MAX_HOST];
         let Some(host) = canonical_host(authority, &mut buffer) else {
             return Lookup::Elsewhere;
         };
         if let Some(domain) = self.domain(host) {
-            let Some((stage, base)) = domain.find(path, &head.headers) else {
+            let Some((stage, base)) = domain.find(path, &head.headers, is_trusted) else {
                 return nowhere(domain.voice, format!("no API for {path}"));
             };
             let inner = path.get(base.map_or(0, |base| base.len() + 1)..).unwrap_or("/");
-            return Lookup::Found(Box::new(stage.call(inner, base.or(Some("")), head, client)));
+            let call = stage.call(inner, base.or(Some("")), head, client, is_trusted);
+            return Lookup::Found(Box::new(call));
         }
         let own = host
             .strip_suffix(&*self.default_domain)
@@ -182,7 +185,9 @@ impl Apis {
             return Lookup::Refused(Voice::Native, reject);
         };
         match site.find(path) {
-            Some((stage, inner)) => Lookup::Found(Box::new(stage.call(inner, None, head, client))),
+            Some((stage, inner)) => {
+                Lookup::Found(Box::new(stage.call(inner, None, head, client, is_trusted)))
+            }
             None => nowhere(site.voice, format!("no stage for {path}")),
         }
     }
@@ -279,14 +284,18 @@ impl Named {
     }
 
     /// The stage, and the base path that goes.
-    fn find<'p>(&self, path: &'p str, headers: &HeaderMap) -> Option<(&Arc<Stage>, Option<&'p str>)> {
+    fn find<'p>(
+        &self,
+        path: &'p str,
+        headers: &HeaderMap,
+        is_trusted: bool,
+    ) -> Option<(&Arc<Stage>, Option<&'p str>)> {
         if self.mode != RoutingMode::MappingsOnly {
             for rule in &self.rules {
                 let fits = rule.headers.iter().all(|(name, glob)| {
-                    headers
-                        .get_all(name)
-                        .iter()
-                        .any(|value| value.to_str().is_ok_and(|value| glob.fits(value)))
+                    let mut values = headers.get_all(name).iter();
+                    is_believed(name, is_trusted)
+                        && values.any(|value| value.to_str().is_ok_and(|value| glob.fits(value)))
                 });
                 if !fits {
                     continue;
@@ -368,9 +377,10 @@ impl Canary {
         }
     }
 
-    fn takes(&self, head: &Parts, client: impl Fn() -> IpAddr) -> bool {
+    fn takes(&self, head: &Parts, client: impl Fn() -> IpAddr, is_trusted: bool) -> bool {
         let text = match &self.sticky {
             None => None,
+            Some(By::Header(name)) if !is_believed(name, is_trusted) => None,
             Some(By::Header(name)) => head.headers.get(name).map(|value| value.as_bytes().to_vec()),
             Some(By::Cookie(name)) => cookie(&head.headers, name).map(|value| value.as_bytes().to_vec()),
             Some(By::Address) => Some(client().to_string().into_bytes()),
@@ -403,9 +413,16 @@ fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 }
 
 impl Stage {
-    fn call(&self, path: &str, base_path: Option<&str>, head: &Parts, client: impl Fn() -> IpAddr) -> Call {
+    fn call(
+        &self,
+        path: &str,
+        base_path: Option<&str>,
+        head: &Parts,
+        client: impl Fn() -> IpAddr,
+        is_trusted: bool,
+    ) -> Call {
         let arm = match &self.canary {
-            Some(canary) if canary.takes(head, client) => &canary.arm,
+            Some(canary) if canary.takes(head, client, is_trusted) => &canary.arm,
             _ => &self.control,
         };
         let origin: Option<&HeaderValue> = arm
@@ -428,6 +445,7 @@ impl Stage {
             base_path: base_path.map(str::to_owned),
             origin: origin.cloned(),
             preflight: false,
+            signatures: Vec::new(),
             headers: arm.keeps_fields().then(|| head.headers.clone()),
             coding: arm
                 .compressing

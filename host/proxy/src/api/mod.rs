@@ -250,7 +250,8 @@ pub(crate) async fn integrate(
     mut head: RequestHead,
     body: Body,
 ) -> Result<Response<Body>, Reject> {
-    fields::before_mapping(Known::of(finish)?.call.arm.voice, &mut head.headers);
+    let call = Known::of(finish)?.call;
+    fields::before_mapping(call.arm.voice, &call.signatures, &mut head.headers);
     let wants = integration.reads_authorizer || integration.has_scripts;
     let authorizer = authorizer(finish, route, wants).await;
     let mut engine = engine(finish, integration.has_scripts, &head, &authorizer).await?;
@@ -304,9 +305,9 @@ pub(crate) async fn mock(
     mut head: RequestHead,
     body: Body,
 ) -> Result<Response<Body>, Reject> {
-    let voice = Known::of(finish)?.call.arm.voice;
-    fields::before_mapping(voice, &mut head.headers);
-    if voice == Voice::Rest {
+    let call = Known::of(finish)?.call;
+    fields::before_mapping(call.arm.voice, &call.signatures, &mut head.headers);
+    if call.arm.voice == Voice::Rest {
         head.headers.remove(header::CONTENT_LENGTH);
     }
     let authorizer = authorizer(finish, route, mock.has_scripts).await;
@@ -330,7 +331,7 @@ async fn authorizer(finish: &Finish, route: &Route, wanted: bool) -> BTreeMap<St
     }
 }
 
-/// The same when nobody works on the exchange any more.
+/// The same without waiting: nothing where a plugin still works on the exchange, as on the body of a request that was refused meanwhile.
 fn authorizer_now(finish: &Finish) -> BTreeMap<String, String> {
     let Some(chain) = &finish.chain else {
         return BTreeMap::new();
@@ -375,6 +376,8 @@ pub(crate) struct Call {
     pub(crate) origin: Option<HeaderValue>,
     /// The gateway has answered a preflight.
     pub(crate) preflight: bool,
+    /// Credentials of the request that are signatures, where they go no further.
+    pub(crate) signatures: Vec<HeaderValue>,
     /// The request's fields, if the gateway's answers name them.
     pub(crate) headers: Option<HeaderMap>,
     /// The coding that the response may get.
