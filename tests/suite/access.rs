@@ -832,12 +832,13 @@ async fn the_audit_log_says_who_how_from_where_and_what() {
         .await;
     let entry = site.log("target=plugins/stamp/versions").await.pop().unwrap();
     assert_eq!(entry["detail"]["module"], digest);
-    let version = entry["patch"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|step| step["path"] == "/version");
-    assert_eq!(version.unwrap()["value"], 1, "{entry}");
+    assert_eq!(
+        entry["patch"],
+        json!([
+            {"op": "test", "path": "/version", "value": 0},
+            {"op": "replace", "path": "/version", "value": 1},
+        ])
+    );
     site.done(
         "PUT",
         "/v1/bundle",

@@ -144,9 +144,11 @@ async fn a_damaged_audit_log_is_told_with_an_exit_code() {
     let folder = folder(&origin);
     let process = Process::start(folder.path());
     let shell = Shell::new(&process, folder.path());
-    let api = json!({"id": "pets"}).to_string();
-    let made = process.admin("POST", "/v1/apis", bytes(api)).await;
-    assert_eq!(made.status, 201, "{}", made.text());
+    for id in ["pets", "dogs"] {
+        let api = json!({"id": id}).to_string();
+        let made = process.admin("POST", "/v1/apis", bytes(api)).await;
+        assert_eq!(made.status, 201, "{}", made.text());
+    }
     let fine = shell.run(&["audit", "verify"]).await;
     assert_eq!(
         (fine.code, &fine.json()["problem"]),

@@ -405,9 +405,9 @@ impl Builder<'_> {
                 .api
                 .minimum_compression_size
                 .map(|least| Compressing::new(least.0, voice)),
-            // a canary is judged by what it has served itself
+            // that of the same arm: what serves everybody goes on with its counts when a canary comes and goes
             stats: old
-                .filter(|old| old.deployment == input.deployment && old.is_canary == is_canary)
+                .filter(|old| old.deployment == input.deployment)
                 .map_or_else(Arc::default, |old| Arc::clone(&old.stats)),
             access_log: stage.access_log.as_ref().map(|(format, destination)| {
                 let known = self
