@@ -15,7 +15,7 @@ use std::{
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -26,6 +26,8 @@ const QUIET: Duration = Duration::from_millis(200);
 const QUIET_MAX: Duration = Duration::from_secs(2);
 /// Time between looks without events.
 const POLL: Duration = Duration::from_secs(3);
+/// How far the clock of a file system may be behind: it moves on in steps.
+const CLOCK: Duration = Duration::from_millis(20);
 
 /// A watching thread; dropping it ends the thread.
 pub struct Watch {
@@ -64,10 +66,17 @@ impl Watch {
                 while wait(&events) && !stopped.load(Ordering::Acquire) {
                     let now = stamps(&state.files);
                     if now != state.seen {
+                        let began = SystemTime::now();
                         changed();
                         state.files = files();
-                        // taken before the call: a change during it is seen by the next look
                         let mut seen = stamps(&state.files);
+                        // of a file that was not named before nobody knows whether it was read as it is now
+                        for (path, stamp) in &mut seen {
+                            if changed_since(path, began) {
+                                *stamp = None;
+                            }
+                        }
+                        // taken before the call: a change during it is seen by the next look
                         seen.extend(now);
                         seen.retain(|path, _| state.files.contains(path));
                         state.seen = seen;
@@ -124,6 +133,19 @@ fn stamp(path: &Path) -> Option<Stamp> {
         size: meta.size(),
         modified: (meta.mtime(), meta.mtime_nsec()),
     })
+}
+
+/// Whether a file, or a link to it, was written or put there since a time, by the file system's clock.
+fn changed_since(path: &Path, time: SystemTime) -> bool {
+    let time = time
+        .checked_sub(CLOCK)
+        .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    let metas = [fs::metadata(path), fs::symlink_metadata(path)];
+    let changed = |meta: fs::Metadata| {
+        let seconds = u64::try_from(meta.ctime()).unwrap_or(0);
+        Duration::new(seconds, u32::try_from(meta.ctime_nsec()).unwrap_or(0))
+    };
+    metas.into_iter().flatten().map(changed).max() >= time
 }
 
 /// Waits for events to come and to end, or for the next slow look; false when nobody can send any more.
@@ -238,6 +260,31 @@ mod tests {
         symlink("two", dir.path().join("data.new")).unwrap();
         fs::rename(dir.path().join("data.new"), dir.path().join("data")).unwrap();
         changes.recv_timeout(DEADLINE).expect("the link was swapped");
+    }
+
+    #[test]
+    fn a_file_that_is_written_while_it_is_named_for_the_first_time_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, named) = (dir.path().join("gateway.yaml"), dir.path().join("key"));
+        fs::write(&file, "a").unwrap();
+        let files = Arc::new(parking_lot::Mutex::new(BTreeSet::from([file.clone()])));
+        let (sender, changes) = sync_channel(16);
+        let changed = {
+            let (files, named) = (Arc::clone(&files), named.clone());
+            move || {
+                // what was loaded had no such file yet
+                if files.lock().insert(named.clone()) {
+                    fs::write(&named, "secret").unwrap();
+                }
+                sender.send(()).unwrap();
+            }
+        };
+        let watch = Watch::start(move || files.lock().clone(), changed).unwrap();
+        fs::write(&file, "ab").unwrap();
+        changes.recv_timeout(DEADLINE).expect("the first file");
+        changes.recv_timeout(DEADLINE).expect("the file that it names");
+        drop(watch);
+        assert!(changes.try_recv().is_err(), "and not again");
     }
 
     #[test]
