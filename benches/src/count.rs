@@ -71,8 +71,8 @@ fn requests(runtime: Runtime) -> Result<()> {
         .build()?;
     let gateway = tokio.block_on(Gateway::start(runtime, &CASES))?;
     for (path, _, label) in CASES {
+        let call = Arc::new(Call::get(path));
         case(&format!("request: {label}"), REQUESTS, || {
-            let call = Arc::new(Call::get(path));
             let thread = || uncounted(&|| tokio.block_on(gateway.drive(&call, 1, REQUESTS)));
             std::thread::scope(|scope| scope.spawn(thread).join())
                 .map_err(|_panic| anyhow!("the load panicked"))?

@@ -20,7 +20,7 @@ async fn site() -> Site {
 }
 
 /// Places of all that is wrong, in their order.
-fn places(reply: &Reply) -> Vec<String> {
+pub(crate) fn places(reply: &Reply) -> Vec<String> {
     assert_eq!(reply.status, 422, "{}", reply.text());
     assert_eq!(reply.header("content-type"), "application/problem+json");
     let problems = reply.json()["problems"].as_array().cloned().unwrap_or_default();

@@ -3,19 +3,10 @@
 use edgeward_tests::{Process, guest};
 use serde_json::{Value, json};
 
-use crate::apis::{PETS, Site, mock, pairs, saying};
-
-/// Places of the problems of a refusal.
-fn places(refused: &edgeward_tests::Reply) -> Vec<String> {
-    assert_eq!(refused.status, 422, "{}", refused.text());
-    let body = refused.json();
-    let problems = body["problems"].as_array().unwrap().iter();
-    let mut places: Vec<_> = problems
-        .map(|problem| problem["path"].as_str().unwrap().to_owned())
-        .collect();
-    places.sort();
-    places
-}
+use crate::{
+    apis::{PETS, Site, mock, pairs, saying},
+    apis_beside::places,
+};
 
 #[tokio::test]
 async fn every_fault_of_every_api_stage_and_domain_is_told_at_once() {

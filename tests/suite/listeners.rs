@@ -362,9 +362,6 @@ async fn listeners_of_the_file_come_move_and_go_while_it_runs() {
         }
         crate::process::write(folder.path(), &config);
     };
-    let refuses = async |address: SocketAddr| {
-        edgeward_tests::closed(address).await;
-    };
     let listens = async |address: SocketAddr| {
         eventually("a listener to open", async || {
             TcpStream::connect(address).await.is_ok().then_some(())
@@ -383,7 +380,7 @@ async fn listeners_of_the_file_come_move_and_go_while_it_runs() {
     assert_eq!(open.get("/echo").await.status, 200);
     write(Some(moved));
     listens(moved).await;
-    refuses(first).await;
+    edgeward_tests::closed(first).await;
     closes(&mut open).await;
     load.goes_on().await;
     // an address that is taken: what was said before holds
@@ -396,7 +393,7 @@ async fn listeners_of_the_file_come_move_and_go_while_it_runs() {
     .await;
     listens(moved).await;
     write(None);
-    refuses(moved).await;
+    edgeward_tests::closed(moved).await;
     load.goes_on().await;
     load.stop().await;
 }

@@ -304,16 +304,7 @@ impl Deployer {
             created_at: String::new(),
         };
         let tried = file::effective(&applied.file, &BTreeMap::from([(name.to_owned(), row)]));
-        let Err(Problems(mut problems)) = tried else {
-            return Ok(Vec::new());
-        };
-        let number = format!(", in version 0 of plugin `{name}`");
-        for problem in &mut problems {
-            if let Some(message) = problem.message.strip_suffix(&number) {
-                problem.message = message.to_owned();
-            }
-        }
-        Ok(problems)
+        Ok(tried.err().map_or_else(Vec::new, |Problems(problems)| problems))
     }
 
     /// Makes another version of a binding live. Runs to its end even if the caller goes away.

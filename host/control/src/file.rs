@@ -124,7 +124,8 @@ pub fn effective(config: &Config, live: &BTreeMap<String, VersionRow>) -> Result
                         .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
                 })
             };
-            if let Some((name, version)) = live.iter().find(|(name, _)| of(name)) {
+            // 0 is no version of anybody's: it is being tried
+            if let Some((name, version)) = live.iter().find(|(name, row)| row.version > 0 && of(name)) {
                 problem.message += &format!(", in version {} of plugin `{name}`", version.version);
             }
         }

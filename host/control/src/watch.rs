@@ -64,22 +64,19 @@ impl Watch {
             .spawn(move || {
                 state.folders.set(&state.files);
                 while wait(&events) && !stopped.load(Ordering::Acquire) {
-                    let now = stamps(&state.files);
+                    let mut now = stamps(&state.files);
                     if now != state.seen {
                         let began = SystemTime::now();
                         changed();
                         state.files = files();
-                        let mut seen = stamps(&state.files);
-                        // of a file that was not named before nobody knows whether it was read as it is now
-                        for (path, stamp) in &mut seen {
-                            if changed_since(path, began) {
-                                *stamp = None;
-                            }
-                        }
-                        // taken before the call: a change during it is seen by the next look
-                        seen.extend(now);
-                        seen.retain(|path, _| state.files.contains(path));
-                        state.seen = seen;
+                        // taken before the call: a change during it is seen by the next look. Of a file that was not named before nobody knows whether it was
+                        // read as it is now
+                        let new = |path: &Path| stamp(path).filter(|_| !changed_since(path, began));
+                        state.seen = state
+                            .files
+                            .iter()
+                            .map(|path| (path.clone(), now.remove(path).unwrap_or_else(|| new(path))))
+                            .collect();
                         state.folders.set(&state.files);
                     }
                 }

@@ -114,7 +114,7 @@ pub(super) fn body<T: Default + DeserializeOwned + JsonSchema + 'static>(
     if bytes.is_empty() {
         return Ok(T::default());
     }
-    said(&json_of(bytes)?)
+    said(json_of(bytes)?)
 }
 
 /// A body as JSON.
@@ -124,8 +124,8 @@ pub(super) fn json_of(bytes: &Bytes) -> Result<Value, ApiError> {
 }
 
 /// What a body says: everything that is wrong with its form is told at once.
-pub(super) fn said<T: DeserializeOwned + JsonSchema + 'static>(body: &Value) -> Result<T, ApiError> {
-    Ok(typed(body.clone()).map_err(ControlError::Invalid)?)
+pub(super) fn said<T: DeserializeOwned + JsonSchema + 'static>(body: Value) -> Result<T, ApiError> {
+    Ok(typed(body).map_err(ControlError::Invalid)?)
 }
 
 /// Deploys an API as it is now, to a stage if one is named, which is what `If-Match` is about. The body may be empty.

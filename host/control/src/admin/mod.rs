@@ -120,10 +120,7 @@ fn router(deployer: Deployer, upload_limit: u64, access: Access, denials: noted:
                 .delete(certificates::remove),
         )
         .route("/v1/certificates/{name}/renew", post(certificates::renew))
-        .route(
-            "/v1/imports",
-            post(documents::create).layer(DefaultBodyLimit::max(DOCUMENT_MAX)),
-        )
+        .route("/v1/imports", post(documents::create))
         .route("/v1/shadows/{name}/counts", get(apis::shadow))
         .route("/v1/policy/explain", post(policy::explain))
         .route("/v1/audit", get(apis::audit))
@@ -139,17 +136,10 @@ fn router(deployer: Deployer, upload_limit: u64, access: Access, denials: noted:
         .route("/v1/apis/{parent}/stages/{name}/rollback", post(apis::rollback))
         .route("/v1/apis/{parent}/stages/{name}/promote", post(apis::promote))
         .route("/v1/apis/{parent}/stages/{name}/abort", post(apis::abort))
-        .route(
-            "/v1/bundle",
-            get(apis::bundle)
-                .put(apis::apply)
-                .layer(DefaultBodyLimit::max(BUNDLE_MAX)),
-        )
+        .route("/v1/bundle", get(apis::bundle).put(apis::apply))
         .route(
             "/v1/apis/{parent}/openapi",
-            get(documents::write)
-                .put(documents::change)
-                .layer(DefaultBodyLimit::max(DOCUMENT_MAX)),
+            get(documents::write).put(documents::change),
         )
         .merge(model::routes())
         .merge(unconditional)
@@ -164,7 +154,6 @@ fn router(deployer: Deployer, upload_limit: u64, access: Access, denials: noted:
         .route("/openapi.json", get(openapi::document));
     closed
         .merge(open)
-        .layer(DefaultBodyLimit::max(JSON_MAX))
         .layer(middleware::from_fn(problem::all_errors))
         .layer(middleware::from_fn(guard))
         .with_state(api)
@@ -172,18 +161,18 @@ fn router(deployer: Deployer, upload_limit: u64, access: Access, denials: noted:
 
 /// Largest body of a call, in bytes; uploads of modules have a limit of their own.
 fn body_max(path: &str) -> usize {
-    match path {
-        "/v1/bundle" => BUNDLE_MAX,
-        "/v1/imports" => DOCUMENT_MAX,
-        path if path.ends_with("/openapi") => DOCUMENT_MAX,
+    match *path.split('/').collect::<Vec<_>>() {
+        ["", "v1", "bundle"] => BUNDLE_MAX,
+        ["", "v1", "imports"] | ["", "v1", "apis", _, "openapi"] => DOCUMENT_MAX,
         _ => JSON_MAX,
     }
 }
 
-/// A panic costs one request, and a client that stops sending does not hold it for ever.
+/// A panic costs one request, and a client that stops sending does not hold it for ever. Its body has an end.
 async fn guard(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    let request = Request::from_parts(parts, impatient(body));
+    let mut request = Request::from_parts(parts, impatient(body));
+    DefaultBodyLimit::max(body_max(request.uri().path())).apply(&mut request);
     let answer = std::panic::AssertUnwindSafe(next.run(request))
         .catch_unwind()
         .await;

@@ -293,7 +293,7 @@ pub(super) async fn publish(
     Path(name): Path<String>,
     bytes: Bytes,
 ) -> Result<Json<Published>, ApiError> {
-    let wanted: Publish = said(&json_of(&bytes)?)?;
+    let wanted: Publish = said(json_of(&bytes)?)?;
     Ok(Json(
         api.deployer
             .publish(&name, Target::Publish(wanted.version))

@@ -219,3 +219,17 @@ async fn a_stopping_gateway_is_not_ready_and_takes_no_changes() {
         "the listener is closed"
     );
 }
+
+#[test]
+fn the_end_of_a_body_goes_by_what_it_is_for_and_not_by_what_that_is_called() {
+    for (path, most) in [
+        ("/v1/bundle", BUNDLE_MAX),
+        ("/v1/imports", DOCUMENT_MAX),
+        ("/v1/apis/pets/openapi", DOCUMENT_MAX),
+        ("/v1/apis/openapi", JSON_MAX),
+        ("/v1/apis/pets/models/openapi", JSON_MAX),
+        ("/v1/apis", JSON_MAX),
+    ] {
+        assert_eq!(body_max(path), most, "{path}");
+    }
+}

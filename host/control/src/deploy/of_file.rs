@@ -258,7 +258,6 @@ pub fn trial(
     };
     let model = beside(config, kept, &pin)?;
     let mut stages = BTreeMap::new();
-    let mut faults = Faults::default();
     for api in config.apis.keys() {
         for (name, stage) in model.stages(api)? {
             let Some(deployment) = stage.deployment else {
@@ -271,14 +270,10 @@ pub fn trial(
                 plugins: plugins.clone(),
                 definition,
             };
-            let arm = checked_arm(api, &name, &deployment, ready, &stage.variables);
-            let Some(control) = faults.take(arm)? else {
-                continue;
-            };
             let input = StageInput {
                 api: api.as_str().into(),
                 stage: name.as_str().into(),
-                control,
+                control: checked_arm(api, &name, &deployment, ready, &stage.variables)?,
                 canary: None,
                 settings: stage.settings.clone(),
                 access_log: None,
@@ -286,7 +281,6 @@ pub fn trial(
             stages.insert((api.clone(), name), input);
         }
     }
-    faults.end()?;
     Deployed::of_stages(stages).input(&model, &config.api_domain)
 }
 

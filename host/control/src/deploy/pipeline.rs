@@ -44,7 +44,7 @@ impl Deployer {
         let found = definition.routes.get(route);
         let found = found.ok_or_else(|| missing(&Key::of(Kind::Route, api, route)))?;
         let mut plugins = Vec::new();
-        for name in names(&definition, found) {
+        for name in definition.passed_by(found) {
             let loaded = applied.plugins.get(name);
             let loaded = loaded.ok_or_else(|| super::unknown(&applied.file, name))?;
             plugins.push(Passed {
@@ -55,16 +55,6 @@ impl Deployer {
         }
         Ok(elements(&definition, found, &plugins))
     }
-}
-
-/// Bindings that a route passes: the authorizer's before those of the pipeline.
-fn names<'d>(definition: &'d Definition, route: &'d Route) -> Vec<&'d str> {
-    let authorizer = route.authorizer.as_ref();
-    let gate = authorizer.and_then(|name| definition.authorizers.get(name));
-    let gate = gate.map(|authorizer| authorizer.plugin.as_str());
-    let pipeline = route.pipeline.iter().map(String::as_str);
-    let others = pipeline.filter(|name| Some(*name) != gate);
-    gate.into_iter().chain(others).collect()
 }
 
 /// What the gateway does by itself.
@@ -202,7 +192,7 @@ mod tests {
             .iter()
             .fold(Phases::default(), |all, phase| all.with(*phase));
         let route = &definition.routes["GET /"];
-        let names = names(&definition, route);
+        let names = definition.passed_by(route);
         assert_eq!(names, ["b", "a", "c"], "the authorizer comes first, and once");
         let quiet = Phases::default().with(Phase::ResponseHead);
         let passed: Vec<_> = names

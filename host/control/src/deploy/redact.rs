@@ -60,17 +60,16 @@ pub(super) fn told(mut document: Value) -> Value {
     document
 }
 
+/// What stands in the place of a text.
+fn fingerprint(text: &str) -> String {
+    format!("sha256:{}...", edgeward_runtime::digest(text.as_bytes()).short())
+}
+
 /// The query of an address may have a key, and before its host there may be a password.
 fn hide_in_address(value: &mut Value) {
-    let print = |secret: &str| {
-        format!(
-            "sha256:{}...",
-            edgeward_runtime::digest(secret.as_bytes()).short()
-        )
-    };
     let Value::String(text) = value else { return };
     let (address, query) = match text.split_once('?') {
-        Some((address, query)) => (address, format!("?{}", print(query))),
+        Some((address, query)) => (address, format!("?{}", fingerprint(query))),
         None => (&**text, String::new()),
     };
     let start = address.find("://").map_or(0, |at| at + 3);
@@ -79,7 +78,7 @@ fn hide_in_address(value: &mut Value) {
         Some(at) => format!(
             "{}{}{}",
             &address[..start],
-            print(&address[start..start + at]),
+            fingerprint(&address[start..start + at]),
             &address[start + at..]
         ),
         None => address.to_owned(),
@@ -120,11 +119,10 @@ fn hide(value: &mut Value, within: Within) {
         }
         Value::Array(values) => values.iter_mut().for_each(|value| hide(value, within)),
         Value::String(text) if within != Within::Open => {
-            *text = format!("sha256:{}...", edgeward_runtime::digest(text.as_bytes()).short());
+            *text = fingerprint(text);
         }
         Value::Number(number) if within == Within::Config => {
-            let digest = edgeward_runtime::digest(number.to_string().as_bytes());
-            *value = format!("sha256:{}...", digest.short()).into();
+            *value = fingerprint(&number.to_string()).into();
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }

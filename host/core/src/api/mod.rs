@@ -33,3 +33,4 @@ pub use places::{check_domain, check_stage};
 pub use script::{is_script, request_script, response_script};
 pub use stage::*;
 pub use validation::BodySchema;
+pub(crate) use validation::model_named;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Definition, Integration, IntegrationType};
+use super::{Definition, Integration, IntegrationType, Route};
 
 /// Whether a text is a script and not just text.
 #[must_use]
@@ -38,6 +38,17 @@ impl Definition {
         let mut pipelines = self.routes.values().flat_map(|route| &route.pipeline);
         let mut authorizers = self.authorizers.values();
         pipelines.any(|name| name == plugin) || authorizers.any(|authorizer| authorizer.plugin == plugin)
+    }
+
+    /// Plugins that the requests of a route pass, in order: the authorizer's before those of the pipeline.
+    #[must_use]
+    pub fn passed_by<'d>(&'d self, route: &'d Route) -> Vec<&'d str> {
+        let authorizer = route.authorizer.as_ref();
+        let gate = authorizer.and_then(|name| self.authorizers.get(name));
+        let gate = gate.map(|authorizer| authorizer.plugin.as_str());
+        let pipeline = route.pipeline.iter().map(String::as_str);
+        let others = pipeline.filter(|name| Some(*name) != gate);
+        gate.into_iter().chain(others).collect()
     }
 
     /// All scripts by name.

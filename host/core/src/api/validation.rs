@@ -10,7 +10,7 @@ use std::{
 use jsonschema::{
     Draft, PatternOptions, ReferencingError, Registry, ValidationError, Validator, error::ValidationErrorKind,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Definition, Model, Protocol};
 
@@ -102,7 +102,11 @@ impl BodySchema {
             let address = address(&next, &model.schema);
             // which of two would be meant is not said
             let mut called = BTreeSet::from([address.clone()]);
-            absolute_ids(&model.schema, draft, &mut called);
+            let mut schema = model.schema.clone();
+            each_schema(&mut schema, &mut |schema| {
+                called.extend(absolute_id(schema, draft));
+                redirect(schema, definition, &own, &mut wanted);
+            });
             for id in called {
                 if let Some(other) = ids.insert(id.clone(), next.clone()) {
                     return Err(format!(
@@ -110,8 +114,6 @@ impl BodySchema {
                     ));
                 }
             }
-            let mut schema = model.schema.clone();
-            redirect(&mut schema, definition, &own, &mut wanted);
             registry = registry
                 .add(&address, draft.create_resource(schema))
                 .map_err(|error| of(unresolved(&error)))?;
@@ -230,80 +232,64 @@ fn is_absolute(uri: &str) -> bool {
         .is_some_and(|(scheme, _)| !scheme.is_empty() && scheme.bytes().all(of_scheme))
 }
 
-/// Adds what parts of a schema call themselves, whatever document they are in.
-fn absolute_ids(value: &Value, draft: Draft, ids: &mut BTreeSet<String>) {
+/// The name and the part in a reference to a model of AWS's form, whatever API it names.
+pub(crate) fn model_named(reference: &str) -> Option<(&str, Option<&str>)> {
+    let (to, part) = match reference.split_once('#') {
+        Some((to, part)) => (to, Some(part)),
+        None => (reference, None),
+    };
+    let (_api, name) = to.strip_prefix(REFERENCE)?.split_once("/models/")?;
+    Some((name, part))
+}
+
+/// Does something with a schema and all that are in it, each before those in it. The depth is bounded by that of a parsed document.
+fn each_schema(value: &mut Value, each: &mut impl FnMut(&mut Map<String, Value>)) {
     match value {
         Value::Object(object) => {
-            let id = object.get(draft.id_keyword()).and_then(Value::as_str);
-            if let Some(id) = id
-                .and_then(|id| id.split('#').next())
-                .filter(|id| is_absolute(id))
-            {
-                ids.insert(id.to_owned());
-            }
+            each(object);
             for (key, value) in object {
                 match value {
                     _ if VALUES.contains(&key.as_str()) => {}
                     Value::Object(named) if NAMED.contains(&key.as_str()) => {
-                        named.values().for_each(|value| absolute_ids(value, draft, ids));
+                        named.values_mut().for_each(|value| each_schema(value, each));
                     }
-                    value => absolute_ids(value, draft, ids),
+                    value => each_schema(value, each),
                 }
             }
         }
-        Value::Array(values) => values.iter().for_each(|value| absolute_ids(value, draft, ids)),
+        Value::Array(values) => values.iter_mut().for_each(|value| each_schema(value, each)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
-/// Makes references to models of AWS's form lead to where those are, whatever API they name, and adds the models that a schema refers to. `own` has the
-/// addresses of models. The depth is bounded by that of a parsed document.
+/// What a schema calls itself, whatever document it is in.
+fn absolute_id(schema: &Map<String, Value>, draft: Draft) -> Option<String> {
+    let id = schema.get(draft.id_keyword())?.as_str()?;
+    let id = id.split('#').next().filter(|id| is_absolute(id))?;
+    Some(id.to_owned())
+}
+
+/// Makes the reference of a schema to a model of AWS's form lead to where that is, whatever API it names, and adds the model that it refers to. `own` has the addresses of
+/// models.
 fn redirect(
-    value: &mut Value,
+    schema: &mut Map<String, Value>,
     definition: &Definition,
     own: &BTreeMap<String, &str>,
     wanted: &mut Vec<String>,
 ) {
-    match value {
-        Value::Object(object) => {
-            if let Some(Value::String(reference)) = object.get_mut("$ref") {
-                let (to, part) = match reference.split_once('#') {
-                    Some((to, part)) => (to, Some(part)),
-                    None => (reference.as_str(), None),
-                };
-                let by_aws = to
-                    .strip_prefix(REFERENCE)
-                    .and_then(|rest| rest.split_once("/models/"));
-                if let Some((_, name)) = by_aws {
-                    let there = definition.model(name);
-                    let mut redirected = address(name, there.map_or(&Value::Null, |model| &model.schema));
-                    if let Some(part) = part {
-                        redirected = format!("{redirected}#{part}");
-                    }
-                    wanted.push(name.to_owned());
-                    *reference = redirected;
-                } else if let Some(name) = own.get(to) {
-                    wanted.push((*name).to_owned());
-                }
-            }
-            for (key, value) in object {
-                match value {
-                    _ if VALUES.contains(&key.as_str()) => {}
-                    Value::Object(named) if NAMED.contains(&key.as_str()) => {
-                        for value in named.values_mut() {
-                            redirect(value, definition, own, wanted);
-                        }
-                    }
-                    value => redirect(value, definition, own, wanted),
-                }
-            }
+    let Some(Value::String(reference)) = schema.get_mut("$ref") else {
+        return;
+    };
+    if let Some((name, part)) = model_named(reference) {
+        let there = definition.model(name);
+        let mut redirected = address(name, there.map_or(&Value::Null, |model| &model.schema));
+        if let Some(part) = part {
+            redirected = format!("{redirected}#{part}");
         }
-        Value::Array(values) => {
-            for value in values {
-                redirect(value, definition, own, wanted);
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        wanted.push(name.to_owned());
+        *reference = redirected;
+    } else if let Some(name) = own.get(reference.split('#').next().unwrap_or_default()) {
+        wanted.push((*name).to_owned());
     }
 }
 
@@ -313,7 +299,7 @@ mod tests {
 
     fn models(value: Value) -> Definition {
         let models = value.as_object().unwrap().iter();
-        let models: serde_json::Map<_, _> = models
+        let models: Map<_, _> = models
             .map(|(name, schema)| (name.clone(), json!({"schema": schema})))
             .collect();
         serde_json::from_value(json!({"api": {"protocol": "REST"}, "models": models})).unwrap()

@@ -10,12 +10,10 @@ use super::{
     report::{Names, Report, at, pointer, unescaped},
 };
 use crate::{
-    api::{Model, Route},
+    api::{Model, Route, model_named},
     config::typed,
 };
 
-/// What references to models begin with, before `{api}/models/{name}`.
-const AMAZON_MODELS: &str = "https://apigateway.amazonaws.com/restapis/";
 /// The draft of a model that does not say.
 const DRAFT_4: &str = "http://json-schema.org/draft-04/schema#";
 /// The draft of OpenAPI 3.1.
@@ -227,12 +225,9 @@ impl<'d> Models<'d> {
     /// Where a reference leads among models.
     fn reference(&mut self, reference: &str, place: &str, of: Of<'_>, report: &mut Report) -> Option<String> {
         let prefix = self.version.schemas();
-        let model = reference
-            .strip_prefix(AMAZON_MODELS)
-            .and_then(|rest| rest.split_once("/models/"));
-        let reference = match model {
-            Some((_api, name)) => {
-                let (name, part) = name.split_once('#').unwrap_or((name, ""));
+        let reference = match model_named(reference) {
+            Some((name, part)) => {
+                let part = part.unwrap_or_default();
                 if !self.names.contains_key(&format!("{prefix}{name}")) {
                     report.warn(place, format!("refers to the model `{name}`, which is not there"));
                     return Some(reference.to_owned());
@@ -340,12 +335,7 @@ fn referred(model: &Model) -> Vec<&str> {
         match value {
             Value::Object(object) => {
                 let reference = object.get("$ref").and_then(Value::as_str);
-                let other = reference
-                    .and_then(|reference| reference.strip_prefix(AMAZON_MODELS))
-                    .and_then(|rest| rest.split_once("/models/"));
-                if let Some((_api, name)) = other {
-                    found.push(name.split_once('#').map_or(name, |(name, _part)| name));
-                }
+                found.extend(reference.and_then(model_named).map(|(name, _part)| name));
                 values.extend(object.values());
             }
             Value::Array(list) => values.extend(list),
@@ -446,14 +436,10 @@ impl Writer<'_> {
         if let Some(local) = reference.strip_prefix('#') {
             return format!("#{schemas}{}{local}", self.model);
         }
-        let other = reference
-            .strip_prefix(AMAZON_MODELS)
-            .and_then(|rest| rest.split_once("/models/"));
-        if let Some((_api, name)) = other {
-            let (name, part) = name.split_once('#').unwrap_or((name, ""));
-            if self.models.contains_key(name) {
-                return format!("#{schemas}{name}{part}");
-            }
+        if let Some((name, part)) = model_named(reference)
+            && self.models.contains_key(name)
+        {
+            return format!("#{schemas}{name}{}", part.unwrap_or_default());
         }
         reference.to_owned()
     }

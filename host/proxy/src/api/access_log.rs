@@ -16,7 +16,7 @@ use std::{
 
 use edgeward_core::{
     api::{LogFormat, mapping::Facts as _},
-    reject::RejectCode,
+    reject::{Origin, Reject, RejectCode},
 };
 
 use super::{Call, facts::Known};
@@ -110,18 +110,8 @@ impl StageLog {
 fn outcome(finish: &Finish, name: &str, duration: Duration, request_bytes: u64) -> Option<String> {
     let upstream = || finish.upstream.map(|time| time.as_millis().to_string());
     let failed = || {
-        finish.reject.as_ref().filter(|reject| {
-            matches!(
-                reject.code,
-                RejectCode::UpstreamConnect
-                    | RejectCode::UpstreamTls
-                    | RejectCode::UpstreamConnectTimeout
-                    | RejectCode::UpstreamFailure
-                    | RejectCode::UpstreamTimeout
-                    | RejectCode::NoHealthyUpstream
-                    | RejectCode::ResponseTooLarge
-            )
-        })
+        let of_server = |reject: &&Reject| reject.code.origin() == Origin::Upstream;
+        finish.reject.as_ref().filter(of_server)
     };
     let is_blocked = || {
         finish

@@ -497,7 +497,6 @@ impl Builder<'_> {
                 "is not a plugin that renders templates: its module has to be `vtl-transform`".to_owned(),
             ));
         }
-        let mut names: Vec<&String> = Vec::new();
         let authorizer = match &route.authorizer {
             None => None,
             Some(authorizer) => {
@@ -507,23 +506,16 @@ impl Builder<'_> {
                         format!("no authorizer is called `{authorizer}`"),
                     )
                 })?;
-                names.push(&found.plugin);
                 Some((authorizer, found))
             }
         };
-        names.extend(
-            route
-                .pipeline
-                .iter()
-                .filter(|name| authorizer.is_none_or(|(_, found)| found.plugin != **name)),
-        );
         let (mut chain, mut phases) = (Vec::new(), Phases::default());
-        for name in names {
+        for name in definition.passed_by(route) {
             let version = input
                 .plugins
                 .get(name)
                 .ok_or_else(|| (at("pipeline"), format!("plugin `{name}` is not loaded")))?;
-            if authorizer.is_some_and(|(_, found)| found.plugin == *name)
+            if authorizer.is_some_and(|(_, found)| found.plugin == name)
                 && !version
                     .interest()
                     .phases

@@ -23,16 +23,37 @@ const DROPPED: [HeaderName; 8] = [
     header::WWW_AUTHENTICATE,
 ];
 /// Fields of responses that get another name, whatever the integration is. `Connection` is kept by [`keep_connection`], `Content-Length` stays beside its copy.
-const REMAPPED: [HeaderName; 2] = [header::DATE, header::SERVER];
+const REMAPPED: [(HeaderName, HeaderName); 2] = [
+    (header::DATE, HeaderName::from_static("x-amzn-remapped-date")),
+    (header::SERVER, HeaderName::from_static("x-amzn-remapped-server")),
+];
 /// The same of answers that are made of mappings. Others of AWS's list cannot be mapped to at all.
-const REMAPPED_OF_MAPPINGS: [HeaderName; 7] = [
-    header::AUTHORIZATION,
-    HeaderName::from_static("content-md5"),
-    header::HOST,
-    header::MAX_FORWARDS,
-    header::PROXY_AUTHENTICATE,
-    header::USER_AGENT,
-    header::WWW_AUTHENTICATE,
+const REMAPPED_OF_MAPPINGS: [(HeaderName, HeaderName); 7] = [
+    (
+        header::AUTHORIZATION,
+        HeaderName::from_static("x-amzn-remapped-authorization"),
+    ),
+    (
+        HeaderName::from_static("content-md5"),
+        HeaderName::from_static("x-amzn-remapped-content-md5"),
+    ),
+    (header::HOST, HeaderName::from_static("x-amzn-remapped-host")),
+    (
+        header::MAX_FORWARDS,
+        HeaderName::from_static("x-amzn-remapped-max-forwards"),
+    ),
+    (
+        header::PROXY_AUTHENTICATE,
+        HeaderName::from_static("x-amzn-remapped-proxy-authenticate"),
+    ),
+    (
+        header::USER_AGENT,
+        HeaderName::from_static("x-amzn-remapped-user-agent"),
+    ),
+    (
+        header::WWW_AUTHENTICATE,
+        HeaderName::from_static("x-amzn-remapped-www-authenticate"),
+    ),
 ];
 const REMAPPED_CONNECTION: HeaderName = HeaderName::from_static("x-amzn-remapped-connection");
 const REMAPPED_LENGTH: HeaderName = HeaderName::from_static("x-amzn-remapped-content-length");
@@ -141,17 +162,14 @@ pub(super) fn remap_mapped(voice: Voice, headers: &mut HeaderMap) {
     }
 }
 
-fn remap(headers: &mut HeaderMap, names: &[HeaderName]) {
-    for name in names {
+fn remap(headers: &mut HeaderMap, names: &[(HeaderName, HeaderName)]) {
+    for (name, to) in names {
         let values: Vec<HeaderValue> = headers.get_all(name).iter().cloned().collect();
         if values.is_empty() {
             continue;
         }
         headers.remove(name);
-        let Ok(to) = HeaderName::try_from(format!("x-amzn-remapped-{name}")) else {
-            continue;
-        };
-        headers.remove(&to);
+        headers.remove(to);
         for value in values {
             headers.append(to.clone(), value);
         }

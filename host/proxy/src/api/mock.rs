@@ -26,7 +26,6 @@ pub(crate) struct Mock {
     passing: Passing,
     responses: Vec<Mapped>,
     converting: Option<Converting>,
-    voice: Voice,
     /// Some of its templates are scripts.
     pub(crate) has_scripts: bool,
 }
@@ -63,7 +62,6 @@ impl Mock {
             passing: Passing::new(model),
             responses,
             converting,
-            voice: Voice::of(definition),
         })
     }
 
@@ -130,7 +128,7 @@ impl Mock {
         if let Some(engine) = engine {
             engine.override_response(&mut parts)?;
         }
-        fields::remap_mapped(self.voice, &mut parts.headers);
+        fields::remap_mapped(known.call.arm.voice, &mut parts.headers);
         Ok(Response::from_parts(parts, body))
     }
 }
