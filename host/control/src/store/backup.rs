@@ -17,8 +17,10 @@ use rusqlite::{Connection, OpenFlags};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ACME, CERTIFICATES, DATABASE, PluginStore as _, StoreError, TMP_PREFIX, io_error, journal::Journal,
-    journal::failed, make_dir, paths, sync_dir,
+    ACME, CERTIFICATES, DATABASE, MODULES, PluginStore as _, StoreError,
+    files::{TMP_PREFIX, make_dir, paths, sync_dir},
+    io_error,
+    journal::{Journal, failed},
 };
 use crate::clock::{now_ms, rfc3339};
 
@@ -89,7 +91,7 @@ pub fn backup(root: &Path, into: &mut impl Write) -> Result<Manifest, StoreError
     let modules = copy_database(&database, &copy)?;
     let mut files = vec![measure(DATABASE.to_owned(), copy)?];
     for module in modules {
-        let path = format!("modules/{}.wasm", module.hex());
+        let path = format!("{MODULES}/{}.wasm", module.hex());
         let file = root.join(&path);
         let (entry, content) = measure(path, file.clone())?;
         if entry.digest != module {
@@ -463,7 +465,7 @@ mod tests {
     fn a_damaged_module_is_not_taken() {
         let folder = tempfile::tempdir().unwrap();
         let module = folder_with_everything(folder.path());
-        let path = folder.path().join(format!("modules/{}.wasm", module.hex()));
+        let path = folder.path().join(format!("{MODULES}/{}.wasm", module.hex()));
         fs::write(path, "another").unwrap();
         let error = backup(folder.path(), &mut io::sink()).unwrap_err();
         assert!(matches!(error, StoreError::Damaged { .. }), "{error}");

@@ -1,24 +1,18 @@
 //! Modules by content: `modules/<sha256>.wasm`. A file appears under its name only when it is whole and durable.
 
-use std::{
-    collections::BTreeSet,
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use edgeward_core::ids::Digest;
 use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt as _;
 
-use super::{StoreError, io_error, sync_dir};
+use super::{FileStore, MODULES, StoreError, io_error};
 
-const TMP_PREFIX: &str = "upload-";
-
-/// The folder of modules.
+/// The modules.
 #[derive(Debug)]
 pub struct Blobs {
-    dir: PathBuf,
+    files: Arc<dyn FileStore>,
 }
 
 /// A module on its way in; dropping it removes what was written.
@@ -31,58 +25,41 @@ pub struct Upload {
 }
 
 impl Blobs {
-    /// Opens the folder and removes unfinished uploads and modules without a row in `known`.
-    pub(super) fn open(dir: PathBuf, known: &BTreeSet<Digest>) -> Result<Self, StoreError> {
-        let blobs = Self { dir };
-        let entries = fs::read_dir(&blobs.dir).map_err(io_error("read folder", &blobs.dir))?;
-        for entry in entries {
-            let path = entry.map_err(io_error("read folder", &blobs.dir))?.path();
-            let leftover = match digest_of_name(&path) {
-                Some(digest) => !known.contains(&digest),
-                None => path
-                    .file_name()
-                    .and_then(|name| name.to_str())
-                    .is_some_and(|n| n.starts_with(TMP_PREFIX)),
-            };
-            if leftover {
-                fs::remove_file(&path).map_err(io_error("remove", &path))?;
-                tracing::info!(path = %path.display(), "removed what an interrupted upload left");
-            }
+    /// Opens them and removes those without a row in `known`.
+    pub(super) fn open(files: Arc<dyn FileStore>, known: &BTreeSet<Digest>) -> Result<Self, StoreError> {
+        let blobs = Self { files };
+        let found = blobs.files.list(MODULES)?;
+        let found: BTreeSet<_> = found.iter().filter_map(|name| digest_of_name(name)).collect();
+        for digest in found.difference(known) {
+            blobs.remove(*digest)?;
+            tracing::info!(%digest, "removed what an interrupted upload left");
         }
-        for digest in known {
-            if !blobs.path(*digest).exists() {
-                tracing::error!(%digest, "the file of an uploaded module is gone: upload it again");
-            }
+        for digest in known.difference(&found) {
+            tracing::error!(%digest, "the file of an uploaded module is gone: upload it again");
         }
         Ok(blobs)
     }
 
-    /// Where a module's bytes are.
-    #[must_use]
-    pub fn path(&self, digest: Digest) -> PathBuf {
-        self.dir.join(format!("{}.wasm", digest.hex()))
+    /// Whether a module's bytes are there.
+    pub(super) fn has(&self, digest: Digest) -> Result<bool, StoreError> {
+        self.files.has(&name(digest))
     }
 
     /// Begins an upload of at most `limit` bytes.
     ///
     /// # Errors
-    /// The folder cannot be written.
+    /// The disk refuses.
     pub fn begin(&self, limit: u64) -> Result<Upload, StoreError> {
-        let open = || -> io::Result<Upload> {
-            let file = tempfile::Builder::new()
-                .prefix(TMP_PREFIX)
-                .suffix(".tmp")
-                .tempfile_in(&self.dir)?;
-            let writer = tokio::fs::File::from_std(file.as_file().try_clone()?);
-            Ok(Upload {
-                file,
-                writer,
-                hash: Context::new(&SHA256),
-                size: 0,
-                limit,
-            })
-        };
-        open().map_err(io_error("create a file in", &self.dir))
+        let file = self.files.scratch(MODULES)?;
+        let writer = file.as_file().try_clone();
+        let writer = writer.map_err(io_error("open", file.path()))?;
+        Ok(Upload {
+            file,
+            writer: tokio::fs::File::from_std(writer),
+            hash: Context::new(&SHA256),
+            size: 0,
+            limit,
+        })
     }
 
     /// Puts a sealed upload under its name, durably. The file of a module that is already there is replaced by the same
@@ -97,12 +74,13 @@ impl Blobs {
         } = upload;
         drop(writer);
         let digest = finish(hash);
-        let path = self.path(digest);
-        file.as_file().sync_all().map_err(io_error("sync", file.path()))?;
-        file.persist(&path)
-            .map_err(|error| io_error("create", &path)(error.error))?;
-        sync_dir(&self.dir)?;
+        self.files.adopt(&name(digest), file)?;
         Ok((digest, size))
+    }
+
+    /// Keeps bytes that have this digest, durably.
+    pub(super) fn keep_bytes(&self, digest: Digest, bytes: &[u8]) -> Result<(), StoreError> {
+        self.files.replace(&name(digest), bytes)
     }
 
     /// The bytes, checked against the digest.
@@ -110,27 +88,18 @@ impl Blobs {
     /// # Errors
     /// Not there, not readable or damaged.
     pub fn read(&self, digest: Digest) -> Result<Vec<u8>, StoreError> {
-        let path = self.path(digest);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(StoreError::NotFound(format!("no module {digest} was uploaded")));
-            }
-            Err(error) => return Err(io_error("read", &path)(error)),
-        };
+        let bytes = self.files.read(&name(digest))?;
+        let bytes = bytes.ok_or_else(|| StoreError::NotFound(format!("no module {digest} was uploaded")))?;
         if edgeward_runtime::digest(&bytes) == digest {
             Ok(bytes)
         } else {
+            let path = self.files.place(&name(digest));
             Err(StoreError::Damaged { digest, path })
         }
     }
 
     pub(super) fn remove(&self, digest: Digest) -> Result<(), StoreError> {
-        let path = self.path(digest);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &path)(error)),
-            _ => sync_dir(&self.dir),
-        }
+        self.files.remove(&name(digest))
     }
 }
 
@@ -172,8 +141,12 @@ fn finish(hash: Context) -> Digest {
     Digest(bytes)
 }
 
-/// The digest that a file's name stands for.
-fn digest_of_name(path: &Path) -> Option<Digest> {
-    let hex = path.file_name()?.to_str()?.strip_suffix(".wasm")?;
-    format!("sha256:{hex}").parse().ok()
+/// What a module is called among the files.
+fn name(digest: Digest) -> String {
+    format!("{MODULES}/{}.wasm", digest.hex())
+}
+
+/// The digest that a name in the folder stands for.
+fn digest_of_name(name: &str) -> Option<Digest> {
+    format!("sha256:{}", name.strip_suffix(".wasm")?).parse().ok()
 }

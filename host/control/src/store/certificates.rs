@@ -1,23 +1,18 @@
 //! Certificates: `certificates/<name>.json`, mode 0600. Chain and key are in one file, so that they are replaced as one: a kill at any moment leaves
 //! the old or the new pair.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use edgeward_proxy::CertificatePem;
 use serde::{Deserialize, Serialize};
 
-use super::{StoreError, io_error, paths, remove_unfinished, replace_json, sync_dir};
+use super::{CERTIFICATES, FileStore, StoreError, files::Folder};
 use crate::clock::now_ms;
 
-/// The folder of certificates.
+/// The certificates.
 #[derive(Debug)]
 pub struct Certificates {
-    dir: PathBuf,
+    files: Arc<dyn FileStore>,
 }
 
 /// A certificate as it is kept.
@@ -47,18 +42,42 @@ impl StoredCertificate {
 }
 
 impl Certificates {
-    /// Opens the folder and removes what an interrupted change left.
-    pub(super) fn open(dir: PathBuf) -> Result<Self, StoreError> {
-        remove_unfinished(&dir)?;
-        Ok(Self { dir })
+    pub(super) fn new(files: Arc<dyn FileStore>) -> Self {
+        Self { files }
     }
 
     /// All of them, by name. One that cannot be read is left out, and the log says why: the others still serve.
     ///
     /// # Errors
-    /// The folder cannot be read.
+    /// They cannot be listed.
     pub fn read(&self) -> Result<BTreeMap<String, StoredCertificate>, StoreError> {
-        read_dir(&self.dir)
+        let mut found = BTreeMap::new();
+        for file in self.files.list(CERTIFICATES)? {
+            let Some(name) = file.strip_suffix(".json") else {
+                continue;
+            };
+            match self.read_one(name) {
+                Ok(certificate) => {
+                    found.extend(certificate.map(|certificate| (name.to_owned(), certificate)))
+                }
+                Err(error) => {
+                    let path = self.files.place(&path(name));
+                    tracing::error!(path = %path.display(), error, "a stored certificate cannot be used: put it again");
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn read_one(&self, name: &str) -> Result<Option<StoredCertificate>, String> {
+        let Some(content) = self.files.read(&path(name)).map_err(|error| error.to_string())? else {
+            return Ok(None);
+        };
+        // the error of the parser may quote the text
+        let certificate: StoredCertificate =
+            serde_json::from_slice(&content).map_err(|_quotes| "its content is damaged".to_owned())?;
+        certificate.pem.inspect().map_err(|error| error.to_string())?;
+        Ok(Some(certificate))
     }
 
     /// Keeps one, durably, in place of what was there under the name.
@@ -66,7 +85,7 @@ impl Certificates {
     /// # Errors
     /// The disk refuses; what was there still is.
     pub fn keep(&self, name: &str, certificate: &StoredCertificate) -> Result<(), StoreError> {
-        replace_json(&self.path(name), certificate)
+        self.files.replace_json(&path(name), certificate)
     }
 
     /// Removes one; it is no error if it is not there.
@@ -74,43 +93,13 @@ impl Certificates {
     /// # Errors
     /// The disk refuses.
     pub fn remove(&self, name: &str) -> Result<(), StoreError> {
-        let path = self.path(name);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &path)(error)),
-            _ => sync_dir(&self.dir),
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(format!("{name}.json"))
+        self.files.remove(&path(name))
     }
 }
 
-fn read_dir(dir: &Path) -> Result<BTreeMap<String, StoredCertificate>, StoreError> {
-    let mut found = BTreeMap::new();
-    for path in paths(dir)? {
-        let name = path.file_name().and_then(|name| name.to_str());
-        let Some(name) = name.and_then(|name| name.strip_suffix(".json")) else {
-            continue;
-        };
-        let read = || -> io::Result<StoredCertificate> { Ok(serde_json::from_slice(&fs::read(&path)?)?) };
-        match read().and_then(|certificate| match certificate.pem.inspect() {
-            Ok(_) => Ok(certificate),
-            Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error)),
-        }) {
-            Ok(certificate) => drop(found.insert(name.to_owned(), certificate)),
-            Err(error) => {
-                // the error of the parser may quote the text
-                let error = if error.kind() == io::ErrorKind::NotFound || error.get_ref().is_none() {
-                    error.to_string()
-                } else {
-                    "its content is damaged".to_owned()
-                };
-                tracing::error!(path = %path.display(), error, "a stored certificate cannot be used: put it again");
-            }
-        }
-    }
-    Ok(found)
+/// What a certificate is called among the files.
+fn path(name: &str) -> String {
+    format!("{CERTIFICATES}/{name}.json")
 }
 
 /// The certificates in a data folder that a running gateway may have open.
@@ -118,9 +107,8 @@ fn read_dir(dir: &Path) -> Result<BTreeMap<String, StoredCertificate>, StoreErro
 /// # Errors
 /// The folder cannot be read.
 pub fn peek(root: &Path) -> Result<BTreeMap<String, StoredCertificate>, StoreError> {
-    let dir = root.join(super::CERTIFICATES);
-    if dir.exists() {
-        read_dir(&dir)
+    if root.join(CERTIFICATES).exists() {
+        Certificates::new(Arc::new(Folder::new(root))).read()
     } else {
         Ok(BTreeMap::new())
     }
@@ -128,9 +116,9 @@ pub fn peek(root: &Path) -> Result<BTreeMap<String, StoredCertificate>, StoreErr
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::fs;
 
-    use super::{super::TMP_PREFIX, *};
+    use super::*;
 
     fn certificate(name: &str) -> StoredCertificate {
         let key = rcgen::KeyPair::generate().unwrap();
@@ -142,17 +130,18 @@ mod tests {
         })
     }
 
+    fn open(root: &Path) -> Certificates {
+        Certificates::new(Arc::new(Folder::open(root, &[CERTIFICATES]).unwrap()))
+    }
+
     #[test]
-    fn what_is_kept_is_there_after_opening_again_with_mode_0600() {
+    fn what_is_kept_is_there_after_opening_again() {
         let root = tempfile::tempdir().unwrap();
-        let dir = root.path().to_owned();
         let kept = certificate("a.example");
-        let certificates = Certificates::open(dir.clone()).unwrap();
+        let certificates = open(root.path());
         certificates.keep("site", &kept).unwrap();
         certificates.keep("site", &kept).unwrap();
-        let mode = fs::metadata(dir.join("site.json")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        let again = Certificates::open(dir).unwrap().read().unwrap();
+        let again = open(root.path()).read().unwrap();
         assert_eq!(again["site"].pem, kept.pem);
         assert_eq!(again["site"].updated_at, kept.updated_at);
         certificates.remove("site").unwrap();
@@ -161,16 +150,13 @@ mod tests {
     }
 
     #[test]
-    fn what_an_interrupted_change_left_goes_and_a_damaged_one_does_not_take_the_others_along() {
+    fn a_damaged_one_does_not_take_the_others_along() {
         let root = tempfile::tempdir().unwrap();
-        let dir = root.path().to_owned();
-        let certificates = Certificates::open(dir.clone()).unwrap();
+        let certificates = open(root.path());
         certificates.keep("good", &certificate("a.example")).unwrap();
-        fs::write(dir.join(format!("{TMP_PREFIX}x")), "half").unwrap();
-        fs::write(dir.join("bad.json"), "{\"chain\": \"-----").unwrap();
-        let certificates = Certificates::open(dir.clone()).unwrap();
+        let bad = root.path().join(path("bad"));
+        fs::write(bad, "{\"chain\": \"-----").unwrap();
         let names: Vec<_> = certificates.read().unwrap().into_keys().collect();
         assert_eq!(names, ["good"]);
-        assert!(!dir.join(format!("{TMP_PREFIX}x")).exists());
     }
 }

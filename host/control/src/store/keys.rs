@@ -1,21 +1,24 @@
 //! Secrets that the gateway makes itself: made once from the system's random numbers, mode 0600, never half written.
 
-use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{io, path::Path};
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 
-use super::{StoreError, io_error, replace};
+use super::{
+    FileStore, StoreError,
+    files::{Folder, warn_if_open},
+    io_error,
+};
 
 /// Reads a key, making it first if need be.
-pub(super) fn key(path: &Path) -> Result<[u8; 32], StoreError> {
-    let text = read_or_make(path)?;
+pub(super) fn key(files: &dyn FileStore, name: &str) -> Result<[u8; 32], StoreError> {
+    let text = read_or_make(files, name)?;
     let mut key = [0; 32];
     if hex_decode(text.trim(), &mut key).is_none() {
-        let wrong = io::Error::new(
-            io::ErrorKind::InvalidData,
+        return Err(unusable(
+            &files.place(name),
             "not 64 hex digits: remove the file, a new key is made",
-        );
-        return Err(io_error("use", path)(wrong));
+        ));
     }
     Ok(key)
 }
@@ -25,7 +28,8 @@ pub(super) fn key(path: &Path) -> Result<[u8; 32], StoreError> {
 /// # Errors
 /// The file cannot be read or written, or holds fewer than 16 characters.
 pub fn admin_token(path: &Path) -> Result<String, StoreError> {
-    token(path, &read_or_make(path)?)
+    let (folder, name) = folder_of(path);
+    token(path, &read_or_make(&folder, &name)?)
 }
 
 /// Reads the admin token, which has to be there.
@@ -33,40 +37,56 @@ pub fn admin_token(path: &Path) -> Result<String, StoreError> {
 /// # Errors
 /// As [`admin_token`].
 pub fn existing_admin_token(path: &Path) -> Result<String, StoreError> {
-    token(path, &fs::read_to_string(path).map_err(io_error("read", path))?)
+    let (folder, name) = folder_of(path);
+    let missing = || io_error("read", path)(io::ErrorKind::NotFound.into());
+    token(path, &read(&folder, &name)?.ok_or_else(missing)?)
+}
+
+/// Where a file is, and what it is called there.
+fn folder_of(path: &Path) -> (Folder, String) {
+    let name = path.file_name().unwrap_or_default();
+    let folder = path.parent().unwrap_or(Path::new(""));
+    (Folder::new(folder), name.to_string_lossy().into_owned())
+}
+
+fn unusable(path: &Path, why: &'static str) -> StoreError {
+    io_error("use", path)(io::Error::new(io::ErrorKind::InvalidData, why))
 }
 
 fn token(path: &Path, text: &str) -> Result<String, StoreError> {
     let token = text.trim().to_owned();
     if token.len() < 16 || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let wrong = io::Error::new(
-            io::ErrorKind::InvalidData,
+        return Err(unusable(
+            path,
             "a token is one line of at least 16 visible characters: remove the file, a new one is made",
-        );
-        return Err(io_error("use", path)(wrong));
+        ));
     }
     Ok(token)
 }
 
-/// The text of the file; 32 random bytes in hex when it was not there.
-fn read_or_make(path: &Path) -> Result<String, StoreError> {
-    match fs::read_to_string(path) {
-        Ok(text) => {
-            let mode = fs::metadata(path).map_or(0, |meta| meta.permissions().mode());
-            if mode & 0o077 != 0 {
-                tracing::warn!(path = %path.display(), mode = format!("{:o}", mode & 0o777), "others may read a secret file: set its mode to 0600");
-            }
-            return Ok(text);
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(io_error("read", path)(error)),
+/// The text of a secret, if it is there.
+fn read(files: &dyn FileStore, name: &str) -> Result<Option<String>, StoreError> {
+    let Some(content) = files.read(name)? else {
+        return Ok(None);
+    };
+    warn_if_open(&files.place(name));
+    let text = String::from_utf8(content);
+    text.map(Some)
+        .map_err(|_bytes| unusable(&files.place(name), "it is not text"))
+}
+
+/// The text of a secret; 32 random bytes in hex when it was not there.
+fn read_or_make(files: &dyn FileStore, name: &str) -> Result<String, StoreError> {
+    if let Some(text) = read(files, name)? {
+        return Ok(text);
     }
+    let path = files.place(name);
     let mut random = [0; 32];
     SystemRandom::new().fill(&mut random).map_err(|_unspecified| {
-        io_error("make", path)(io::Error::other("the system has no random numbers"))
+        io_error("make", &path)(io::Error::other("the system has no random numbers"))
     })?;
     let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    replace(path, format!("{text}\n").as_bytes())?;
+    files.replace(name, format!("{text}\n").as_bytes())?;
     tracing::info!(path = %path.display(), "made a secret file");
     Ok(text)
 }
@@ -83,16 +103,17 @@ fn hex_decode(text: &str, into: &mut [u8; 32]) -> Option<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
-    fn a_key_is_made_once_with_mode_0600_and_kept() {
+    fn a_key_is_made_once_and_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("cache.key");
-        let made = key(&path).unwrap();
+        let files = Folder::new(dir.path());
+        let made = key(&files, "cache.key").unwrap();
         assert_ne!(made, [0; 32]);
-        assert_eq!(key(&path).unwrap(), made);
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(key(&files, "cache.key").unwrap(), made);
         assert_eq!(
             fs::read_dir(dir.path()).unwrap().count(),
             1,

@@ -1,6 +1,6 @@
-//! What survives a restart: one folder that belongs to one gateway. `blobs` holds modules, `plugins` what was made of
-//! them and what is live, `documents` the API model, `certificates` those of listeners, `acme` the accounts and orders behind them, `keys` the secrets that the gateway makes
-//! itself.
+//! What survives a restart: one folder that belongs to one gateway. `plugins` has what is live and of which modules, `documents` the API model; both are traits that the
+//! database implements. `files` is the trait of what is kept beside it: `blobs` holds modules, `certificates` those of listeners, `acme` the accounts and orders
+//! behind them, `keys` the secrets that the gateway makes itself.
 //!
 //! Crash safety: a module's file is durable before its row, a row's transaction is durable before anyone is told, and
 //! [`Store::open`] removes what an interrupted upload left behind. So a kill at any moment leaves the old or the new state.
@@ -11,27 +11,29 @@ pub mod backup;
 mod blobs;
 pub mod certificates;
 pub mod documents;
+mod files;
 mod journal;
 pub mod keys;
 pub mod plugins;
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use edgeward_core::ids::Digest;
-use serde::Serialize;
+use files::{Folder, make_dir};
 
 pub use acme::Acme;
 pub(crate) use acme::StoredAccount;
 pub use blobs::{Blobs, Upload};
 pub use certificates::{Certificates, StoredCertificate};
 pub use documents::{AuditCheck, AuditEntry, AuditQuery, AuditRow, DocumentChange, ModelStore, audit_mac};
+pub use files::FileStore;
 pub use journal::Journal;
 pub use plugins::{Action, ModuleRow, PluginStore, Publication, Receipt, VersionRow};
 
@@ -45,13 +47,14 @@ const TOLD: &str = "configuration-file.json";
 const CERTIFICATES: &str = "certificates";
 /// Folder of accounts at certificate authorities, and of orders.
 const ACME: &str = "acme";
-/// How files begin that are being written.
-const TMP_PREFIX: &str = ".put-";
+/// Folder of modules.
+const MODULES: &str = "modules";
 
 /// The open data folder; at most one process has it at a time.
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
+    files: Arc<dyn FileStore>,
     /// Modules by digest.
     pub blobs: Blobs,
     /// Modules, versions and publications.
@@ -161,25 +164,21 @@ impl Store {
         make_dir(root)?;
         let root = root.canonicalize().map_err(io_error("find", root))?;
         let lock = lock(&root)?;
-        remove_unfinished(&root)?;
-        for name in ["modules", "keys", "compiled", CERTIFICATES, ACME] {
-            make_dir(&root.join(name))?;
-        }
+        let folders = [MODULES, "keys", "compiled", CERTIFICATES, ACME];
+        let files: Arc<dyn FileStore> = Arc::new(Folder::open(&root, &folders)?);
         let journal = Arc::new(Journal::open(&root.join(DATABASE))?);
         // only of a new one: else whoever sets the format back could have another end sealed
         if journal.is_new {
-            journal.seal_audit(&keys::key(&root.join(AUDIT_KEY))?)?;
+            journal.seal_audit(&keys::key(&*files, AUDIT_KEY)?)?;
         }
-        let blobs = Blobs::open(root.join("modules"), &journal.digests()?)?;
-        let certificates = Certificates::open(root.join(CERTIFICATES))?;
-        let acme = Acme::open(root.join(ACME))?;
         Ok(Self {
             root,
-            blobs,
+            blobs: Blobs::open(Arc::clone(&files), &journal.digests()?)?,
+            certificates: Certificates::new(Arc::clone(&files)),
+            acme: Acme::new(Arc::clone(&files)),
+            files,
             model: Arc::clone(&journal) as Arc<dyn ModelStore>,
             plugins: journal,
-            certificates,
-            acme,
             _lock: lock,
         })
     }
@@ -201,7 +200,7 @@ impl Store {
     /// # Errors
     /// The file cannot be read or written, or has another length.
     pub fn cache_key(&self) -> Result<[u8; 32], StoreError> {
-        keys::key(&self.root.join("keys").join("cache.key"))
+        keys::key(&*self.files, "keys/cache.key")
     }
 
     /// Secret behind what HTTP/3 tells clients of a process that is gone; made on first use.
@@ -209,7 +208,7 @@ impl Store {
     /// # Errors
     /// As [`Self::cache_key`].
     pub fn quic_secret(&self) -> Result<[u8; 32], StoreError> {
-        keys::key(&self.root.join("keys").join("quic.key"))
+        keys::key(&*self.files, "keys/quic.key")
     }
 
     /// Key of the MACs in the audit log; made on first use.
@@ -217,7 +216,7 @@ impl Store {
     /// # Errors
     /// As [`Self::cache_key`].
     pub fn audit_key(&self) -> Result<[u8; 32], StoreError> {
-        keys::key(&self.root.join(AUDIT_KEY))
+        keys::key(&*self.files, AUDIT_KEY)
     }
 
     /// Key of the MACs by which tokens of principals are kept; made on first use.
@@ -225,7 +224,7 @@ impl Store {
     /// # Errors
     /// As [`Self::cache_key`].
     pub fn token_key(&self) -> Result<[u8; 32], StoreError> {
-        keys::key(&self.root.join("keys").join("tokens.key"))
+        keys::key(&*self.files, "keys/tokens.key")
     }
 
     /// Where the admin token is unless the configuration says otherwise.
@@ -238,7 +237,7 @@ impl Store {
     /// Nothing where that is not known, so that everything is told again.
     #[must_use]
     pub fn told_of_file(&self) -> BTreeMap<String, serde_json::Value> {
-        let text = fs::read(self.root.join(TOLD)).unwrap_or_default();
+        let text = self.files.read(TOLD).ok().flatten().unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }
 
@@ -247,7 +246,7 @@ impl Store {
     /// # Errors
     /// The disk refuses.
     pub fn keep_told_of_file(&self, told: &BTreeMap<String, serde_json::Value>) -> Result<(), StoreError> {
-        replace_json(&self.root.join(TOLD), told)
+        self.files.replace_json(TOLD, told)
     }
 
     /// Makes an inspected upload part of the store: first the file, then the row. Doing it twice is the same as once.
@@ -269,8 +268,8 @@ impl Store {
         info: impl FnOnce() -> serde_json::Value,
     ) -> Result<Digest, StoreError> {
         let digest = edgeward_runtime::digest(bytes);
-        if !self.blobs.path(digest).exists() {
-            replace(&self.blobs.path(digest), bytes)?;
+        if !self.blobs.has(digest)? {
+            self.blobs.keep_bytes(digest, bytes)?;
         }
         if self.plugins.module(digest).is_err() {
             self.plugins.add_module(digest, bytes.len() as u64, &info())?;
@@ -281,7 +280,7 @@ impl Store {
     /// Whether a module is part of the store.
     #[must_use]
     pub fn has(&self, digest: Digest) -> bool {
-        self.blobs.path(digest).exists() && self.plugins.module(digest).is_ok()
+        self.blobs.has(digest).unwrap_or(false) && self.plugins.module(digest).is_ok()
     }
 
     /// Removes a module that no version uses: first the row, then the file.
@@ -292,64 +291,6 @@ impl Store {
         self.plugins.remove_module(digest)?;
         self.blobs.remove(digest)
     }
-}
-
-fn make_dir(path: &Path) -> Result<(), StoreError> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(io_error("create folder", path))
-}
-
-/// Writes a file of mode 0600 in place of what was there, durably: a kill at any moment leaves the old or the new content.
-fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
-    let dir = path
-        .parent()
-        .filter(|dir| !dir.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let write = || -> io::Result<()> {
-        // files of `tempfile` have mode 0600 from the first moment
-        let mut file = tempfile::Builder::new().prefix(TMP_PREFIX).tempfile_in(dir)?;
-        file.write_all(content)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().map_err(io_error("write", path))?;
-    sync_dir(dir)
-}
-
-/// The same with a value as JSON.
-fn replace_json(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
-    let bytes = serde_json::to_vec(value).map_err(|error| io_error("write", path)(error.into()))?;
-    replace(path, &bytes)
-}
-
-/// Removes what an interrupted [`replace`] left in a folder.
-fn remove_unfinished(dir: &Path) -> Result<(), StoreError> {
-    for path in paths(dir)? {
-        let name = path.file_name().and_then(|name| name.to_str());
-        if name.is_some_and(|name| name.starts_with(TMP_PREFIX)) {
-            fs::remove_file(&path).map_err(io_error("remove", &path))?;
-        }
-    }
-    Ok(())
-}
-
-/// Everything in a folder.
-fn paths(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let entries = fs::read_dir(dir).map_err(io_error("read folder", dir))?;
-    entries
-        .map(|entry| Ok(entry.map_err(io_error("read folder", dir))?.path()))
-        .collect()
-}
-
-/// Makes names in a folder durable: a rename survives a power cut only after this.
-fn sync_dir(path: &Path) -> Result<(), StoreError> {
-    File::open(path)
-        .and_then(|dir| dir.sync_all())
-        .map_err(io_error("sync folder", path))
 }
 
 fn lock(root: &Path) -> Result<File, StoreError> {

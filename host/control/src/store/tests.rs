@@ -1,5 +1,7 @@
 //! A kill at any moment leaves the old or the new state: shown by making by hand what a kill between two steps leaves.
 
+use std::fs;
+
 use serde_json::json;
 
 use super::*;
@@ -43,6 +45,10 @@ fn live(store: &Store, name: &str) -> u64 {
         .map_or(0, |row| row.version)
 }
 
+fn place(store: &Store, digest: Digest) -> PathBuf {
+    store.root().join(format!("modules/{}.wasm", digest.hex()))
+}
+
 fn files(store: &Store) -> usize {
     fs::read_dir(store.root().join("modules")).unwrap().count()
 }
@@ -82,10 +88,10 @@ fn leftovers_of_a_killed_upload_are_removed_at_the_next_start() {
         let store = Store::open(dir.path()).unwrap();
         let kept = module(&store, b"kept");
         // killed while the body was arriving
-        fs::write(dir.path().join("modules/upload-abc.tmp"), b"half").unwrap();
+        fs::write(dir.path().join("modules/.put-abc"), b"half").unwrap();
         // killed after the rename, before the row
         let orphan = edgeward_runtime::digest(b"orphan");
-        fs::write(store.blobs.path(orphan), b"orphan").unwrap();
+        store.blobs.keep_bytes(orphan, b"orphan").unwrap();
         fs::write(dir.path().join("modules/README"), b"not ours").unwrap();
         kept
     };
@@ -143,7 +149,7 @@ fn the_state_of_a_copied_folder_without_shutdown_is_whole() {
     }
     fs::create_dir(copy.path().join("modules")).unwrap();
     fs::copy(
-        store.blobs.path(digest),
+        place(&store, digest),
         copy.path().join("modules").join(format!("{}.wasm", digest.hex())),
     )
     .unwrap();
@@ -274,7 +280,7 @@ fn a_damaged_module_is_found_out_and_repaired_by_uploading_it_again() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let digest = module(&store, b"module");
-    fs::write(store.blobs.path(digest), b"modulx").unwrap();
+    fs::write(place(&store, digest), b"modulx").unwrap();
     assert!(matches!(
         store.blobs.read(digest),
         Err(StoreError::Damaged { .. })
@@ -313,7 +319,7 @@ fn documents_and_entries_of_earlier_formats_are_there_after_the_migration() {
     for (format, tables) in [(2, &OLD[..2]), (3, &OLD[..])] {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("keys")).unwrap();
-        let key = keys::key(&dir.path().join(AUDIT_KEY)).unwrap();
+        let key = keys::key(&Folder::new(dir.path()), AUDIT_KEY).unwrap();
         let database = rusqlite::Connection::open(dir.path().join(DATABASE)).unwrap();
         for tables in tables {
             database.execute_batch(tables).unwrap();
