@@ -471,7 +471,7 @@ async fn a_domain_shows_a_certificate_of_its_own_on_every_listener() {
     };
     for (name, certificate, reason) in [
         ("a.example", "none", "no certificate is called `none`"),
-        ("c.other", "own", "not for this domain, but for a.example"),
+        ("c.other", "own", "not for domain `c.other`, but for a.example"),
     ] {
         let refused = domain(name, json!({"certificate": certificate})).await;
         assert_eq!(refused.status, 422, "{}", refused.text());
@@ -486,6 +486,17 @@ async fn a_domain_shows_a_certificate_of_its_own_on_every_listener() {
     assert_eq!(view["domains"], json!(["a.example"]));
     let refused = process.admin("DELETE", "/v1/certificates/own", empty()).await;
     assert_eq!(refused.status, 409, "{}", refused.text());
+    // nor may it be replaced by one that is for others
+    let refused = put(&process, "own", &pem(&first)).await;
+    assert_eq!(refused.status, 409, "{}", refused.text());
+    assert!(
+        refused
+            .text()
+            .contains("not for domain `a.example`, but for b.example"),
+        "{}",
+        refused.text()
+    );
+    is_shown(&process, &ca, "a.example", &own).await;
     // another one under the name is shown, a restart changes nothing, and the domain can do without
     let newer = ca.issue(&["a.example"]);
     assert_eq!(put(&process, "own", &pem(&newer)).await.status, 200);
@@ -498,4 +509,71 @@ async fn a_domain_shows_a_certificate_of_its_own_on_every_listener() {
     is_shown(&process, &ca, "a.example", &wide).await;
     let gone = process.admin("DELETE", "/v1/certificates/own", empty()).await;
     assert_eq!(gone.status, 204, "{}", gone.text());
+}
+
+#[tokio::test]
+async fn certificates_below_a_domain_are_those_that_stand_for_it() {
+    let ca = Ca::new();
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &config(json!([{"stored": "other"}])));
+    let process = Process::start(folder.path());
+    let (other, wide, own) = (
+        ca.issue(&["b.example"]),
+        ca.issue(&["*.example"]),
+        ca.issue(&["a.example"]),
+    );
+    for (name, issued) in [("other", &other), ("wide", &wide)] {
+        assert_eq!(put(&process, name, &pem(issued)).await.status, 201);
+    }
+    let call = async |method: &str, path: &str, body: Option<&Value>| {
+        let path = format!("/v1/domains/{path}");
+        let body = body.map_or_else(empty, |body| bytes(body.to_string()));
+        process.admin(method, &path, body).await
+    };
+    let missing = call("PUT", "a.example/certificates/own", Some(&pem(&own))).await;
+    assert_eq!(missing.status, 404, "{}", missing.text());
+    assert_eq!(call("GET", "a.example/certificates", None).await.status, 404);
+    assert_eq!(call("PUT", "a.example", Some(&json!({}))).await.status, 201);
+    let refused = call("PUT", "a.example/certificates/own", Some(&pem(&other))).await;
+    assert_eq!(refused.status, 422, "{}", refused.text());
+    assert!(refused.text().contains("but for b.example"), "{}", refused.text());
+    let kept = call("PUT", "a.example/certificates/own", Some(&pem(&own))).await;
+    assert_eq!(kept.status, 201, "{}", kept.text());
+    assert!(!kept.text().contains("PRIVATE"), "{}", kept.text());
+
+    let list = process.admin_get("/v1/domains/a.example/certificates").await;
+    let names = |list: &Value| -> Vec<String> {
+        let all = list.as_array().unwrap().iter();
+        all.map(|kept| kept["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(names(&list), ["own", "wide"]);
+    let page = process
+        .admin_get("/v1/domains/a.example/certificates?limit=1&cursor=own")
+        .await;
+    assert_eq!(names(&page), ["wide"]);
+    let foreign = call("GET", "a.example/certificates/other", None).await;
+    assert_eq!(foreign.status, 404, "{}", foreign.text());
+    // shown once the domain names it, and there as long as it does
+    let named = call("PUT", "a.example", Some(&json!({"certificate": "own"}))).await;
+    assert_eq!(named.status, 200, "{}", named.text());
+    is_shown(&process, &ca, "a.example", &own).await;
+    let one = process.admin_get("/v1/domains/a.example/certificates/own").await;
+    assert_eq!(one["domains"], json!(["a.example"]));
+    let used = call("DELETE", "a.example/certificates/own", None).await;
+    assert_eq!(used.status, 409, "{}", used.text());
+    let gone = call("DELETE", "a.example/certificates/wide", None).await;
+    assert_eq!(gone.status, 204, "{}", gone.text());
+    // the log has both, with what changed and without the key
+    let log = process
+        .admin_get("/v1/audit?target=domains/a.example/certificates/*")
+        .await;
+    let entries = log.as_array().unwrap();
+    let done: Vec<_> = entries
+        .iter()
+        .filter(|entry| entry["outcome"] == "done")
+        .map(|entry| (&entry["action"], !entry["patch"].is_null()))
+        .collect();
+    assert_eq!(done, [(&json!("put"), true), (&json!("delete"), true)], "{log}");
+    assert!(!log.to_string().contains("PRIVATE"), "{log}");
 }

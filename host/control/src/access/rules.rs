@@ -31,7 +31,7 @@ use Role::{Admin, Operator, Publisher, Viewer};
 use Scope::{All, Any, InPath, InQuery};
 
 /// Paths, with a slash at the end for what is below one; what reading needs, what all else needs, and for which APIs. The first one that fits holds.
-const RULES: [(&str, Option<Role>, Option<Role>, Scope); 21] = [
+const RULES: [(&str, Option<Role>, Option<Role>, Scope); 22] = [
     ("/v1/whoami", Some(Viewer), None, Any),
     ("/v1/status", Some(Viewer), None, Any),
     // it has settings of plugins, which may be secrets
@@ -46,6 +46,12 @@ const RULES: [(&str, Option<Role>, Option<Role>, Scope); 21] = [
     ("/v1/apis", Some(Viewer), Some(Publisher), Any),
     ("/v1/imports", None, Some(Publisher), InQuery),
     ("/v1/bundle", Some(Viewer), Some(Publisher), Any),
+    (
+        "/v1/domains/{parent}/certificates",
+        Some(Operator),
+        Some(Operator),
+        Any,
+    ),
     ("/v1/domains", Some(Viewer), Some(Operator), Any),
     // a question about policies that it brings along
     ("/v1/policy/explain", None, Some(Viewer), Any),
@@ -147,6 +153,7 @@ mod tests {
             ("/v1/imports", "- w w"),
             ("/v1/bundle", "r rw rw"),
             ("/v1/domains/{parent}/mappings", "r r rw"),
+            ("/v1/domains/{parent}/certificates/{name}", "- - rw"),
             ("/v1/policy/explain", "w w w"),
             ("/v1/policy", "- - -"),
             ("/v1/shadows/{name}/counts", "- - rw"),

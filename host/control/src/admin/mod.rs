@@ -119,6 +119,16 @@ fn router(deployer: Deployer, upload_limit: u64, access: Access, denials: noted:
                 .put(certificates::put)
                 .delete(certificates::remove),
         )
+        .route(
+            "/v1/domains/{parent}/certificates",
+            get(certificates::list_of_domain),
+        )
+        .route(
+            "/v1/domains/{parent}/certificates/{name}",
+            get(certificates::read_of_domain)
+                .put(certificates::put_of_domain)
+                .delete(certificates::remove_of_domain),
+        )
         .route("/v1/certificates/{name}/renew", post(certificates::renew))
         .route("/v1/imports", post(documents::create))
         .route("/v1/shadows/{name}/counts", get(apis::shadow))

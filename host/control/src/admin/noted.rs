@@ -233,13 +233,19 @@ impl Budget {
 /// Whether what a path names is part of the API model, whose changes are noted by themselves.
 fn is_model(path: &str) -> bool {
     let first = path.strip_prefix("/v1/").and_then(|rest| rest.split('/').next());
-    first.is_some_and(|first| {
-        first == "bundle"
-            || first == "imports"
-            || Kind::ALL
-                .iter()
-                .any(|kind| kind.parent().is_none() && kind.collection() == first)
-    })
+    let is = |first: &str| {
+        let mut tops = Kind::ALL.iter().filter(|kind| kind.parent().is_none());
+        first == "bundle" || first == "imports" || tops.any(|kind| kind.collection() == first)
+    };
+    first.is_some_and(is) && certificate_of(path).is_none()
+}
+
+/// The certificate that a path names, by itself or below a domain.
+fn certificate_of(path: &str) -> Option<&str> {
+    match *path.strip_prefix("/v1/")?.split('/').collect::<Vec<_>>() {
+        ["certificates", name, ..] | ["domains", _, "certificates", name] => Some(name),
+        _ => None,
+    }
 }
 
 /// Whether a call only asks something, though it brings a body.
@@ -367,24 +373,24 @@ pub(super) async fn compare(State(api): State<Api>, request: Request, next: Next
 /// What a call beside the API model may change, as far as it can be told without secrets: which version of a plugin serves, which certificate is kept, what
 /// the configuration file is.
 fn state(api: &Api, path: &str) -> Option<Value> {
+    let decoded = |name: &str| percent_decode_str(name).decode_utf8_lossy().into_owned();
+    if let Some(name) = certificate_of(path).map(decoded) {
+        let kept = api.deployer.certificate(&name).ok();
+        let mut kept = kept
+            .map_or_else(|| Ok(json!({})), |kept| file::json(&kept))
+            .ok()?;
+        // which listeners show it follows from their configuration
+        kept.as_object_mut()?.remove("listeners");
+        return Some(kept);
+    }
     let mut parts = path.strip_prefix("/v1/")?.split('/');
     let (what, name) = (parts.next()?, parts.next());
-    let decoded = |name: &str| percent_decode_str(name).decode_utf8_lossy().into_owned();
     let applied = api.deployer.applied();
     match (what, name.map(decoded)) {
         ("plugins", Some(name)) => {
             let loaded = applied.plugins.get(&name)?;
             let version = applied.live.get(&name).map_or(0, |row| row.version);
             Some(json!({"version": version, "module": loaded.version.digest().to_string()}))
-        }
-        ("certificates", Some(name)) => {
-            let kept = api.deployer.certificate(&name).ok();
-            let mut kept = kept
-                .map_or_else(|| Ok(json!({})), |kept| file::json(&kept))
-                .ok()?;
-            // which listeners show it follows from their configuration
-            kept.as_object_mut()?.remove("listeners");
-            Some(kept)
         }
         ("reload", None) => {
             let digest = edgeward_runtime::digest(file::json(&*applied.file).ok()?.to_string().as_bytes());
@@ -459,6 +465,7 @@ mod tests {
                 && is_model("/v1/imports")
                 && is_model("/v1/bundle")
         );
+        assert!(!is_model("/v1/domains/a/certificates/site"));
         assert!(!is_model("/v1/plugins/apis") && !is_model("/v1/reload") && !is_model("/healthz"));
     }
 }

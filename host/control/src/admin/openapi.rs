@@ -26,6 +26,7 @@ use crate::model::Kind;
         decisions::of_stage, decisions::of_plugin,
         documents::create, documents::change, documents::write,
         certificates::list, certificates::read, certificates::put, certificates::remove, certificates::renew,
+        certificates::list_of_domain, certificates::read_of_domain, certificates::put_of_domain, certificates::remove_of_domain,
         principals::whoami, principals::create, principals::rotate,
         policy::explain,
     ),

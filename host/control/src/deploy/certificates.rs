@@ -93,6 +93,22 @@ fn certificate_of(domain: &Value) -> Option<&str> {
     domain.get("certificate")?.as_str()
 }
 
+/// What is wrong with a certificate for a domain, if something is.
+fn problem_for(domain: &str, name: &str, stored: &StoredCertificate) -> Result<Option<String>, ControlError> {
+    let names = server_names(stored)?;
+    Ok((!stands_for(&names, domain)).then(|| {
+        format!(
+            "certificate `{name}` is not for domain `{domain}`, but for {}",
+            names.join(", ")
+        )
+    }))
+}
+
+/// Whether one of a certificate's names stands for a domain.
+fn stands_for(names: &[String], domain: &str) -> bool {
+    names.iter().any(|name| is_for(name, domain))
+}
+
 /// Refuses changed domains that name a certificate that is not there, or is not for them.
 pub(super) fn check_domains(draft: &Draft, stored: &Stored) -> Result<(), ControlError> {
     let mut problems = Vec::new();
@@ -102,16 +118,11 @@ pub(super) fn check_domains(draft: &Draft, stored: &Stored) -> Result<(), Contro
             continue;
         };
         let problem = match stored.get(name) {
-            None => format!("no certificate is called `{name}`: put it first"),
-            Some(stored) => match server_names(stored)? {
-                names if names.iter().any(|name| is_for(name, &domain)) => continue,
-                names => format!(
-                    "certificate `{name}` is not for this domain, but for {}",
-                    names.join(", ")
-                ),
-            },
+            None => Some(format!("no certificate is called `{name}`: put it first")),
+            Some(stored) => problem_for(&domain, name, stored)?,
         };
-        problems.push(Problem::new(format!("domains/{domain}.certificate"), problem));
+        problems
+            .extend(problem.map(|problem| Problem::new(format!("domains/{domain}.certificate"), problem)));
     }
     if problems.is_empty() {
         Ok(())
@@ -236,11 +247,60 @@ impl Deployer {
         view(&applied, name, stored)
     }
 
+    /// Those that stand for a domain, whether it shows them or not.
+    ///
+    /// # Errors
+    /// No such domain.
+    pub fn certificates_of(&self, domain: &str) -> Result<Vec<CertificateView>, ControlError> {
+        if self
+            .applied()
+            .model
+            .get(&Key::top(Kind::Domain, domain))
+            .is_none()
+        {
+            let problem = format!("there is no domain `{domain}`");
+            return Err(StoreError::NotFound(problem).into());
+        }
+        let mut all = self.certificates()?;
+        all.retain(|kept| stands_for(&kept.names, domain));
+        Ok(all)
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// No such domain, or it has no such certificate.
+    pub fn certificate_of(&self, domain: &str, name: &str) -> Result<CertificateView, ControlError> {
+        let mut all = self.certificates_of(domain)?.into_iter();
+        let found = all.find(|kept| kept.name == name);
+        found.ok_or_else(|| {
+            StoreError::NotFound(format!("domain `{domain}` has no certificate `{name}`")).into()
+        })
+    }
+
+    /// Keeps a certificate, as [`Self::put_certificate`] does, that has to stand for a domain.
+    ///
+    /// # Errors
+    /// As there; besides, there is no such domain, or it is for others.
+    pub async fn put_certificate_of(
+        &self,
+        domain: &str,
+        name: &str,
+        pem: CertificatePem,
+    ) -> Result<(CertificateView, bool), ControlError> {
+        self.certificates_of(domain)?;
+        check(&pem)?;
+        if let Some(problem) = problem_for(domain, name, &StoredCertificate::new(pem.clone()))? {
+            return Err(ControlError::invalid("", problem));
+        }
+        self.put_certificate(name, pem).await
+    }
+
     /// Keeps a certificate under a name, in place of what was there; handshakes from now on are answered with it where a listener shows it. True when
     /// the name is new. Runs to its end even if the caller goes away.
     ///
     /// # Errors
-    /// It cannot be used: nothing has changed then.
+    /// It cannot be used, or a domain that shows it needs another: nothing has changed then.
     pub async fn put_certificate(
         &self,
         name: &str,
@@ -291,7 +351,14 @@ impl Deployer {
         let mut next = (*self.applied()).clone();
         let mut certificates = (*next.certificates).clone();
         let previous = match &new {
-            Some(new) => certificates.insert(name.to_owned(), new.clone()),
+            Some(new) => {
+                for domain in domains_with(&next.model, name) {
+                    if let Some(problem) = problem_for(&domain, name, new)? {
+                        return Err(StoreError::Conflict(problem).into());
+                    }
+                }
+                certificates.insert(name.to_owned(), new.clone())
+            }
             None => {
                 if let Some((listener, _)) = shown_by(&next.file, name).find(|(_, by_name)| *by_name) {
                     let problem = format!("certificate `{name}` is shown by listener `{listener}`");
