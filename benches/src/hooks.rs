@@ -66,6 +66,7 @@ fn exchange(headers: usize) -> Result<Exchange> {
         Arc::new(RouteInfo {
             name: "bench".to_owned(),
             pattern: "/v1/things/{id}".to_owned(),
+            scopes: Vec::new(),
         }),
         Params::default(),
         Arc::new(Peer {

@@ -33,7 +33,7 @@ fn now() -> u64 {
     std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs()
 }
 
-fn claims(more: Value) -> Value {
+pub(crate) fn claims(more: Value) -> Value {
     let mut claims = json!({"iss": "https://id.example", "aud": "pets", "sub": "alice", "exp": now() + 600});
     claims
         .as_object_mut()
@@ -42,13 +42,13 @@ fn claims(more: Value) -> Value {
     claims
 }
 
-struct Keys {
+pub(crate) struct Keys {
     ed: Ed25519KeyPair,
     rsa: RsaKeyPair,
 }
 
 impl Keys {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let rsa = RsaKeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
         Self {
             ed: Ed25519KeyPair::generate().unwrap(),
@@ -56,7 +56,7 @@ impl Keys {
         }
     }
 
-    fn jwks(&self) -> Value {
+    pub(crate) fn jwks(&self) -> Value {
         // RSAPublicKey (RFC 8017 appendix A.1.1) of 2048 bits: heads of 9 bytes before the modulus, 2 before the exponent
         let der = self.rsa.public_key().as_ref();
         let (modulus, exponent) = (&der[9..9 + 256], &der[9 + 256 + 2..]);
@@ -72,7 +72,7 @@ impl Keys {
         })
     }
 
-    fn rsa(&self, claims: &Value) -> String {
+    pub(crate) fn rsa(&self, claims: &Value) -> String {
         token(&json!({"alg": "RS256", "kid": "rsa"}), claims, |input| {
             let mut signature = vec![0; self.rsa.public_modulus_len()];
             self.rsa

@@ -1,15 +1,20 @@
 //! Authorizers of APIs: who is asked, what is kept, and what policies make of the answer. The tables are those of Amazon API Gateway.
 
 use edgeward_tests::{
-    Reply, guest,
+    Gateway, Reply, WebSocketOrigin, guest,
     real::{python, python_has, told},
     workspace,
 };
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::apis::{PETS, Site};
+use crate::{
+    apis::{PETS, Site},
+    authorize::{Keys, claims},
+};
 
+/// A secret key of AWS's documentation.
+const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 const STAGE: &str = "/v1/apis/pets/stages/prod";
 
 fn start() -> Site {
@@ -513,9 +518,8 @@ async fn signers_of_aws_are_let_in_as_they_sign_and_under_the_policy_of_their_ke
     if !python_has("botocore").await {
         return;
     }
-    let secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
     let site = Site::with_config(|config, folder| {
-        std::fs::write(folder.join("key"), secret).unwrap();
+        std::fs::write(folder.join("key"), SECRET).unwrap();
         config["aws"] = json!({"region": "eu-west-1", "account-id": "123456789012"});
         config["plugins"]["iam"] = json!({
             "module": guest("sigv4-authorizer"),
@@ -550,7 +554,229 @@ async fn signers_of_aws_are_let_in_as_they_sign_and_under_the_policy_of_their_ke
     script
         .arg(workspace().join("tests/real/sigv4_calls.py"))
         .args(["127.0.0.1", &site.process.address().port().to_string()])
-        .args([PETS, "eu-west-1", "AKIDEXAMPLE", secret]);
+        .args([PETS, "eu-west-1", "AKIDEXAMPLE", SECRET]);
     let said = told(&mut script).await;
     assert!(said.contains("were let in"), "{said}");
+}
+
+#[tokio::test]
+async fn a_client_cannot_say_in_place_of_an_authorizer_who_it_is() {
+    let site = start();
+    for (profile, protocol, key, from) in [
+        (
+            "native",
+            "HTTP",
+            "overwrite:header.x-user",
+            "$context.authorizer.principalId",
+        ),
+        (
+            "apigw",
+            "HTTP",
+            "overwrite:header.x-user",
+            "$context.authorizer.principalId",
+        ),
+        (
+            "apigw",
+            "REST",
+            "integration.request.header.x-user",
+            "context.authorizer.principalId",
+        ),
+    ] {
+        let echo = json!({"type": "HTTP_PROXY", "uri": site.web("/echo"), "request-parameters": {key: from}});
+        site.apply(json!({"apis": {"pets": {
+            "protocol": protocol,
+            "profile": profile,
+            "authorizers": {"who": {"plugin": "verdict"}},
+            "integrations": {"echo": echo},
+            "routes": {
+                "GET /a": {"integration": "echo", "authorizer": "who"},
+                "GET /open": {"integration": "echo"},
+            },
+            "stages": {"prod": {"auto-deploy": true}},
+        }}}))
+        .await;
+        for (path, user) in [("/prod/a", Some("alice")), ("/prod/open", None)] {
+            let fields = [("x-user", "mallory"), ("x-user", "alice")];
+            let reply = site.call(PETS, "GET", path, &fields, "").await;
+            assert_eq!(reply.status, 200, "{profile} {protocol} {path}: {}", reply.text());
+            let wanted: Vec<_> = user.into_iter().collect();
+            assert_eq!(reply.echoed_all("x-user"), wanted, "{profile} {protocol} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn sockets_are_opened_by_presigned_addresses_and_by_no_others() {
+    if !(python_has("botocore").await && python_has("websockets").await) {
+        return;
+    }
+    let (socket, folder) = (WebSocketOrigin::start().await, tempfile::tempdir().unwrap());
+    std::fs::write(folder.path().join("key"), SECRET).unwrap();
+    let routes = ["/talk", "/talk/{more+}"]
+        .map(|path| json!({"path": path, "upstream": "socket", "websocket": true, "pipeline": ["iam"]}));
+    let gateway = Gateway::start_in(
+        folder,
+        json!({
+            "upstreams": {"socket": {"endpoints": [socket.endpoint()]}},
+            "plugins": {"iam": {
+                "module": guest("sigv4-authorizer"),
+                "grants": {"secrets": {"key": {"file": "key"}}},
+                "config": {
+                    "regions": ["eu-west-1"],
+                    "credentials": [{"access-key-id": "AKIDEXAMPLE", "secret": "key", "principal-arn": "arn:aws:iam::123456789012:user/ada"}],
+                },
+            }},
+            "routes": routes,
+        }),
+    )
+    .await;
+    let mut script = Command::new(python());
+    script
+        .arg(workspace().join("tests/real/sigv4_websocket.py"))
+        .args([&gateway.address().to_string(), "eu-west-1", "AKIDEXAMPLE", SECRET]);
+    let said = told(&mut script).await;
+    assert!(said.contains("sockets were opened"), "{said}");
+}
+
+/// An API with routes that want different scopes of callers.
+async fn scoped(site: &Site, profile: &str, protocol: &str, authorizer: Value) {
+    let route =
+        |scopes: Value| json!({"integration": "echo", "authorizer": "who", "authorization-scopes": scopes});
+    let api = json!({
+        "protocol": protocol,
+        "profile": profile,
+        "authorizers": {"who": authorizer},
+        "integrations": {"echo": {"type": "HTTP_PROXY", "uri": site.web("/echo")}},
+        "routes": {
+            "GET /any": route(json!([])),
+            "GET /a": route(json!(["pets.read", "pets.write"])),
+            "GET /b": route(json!(["pets.admin"])),
+        },
+        "stages": {"prod": {"auto-deploy": true}},
+    });
+    site.apply(json!({"apis": {"pets": api}})).await;
+}
+
+#[tokio::test]
+async fn a_route_wants_one_of_its_scopes_whatever_its_authorizer_knows_of_them() {
+    let site = start();
+    for (profile, protocol, kind, status) in [
+        ("native", "HTTP", "custom", 403),
+        ("apigw", "HTTP", "custom", 403),
+        ("apigw", "REST", "custom", 403),
+        ("apigw", "REST", "cognito", 401),
+    ] {
+        let authorizer = json!({"plugin": "verdict", "type": kind, "identity-sources": ["$request.header.Authorization"], "result-ttl": "60s"});
+        scoped(&site, profile, protocol, authorizer).await;
+        for (number, (facts, any, a, b)) in [
+            (json!({}), 200, status, status),
+            (json!({"scope": "x pets.write"}), 200, 200, status),
+            (json!({"scope": "pets.write2 Pets.read"}), 200, status, status),
+            (json!({"scp": "pets.admin"}), 200, status, 200),
+            (json!({"other": "pets.admin"}), 200, status, status),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let verdict = json!({"allow": {"principal": "alice", "facts": facts, "ttl": 60}});
+            // asked, and from what was kept: a token that one route takes does not open another
+            for _ in 0..2 {
+                for (path, wanted) in [("/any", any), ("/a", a), ("/b", b)] {
+                    let token = format!("{profile}{protocol}{kind}{number}");
+                    let reply = ask(&site, path, Some(&token), &verdict).await;
+                    let row = format!("{profile} {protocol} {kind} {facts} {path}: {}", reply.text());
+                    assert_eq!(reply.status, wanted, "{row}");
+                    if wanted == status {
+                        let challenge = reply.header("www-authenticate");
+                        assert!(
+                            challenge.contains("error=\"insufficient_scope\""),
+                            "{row}: {challenge}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+    let route = json!({"integration": "echo", "authorization-scopes": ["pets.read"]});
+    let path = "/v1/apis/pets/routes/GET%20%2Fopen?dry-run=true";
+    let refused = site.admin("PUT", path, route).await;
+    assert_eq!(refused.status, 422, "{}", refused.text());
+    assert!(
+        refused.text().contains("need an `authorizer`"),
+        "{}",
+        refused.text()
+    );
+}
+
+#[tokio::test]
+async fn scopes_of_a_route_are_told_to_the_plugin_which_answers_as_aws_does() {
+    let keys = Keys::new();
+    let site = Site::with_config(|config, _folder| {
+        for preset in ["native", "http-api", "cognito"] {
+            let mut settings = json!({"issuer": "https://id.example", "audience": "pets", "keys": [{"jwks": {"inline": keys.jwks()}}]});
+            if preset != "native" {
+                settings["preset"] = preset.into();
+            }
+            config["plugins"][preset] = json!({
+                "module": guest("jwt-authorizer"),
+                "decision-cache": {"headers": ["authorization"]},
+                "config": settings,
+            });
+        }
+    });
+    let tokens: Vec<String> = [
+        json!({"token_use": "id"}),
+        json!({"token_use": "access", "scope": "pets.read", "iat": 1}),
+        json!({"token_use": "access", "scope": "pets.admin", "iat": 1}),
+    ]
+    .into_iter()
+    .map(|more| format!("Bearer {}", keys.rsa(&claims(more))))
+    .collect();
+    let http = |scopes: &str| {
+        format!(
+            "Bearer scope=\"{scopes}\" error=\"insufficient_scope\" error_description=\"a required scope is missing\""
+        )
+    };
+    for (preset, profile, protocol, kind, rows) in [
+        (
+            "native",
+            "native",
+            "HTTP",
+            "custom",
+            [[200, 403, 403], [200, 200, 403], [200, 403, 200]],
+        ),
+        (
+            "http-api",
+            "apigw",
+            "HTTP",
+            "custom",
+            [[200, 403, 403], [200, 200, 403], [200, 403, 200]],
+        ),
+        // an ID token where no scope is wanted, else an access token
+        (
+            "cognito",
+            "apigw",
+            "REST",
+            "cognito",
+            [[200, 401, 401], [401, 200, 401], [401, 401, 200]],
+        ),
+    ] {
+        scoped(&site, profile, protocol, json!({"plugin": preset, "type": kind})).await;
+        for (token, row) in tokens.iter().zip(rows) {
+            for (path, wanted) in ["/any", "/a", "/b"].into_iter().zip(row) {
+                let fields = [("authorization", token.as_str())];
+                let reply = site.call(PETS, "GET", &format!("/prod{path}"), &fields, "").await;
+                assert_eq!(reply.status, wanted, "{preset} {path} {row:?}: {}", reply.text());
+                if preset == "http-api" && wanted == 403 {
+                    assert_eq!(reply.text(), r#"{"message":"Forbidden"}"#);
+                    let scopes = if path == "/a" {
+                        "pets.read pets.write"
+                    } else {
+                        "pets.admin"
+                    };
+                    assert_eq!(reply.header("www-authenticate"), http(scopes));
+                }
+            }
+        }
+    }
 }

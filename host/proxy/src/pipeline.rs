@@ -160,7 +160,7 @@ impl SharedChain {
     }
 
     /// What the route's plugins may know of the API (namespace `gateway`).
-    pub(crate) async fn tell(&self, namespace: &Arc<str>, facts: [(&str, ContextValue); 2]) {
+    pub(crate) async fn tell(&self, namespace: &Arc<str>, facts: Vec<(&str, ContextValue)>) {
         if let Ok(exchange) = self.lock().await.exchange() {
             for (key, value) in facts {
                 exchange

@@ -470,6 +470,7 @@ fn build_route(
         info: Arc::new(RouteInfo {
             name,
             pattern: route.path.clone(),
+            scopes: Vec::new(),
         }),
         target,
         chain,

@@ -157,7 +157,7 @@ impl Decisions {
         })
     }
 
-    /// What a decision about this request would be kept under: route, method and all values of the fields and parameters. None when one of them is
+    /// What a decision about this request would be kept under: route, its scopes, method and all values of the fields and parameters. None when one of them is
     /// missing.
     pub(crate) fn key(&self, exchange: &Exchange) -> Option<Key> {
         let mut hash = Context::new(&SHA256);
@@ -167,6 +167,11 @@ impl Decisions {
         };
         add(exchange.route.name.as_bytes());
         add(exchange.request.method.as_str().as_bytes());
+        // another deployment may want others on the same route
+        for scope in &exchange.route.scopes {
+            add(scope.as_bytes());
+        }
+        add(&exchange.route.scopes.len().to_le_bytes());
         // values and, after them, their number: no two lists of lists are written alike
         for name in &self.headers {
             let mut count = 0_u64;
@@ -488,6 +493,7 @@ mod tests {
             Arc::new(RouteInfo {
                 name: "pets".to_owned(),
                 pattern: "/pets".to_owned(),
+                scopes: Vec::new(),
             }),
             edgeward_core::route::Params::default(),
             Arc::new(Peer {
@@ -550,6 +556,13 @@ mod tests {
         let mut put = exchange("t=1", &[("a", "1"), ("b", "2")]);
         put.request.method = Method::PUT;
         assert_ne!(by.key(&put), whole);
+        let mut scoped = exchange("t=1", &[("a", "1"), ("b", "2")]);
+        scoped.route = Arc::new(RouteInfo {
+            name: scoped.route.name.clone(),
+            pattern: scoped.route.pattern.clone(),
+            scopes: vec!["read".to_owned()],
+        });
+        assert_ne!(by.key(&scoped), whole);
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub struct RouteInfo {
     pub name: String,
     /// Path pattern.
     pub pattern: String,
+    /// Scopes of which a caller needs one; none: it needs none.
+    pub scopes: Vec<String>,
 }
 
 /// Request head as plugins see and edit it.

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     algorithm::Algorithm,
-    claims,
+    claims::{self, Scopes},
     config::Encoding,
     jwk::{Key, KeySet},
     key_cache::{KeyCache, Refetch},
@@ -60,11 +60,16 @@ impl Authorizer {
         &self.settings
     }
 
-    /// Decides about a token.
+    /// Decides about a token. `route`: scopes of which the route wants one.
     ///
     /// # Errors
     /// Why it is refused.
-    pub fn check(&mut self, text: &str, outside: &dyn Outside) -> Result<Accepted, Refusal> {
+    pub fn check(
+        &mut self,
+        text: &str,
+        route: &[String],
+        outside: &dyn Outside,
+    ) -> Result<Accepted, Refusal> {
         let token = token::parse(text, self.settings.max_token_bytes)?;
         let algorithm = self.algorithm(&token)?;
         self.check_type(&token)?;
@@ -76,7 +81,7 @@ impl Authorizer {
         let now_ms = outside.now_ms();
         let expires = claims::check_times(&token.claims, now_ms, settings.times)?;
         manner::check_audience(settings, &token.claims, issuer, outside)?;
-        manner::check_use(settings, &token.claims)?;
+        manner::check_use(settings, route, &token.claims)?;
         let principal = manner::principal(settings, &token.claims)?;
         let usage_key = settings
             .usage_key
@@ -84,6 +89,7 @@ impl Authorizer {
             .map(|path| claims::name(&token.claims, path))
             .transpose()?;
         claims::check_scopes(&token.claims, &settings.scopes, settings.scope_match)?;
+        claims::check_scopes(&token.claims, route, Scopes::Any)?;
         claims::check_rules(&token.claims, &settings.rules)?;
         let ttl_seconds = claims::reuse_seconds(settings.decision_ttl, expires, now_ms);
         Ok(Accepted {

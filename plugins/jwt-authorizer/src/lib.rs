@@ -62,14 +62,18 @@ impl Plugin for JwtAuthorizer {
 }
 
 impl Authorize for JwtAuthorizer {
-    fn authorize(&mut self, request: &RequestHead, _exchange: &Exchange) -> Decision {
+    fn authorize(&mut self, request: &RequestHead, exchange: &Exchange) -> Decision {
+        let route = match request::route_scopes(exchange) {
+            Ok(route) => route,
+            Err(refusal) => return self.denied(&[], &refusal).into(),
+        };
         let found = locate::find(&self.authorizer.settings().locations, request);
         let gateway = Gateway {
             audience: self.audience,
         };
-        match found.and_then(|token| self.authorizer.check(&token, &gateway)) {
+        match found.and_then(|token| self.authorizer.check(&token, &route, &gateway)) {
             Ok(accepted) => host::allowed(accepted).into(),
-            Err(refusal) => self.denied(&refusal).into(),
+            Err(refusal) => self.denied(&route, &refusal).into(),
         }
     }
 }
@@ -81,9 +85,9 @@ impl Transform for JwtAuthorizer {
 }
 
 impl JwtAuthorizer {
-    fn denied(&self, refusal: &Refusal) -> Denied {
+    fn denied(&self, route: &[String], refusal: &Refusal) -> Denied {
         request::log(refusal);
-        let answered = manner::answer(self.authorizer.settings(), refusal);
+        let answered = manner::answer(self.authorizer.settings(), route, refusal);
         let (name, value) = answered.header;
         Denied {
             ttl_seconds: answered.ttl_seconds,

@@ -7,7 +7,7 @@ use crate::{
     config::{AdditionalClaim, IssuerRule, Preset},
     locate::Location,
     outside::Outside,
-    refusal::{Kind, Refusal, excerpt},
+    refusal::{Kind, Refusal, excerpt, listed},
     settings::Settings,
     token::Token,
 };
@@ -116,15 +116,15 @@ fn additional(rules: &[AdditionalClaim], claims: &Map<String, Value>) -> Result<
     }
 }
 
-/// Of Cognito: an ID token where no scopes are asked for, else an access token.
+/// Of Cognito: an ID token where no scopes are asked for, by the configuration or the route, else an access token.
 ///
 /// # Errors
 /// The token is the other one, or none of them.
-pub fn check_use(settings: &Settings, claims: &Map<String, Value>) -> Result<(), Refusal> {
+pub fn check_use(settings: &Settings, route: &[String], claims: &Map<String, Value>) -> Result<(), Refusal> {
     if settings.preset != Preset::Cognito {
         return Ok(());
     }
-    let wanted = if settings.scopes.is_empty() {
+    let wanted = if settings.scopes.is_empty() && route.is_empty() {
         "id"
     } else {
         "access"
@@ -133,7 +133,7 @@ pub fn check_use(settings: &Settings, claims: &Map<String, Value>) -> Result<(),
         return Ok(());
     }
     let detail = format!(
-        "token_use is not {wanted:?}: without `scopes` an ID token is needed, with them an access token"
+        "token_use is not {wanted:?}: without scopes an ID token is needed, with them an access token"
     );
     Err(Refusal::token("the token is of another use", detail))
 }
@@ -156,9 +156,9 @@ pub fn principal(settings: &Settings, claims: &Map<String, Value>) -> Result<Str
     })
 }
 
-/// How a refusal is answered.
+/// How a refusal is answered. `route`: scopes of which the route wants one.
 #[must_use]
-pub fn answer(settings: &Settings, refusal: &Refusal) -> Answered {
+pub fn answer(settings: &Settings, route: &[String], refusal: &Refusal) -> Answered {
     // what may be different with the next try is not for reuse
     let lasting = match refusal.kind {
         Kind::InvalidToken => ![claims::NOT_YET, NO_KEY].contains(&refusal.public),
@@ -171,7 +171,7 @@ pub fn answer(settings: &Settings, refusal: &Refusal) -> Answered {
         return Answered {
             status: refusal.status(),
             reason: refusal.public,
-            header: refusal.header(&settings.challenge),
+            header: refusal.header(&settings.challenge, route),
             ttl_seconds,
         };
     }
@@ -190,7 +190,7 @@ pub fn answer(settings: &Settings, refusal: &Refusal) -> Answered {
     let challenge = match error {
         Some(error) if is_http => format!(
             "Bearer scope=\"{}\" error=\"{error}\" error_description=\"{}\"",
-            settings.scopes.join(" "),
+            listed(&settings.scopes, route),
             refusal.public
         ),
         _ => "Bearer".to_owned(),

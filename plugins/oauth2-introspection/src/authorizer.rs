@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use edgeward_bearer::{
     claim_path::ClaimPath,
-    claims,
+    claims::{self, Scopes},
     refusal::{Refusal, excerpt},
 };
 use serde_json::{Map, Value};
@@ -43,13 +43,14 @@ impl From<Refusal> for Refused {
     }
 }
 
-/// Decides about a token. `certificate` is the client's, DER.
+/// Decides about a token. `route`: scopes of which the route wants one; `certificate` is the client's, DER.
 ///
 /// # Errors
 /// Why it is refused.
 pub fn check(
     settings: &Settings,
     token: &str,
+    route: &[String],
     certificate: &dyn Fn() -> Option<Vec<u8>>,
     outside: &impl Outside,
 ) -> Result<Accepted, Refused> {
@@ -78,6 +79,7 @@ pub fn check(
     let usage_key = settings.usage_key.as_ref();
     let usage_key = usage_key.map(|path| claims::name(&members, path)).transpose()?;
     claims::check_scopes(&members, &settings.scopes, settings.scope_match)?;
+    claims::check_scopes(&members, route, Scopes::Any)?;
     claims::check_rules(&members, &settings.rules)?;
     let facts = settings.facts.iter();
     let facts = facts.filter_map(|path| Some((path.to_string(), path.find(&members)?.clone())));

@@ -73,11 +73,11 @@ pub(crate) fn allowed(accepted: Accepted) -> Allowed {
     allowed.fact("claims", ContextValue::Json(claims))
 }
 
-/// The decision for a token that is refused.
-pub(crate) fn denied(refused: &Refused, challenge: &Challenge) -> Denied {
+/// The decision for a token that is refused, on a route that wants one of some scopes.
+pub(crate) fn denied(refused: &Refused, challenge: &Challenge, route: &[String]) -> Denied {
     let refusal = &refused.refusal;
     request::log(refusal);
-    let (name, value) = refusal.header(challenge);
+    let (name, value) = refusal.header(challenge, route);
     Denied {
         ttl_seconds: refused.ttl_seconds,
         ..Denied::new(refusal.status(), refusal.public).header(name, value)

@@ -40,14 +40,18 @@ impl Plugin for Introspection {
 
 impl Authorize for Introspection {
     fn authorize(&mut self, request: &RequestHead, exchange: &Exchange) -> Decision {
+        let route = match request::route_scopes(exchange) {
+            Ok(route) => route,
+            Err(refusal) => return host::denied(&refusal.into(), &self.0.challenge, &[]).into(),
+        };
         let found = locate::find(&self.0.locations, request);
         let certificate = || exchange.peer().client_certificate;
         match found
             .map_err(authorizer::Refused::from)
-            .and_then(|token| authorizer::check(&self.0, &token, &certificate, &Gateway))
+            .and_then(|token| authorizer::check(&self.0, &token, &route, &certificate, &Gateway))
         {
             Ok(accepted) => host::allowed(accepted).into(),
-            Err(refused) => host::denied(&refused, &self.0.challenge).into(),
+            Err(refused) => host::denied(&refused, &self.0.challenge, &route).into(),
         }
     }
 }

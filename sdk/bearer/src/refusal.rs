@@ -77,9 +77,9 @@ impl Refusal {
         }
     }
 
-    /// Header field of the answer: the challenge, or `retry-after` when the keys cannot be had.
+    /// Header field of the answer: the challenge, or `retry-after` when the keys cannot be had. `route`: scopes of which the route wants one.
     #[must_use]
-    pub fn header(&self, challenge: &Challenge) -> (&'static str, String) {
+    pub fn header(&self, challenge: &Challenge, route: &[String]) -> (&'static str, String) {
         let error = match self.kind {
             Kind::Unavailable => return ("retry-after", "1".to_owned()),
             Kind::NoCredentials => None,
@@ -91,14 +91,27 @@ impl Refusal {
         if let Some(error) = error {
             text += &format!(", error=\"{error}\", error_description=\"{}\"", self.public);
         }
-        if self.kind == Kind::InsufficientScope && !challenge.scopes.is_empty() {
-            text += &format!(", scope=\"{}\"", challenge.scopes.join(" "));
+        let scopes = listed(&challenge.scopes, route);
+        if self.kind == Kind::InsufficientScope && !scopes.is_empty() {
+            text += &format!(", scope=\"{scopes}\"");
         }
         if let Some(url) = &challenge.resource_metadata {
             text += &format!(", resource_metadata=\"{url}\"");
         }
         ("www-authenticate", text)
     }
+}
+
+/// Scopes as a challenge has them: those of the configuration, and those of the route.
+#[must_use]
+pub fn listed(configured: &[String], route: &[String]) -> String {
+    let more = route.iter().filter(|scope| !configured.contains(scope));
+    configured
+        .iter()
+        .chain(more)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// The beginning of a text from outside, for a log line (print it with `{:?}`, which escapes control characters).
@@ -128,12 +141,12 @@ mod tests {
             detail: String::new(),
         };
         assert_eq!(
-            (none.status(), none.header(&challenge()).1.as_str()),
+            (none.status(), none.header(&challenge(), &[]).1.as_str()),
             (401, "Bearer realm=\"pets\"")
         );
         let bad = Refusal::token("the token has expired", "");
         assert_eq!(
-            (bad.status(), bad.header(&challenge()).1.as_str()),
+            (bad.status(), bad.header(&challenge(), &[]).1.as_str()),
             (
                 401,
                 "Bearer realm=\"pets\", error=\"invalid_token\", error_description=\"the token has expired\""
@@ -141,10 +154,18 @@ mod tests {
         );
         let scope = Refusal::scope("a scope is missing", "");
         assert_eq!(scope.status(), 403);
-        assert!(scope.header(&challenge()).1.ends_with(", scope=\"read write\""));
+        assert!(
+            scope
+                .header(&challenge(), &[])
+                .1
+                .ends_with(", scope=\"read write\"")
+        );
+        let route = ["write".to_owned(), "admin".to_owned()];
+        let both = scope.header(&challenge(), &route).1;
+        assert!(both.ends_with(", scope=\"read write admin\""), "{both}");
         let later = Refusal::unavailable("");
         assert_eq!(
-            (later.status(), later.header(&challenge()).0),
+            (later.status(), later.header(&challenge(), &[]).0),
             (503, "retry-after")
         );
     }

@@ -1,6 +1,6 @@
 //! The request of a hook, and what becomes of it.
 
-use edgeward_sdk::{Answer, HeadAction, RequestHead, log_debug, log_error, log_info};
+use edgeward_sdk::{Answer, ContextValue, Exchange, HeadAction, RequestHead, log_debug, log_error, log_info};
 
 use crate::{
     locate::{self, Edit, Fields, Location},
@@ -23,6 +23,21 @@ impl Fields for RequestHead {
     fn query(&self) -> String {
         Self::query(self)
     }
+}
+
+/// Scopes of which the route wants one (`authorization-scopes` of an API's route). None: the route wants none.
+///
+/// # Errors
+/// The gateway tells of them in a way that is not known: the request is refused, since nobody could say whether it may pass.
+pub fn route_scopes(exchange: &Exchange) -> Result<Vec<String>, Refusal> {
+    let Some(told) = exchange.get("gateway", "authorization-scopes") else {
+        return Ok(Vec::new());
+    };
+    let scopes = match &told {
+        ContextValue::Json(text) => serde_json::from_str(text).ok(),
+        _ => None,
+    };
+    scopes.ok_or_else(|| Refusal::scope("a required scope is missing", "the route's scopes cannot be read"))
 }
 
 /// Takes the token out of a request that goes on; one that keeps it is refused.

@@ -208,6 +208,7 @@ fn exchange(case: &Case) -> anyhow::Result<Box<Exchange>> {
     let route = Arc::new(RouteInfo {
         name: pattern.clone(),
         pattern,
+        scopes: Vec::new(),
     });
     let id = "00000000-0000-7000-8000-000000000001".to_owned();
     Ok(Box::new(Exchange::new(

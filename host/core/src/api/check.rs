@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use regex_automata::meta::Regex;
 
 use super::{
-    Api, Authorizer, Definition, GatewayResponse, IdentitySource, Integration, IntegrationType, Profile,
-    Protocol, Route,
+    Api, Authorizer, AuthorizerType, Definition, GatewayResponse, IdentitySource, Integration,
+    IntegrationType, Profile, Protocol, Route,
     identity::SOURCES_MAX,
     is_script,
     mapping::{Mapping as ParameterMapping, Place},
@@ -29,6 +29,10 @@ const TEMPLATE_MAX: usize = 300 << 10;
 
 /// Longest time that decisions of authorizers are kept (as AWS).
 const RESULT_TTL_MAX: Duration = Duration::from_secs(3600);
+
+/// Most scopes that a route wants one of, and the longest one, in bytes.
+const SCOPES_MAX: usize = 50;
+const SCOPE_MAX: usize = 256;
 
 /// Types of security schemes (OpenAPI 3.1).
 const SCHEMES: [&str; 5] = ["apiKey", "http", "oauth2", "openIdConnect", "mutualTLS"];
@@ -285,14 +289,37 @@ impl Definition {
                 "API keys cannot be required yet",
             ));
         }
-        if !route.authorization_scopes.is_empty() {
-            problems.push(
-                Problem::new(
-                    format!("{path}.authorization-scopes"),
-                    "scopes cannot be required yet",
-                )
-                .hint("let the configuration of the authorizer's plugin require them"),
-            );
+        if let Err(message) = self.check_scopes(route) {
+            problems.push(Problem::new(format!("{path}.authorization-scopes"), message));
+        }
+    }
+
+    /// Scopes have to be such (RFC 6749 section 3.3), and somebody who tells those of a caller.
+    fn check_scopes(&self, route: &Route) -> Result<(), String> {
+        let scopes = &route.authorization_scopes;
+        if scopes.is_empty() {
+            return Ok(());
+        }
+        if scopes.len() > SCOPES_MAX {
+            return Err(format!("{} scopes exceed {SCOPES_MAX}", scopes.len()));
+        }
+        let is_scope = |scope: &String| {
+            let good = |byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+            (1..=SCOPE_MAX).contains(&scope.len()) && scope.bytes().all(good)
+        };
+        if let Some(scope) = scopes.iter().find(|scope| !is_scope(scope)) {
+            return Err(format!(
+                "{scope:?} is no scope: 1 to {SCOPE_MAX} visible characters, no space, `\"` or `\\`"
+            ));
+        }
+        let Some(name) = &route.authorizer else {
+            return Err("need an `authorizer` that tells the scopes of a caller".to_owned());
+        };
+        match self.authorizers.get(name) {
+            Some(authorizer) if authorizer.kind == AuthorizerType::Iam => Err(format!(
+                "authorizer `{name}` is of type `iam`, whose callers have no scopes"
+            )),
+            _ => Ok(()),
         }
     }
 }
@@ -662,8 +689,11 @@ mod tests {
             "routes": {
                 "GET /a": {"integration": "none"},
                 "get /b": {},
-                "GET /c": {"integration": "web", "authorizer": "x", "validator": "y", "request-models": {"$default": "z"}, "request-parameters": {"query.x": true}, "api-key-required": true, "authorization-scopes": ["s"]},
+                "GET /c": {"integration": "web", "authorizer": "x", "validator": "y", "request-models": {"$default": "z"}, "request-parameters": {"query.x": true}, "api-key-required": true, "authorization-scopes": ["a b"]},
+                "GET /d": {"integration": "web", "authorization-scopes": ["s"]},
+                "GET /e": {"integration": "web", "authorizer": "signed", "authorization-scopes": ["s"]},
             },
+            "authorizers": {"signed": {"type": "iam", "plugin": "sigv4"}},
             "integrations": {
                 "web": {"type": "HTTP_PROXY", "uri": "http://{host}/", "timeout": "1ms", "method": "g t", "request-templates": {"a/b": "$x"}, "request-parameters": {"integration.request.header.te": "'x'", "overwrite:path": "$response.body"}, "responses": [{"status": 200}]},
                 "fun": {"type": "AWS_PROXY"},
@@ -687,7 +717,9 @@ mod tests {
             "routes.GET /c.request-models.$default: no model",
             "routes.GET /c.request-parameters.query.x: ",
             "routes.GET /c.api-key-required: ",
-            "routes.GET /c.authorization-scopes: ",
+            "routes.GET /c.authorization-scopes: \"a b\" is no scope",
+            "routes.GET /d.authorization-scopes: need an `authorizer`",
+            "routes.GET /e.authorization-scopes: authorizer `signed` is of type `iam`",
             "integrations.web.uri: ",
             "integrations.web.timeout: ",
             "integrations.web.method: ",

@@ -108,7 +108,7 @@ pub struct Route {
     /// The authorizer that decides; runs before the pipeline's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authorizer: Option<String>,
-    /// Scopes of which a token needs one.
+    /// Scopes of which a caller needs one, by the `scope` or `scp` that the authorizer's plugin tells of it (facts, or members of its `claims`).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub authorization_scopes: Vec<String>,
     /// Only callers with an API key. Default `false`.

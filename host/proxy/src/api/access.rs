@@ -21,6 +21,7 @@ use edgeward_core::{
 use edgeward_runtime::{ContextValue, DecisionCounts, DecisionKey, Decisions, Exchange, PluginVersion};
 use http::{HeaderMap, HeaderValue, Method, Response, header};
 use regex_automata::meta::Regex;
+use serde::Deserialize;
 
 use super::{Call, facts::Known, voice};
 
@@ -91,13 +92,17 @@ impl Gate {
         }))
     }
 
-    /// What a decision about this request is kept under, if it is.
-    fn identity(&self, known: &Known<'_>) -> Result<Option<DecisionKey>, Reject> {
+    /// What a decision about this request is kept under, if it is. What is decided may depend on the route's scopes, of which it knows nothing else.
+    fn identity(&self, known: &Known<'_>, scopes: &[String]) -> Result<Option<DecisionKey>, Reject> {
         let arm = &known.call.arm;
         let mut hash = digest::Context::new(&digest::SHA256);
         for of in [&arm.api, &arm.stage, &self.name] {
             add(&mut hash, of);
         }
+        for scope in scopes {
+            add(&mut hash, scope);
+        }
+        hash.update(&(scopes.len() as u64).to_le_bytes());
         let mut first = true;
         for source in &self.sources {
             let values = source.values(known);
@@ -121,6 +126,29 @@ impl Gate {
         Ok(self.decisions.as_ref().and_then(|_kept| key()))
     }
 
+    /// Refuses callers who have none of the scopes of which the route wants one. A plugin that knows of them has refused already, in its own words.
+    fn has_scope(&self, exchange: &Exchange) -> Result<(), Reject> {
+        let wanted = &exchange.route.scopes;
+        if wanted.is_empty() || has_one(wanted, &self.plugin, exchange) {
+            return Ok(());
+        }
+        let code = match self.kind {
+            AuthorizerType::Cognito => RejectCode::Unauthorized,
+            AuthorizerType::Custom | AuthorizerType::Iam => RejectCode::AccessDenied,
+        };
+        let scopes = wanted.join(" ");
+        let reject = Reject::new(code, "a required scope is missing");
+        let mut reject = reject.because(format_args!(
+            "the caller has none of the scopes {scopes}, of which the route wants one"
+        ));
+        // RFC 6750 section 3.1
+        let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{scopes}\"");
+        if let Ok(challenge) = HeaderValue::try_from(challenge) {
+            reject.headers.push((header::WWW_AUTHENTICATE, challenge));
+        }
+        Err(reject)
+    }
+
     /// Throws kept decisions away: those about a principal, or all.
     pub(crate) fn flush(&self, principal: Option<&str>) -> usize {
         let decisions = self.decisions.as_ref();
@@ -131,6 +159,33 @@ impl Gate {
     pub(crate) fn counts(&self) -> Option<DecisionCounts> {
         self.decisions.as_ref().map(|decisions| decisions.counts())
     }
+}
+
+/// What says which scopes a caller has: `scope` (RFC 8693 section 4.2), or `scp`, as some issuers call it.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Claims {
+    scope: serde_json::Value,
+    scp: serde_json::Value,
+}
+
+/// Whether a caller has one of some scopes, by what an authorizer says of it: facts of these names, or its `claims`.
+fn has_one(wanted: &[String], plugin: &str, exchange: &Exchange) -> bool {
+    let fact = |key: &str| match exchange.context.get(&(Arc::from(plugin), key.to_owned())) {
+        Some(ContextValue::Text(text)) => serde_json::Value::String(text.clone()),
+        Some(ContextValue::Json(text)) => serde_json::from_str(text).unwrap_or_default(),
+        _ => serde_json::Value::Null,
+    };
+    let claims: Claims = serde_json::from_value(fact("claims")).unwrap_or_default();
+    let is_wanted = |scope: &str| wanted.iter().any(|one| one == scope);
+    let has = |said: &serde_json::Value| match said {
+        serde_json::Value::String(text) => text.split(' ').any(is_wanted),
+        serde_json::Value::Array(items) => items.iter().filter_map(serde_json::Value::as_str).any(is_wanted),
+        _ => false,
+    };
+    [fact("scope"), fact("scp"), claims.scope, claims.scp]
+        .iter()
+        .any(has)
 }
 
 fn add(hash: &mut digest::Context, text: &str) {
@@ -164,11 +219,16 @@ pub(super) struct Asked {
 
 impl Asked {
     /// From a head; the answer to who calls is told later.
-    pub(super) fn of(known: &Known<'_>, gate: Option<&Arc<Gate>>, headers: &HeaderMap) -> Self {
+    pub(super) fn of(
+        known: &Known<'_>,
+        gate: Option<&Arc<Gate>>,
+        scopes: &[String],
+        headers: &HeaderMap,
+    ) -> Self {
         let finish = known.finish;
         Self {
             method: finish.method.clone(),
-            identity: gate.map_or(Ok(None), |gate| gate.identity(known)),
+            identity: gate.map_or(Ok(None), |gate| gate.identity(known, scopes)),
             circumstances: Circumstances {
                 client: finish.client,
                 https: finish.conn.https,
@@ -252,11 +312,14 @@ impl<'a> Access<'a> {
     /// What comes of a caller that an authorizer lets pass, perhaps with a policy.
     ///
     /// # Errors
-    /// The policies refuse.
+    /// The route wants a scope that the caller does not have, or the policies refuse.
     pub(crate) fn after(&mut self, plugin: &str, exchange: &mut Exchange) -> Result<(), Reject> {
         let granted = exchange.policy.take();
         let gate = self.gate.filter(|gate| gate.plugin == plugin);
         self.decided |= gate.is_some();
+        if let Some(gate) = gate {
+            gate.has_scope(exchange)?;
+        }
         let counts = |gate: &Gate| gate.kind == AuthorizerType::Iam || self.ground().policy.is_some();
         if granted.is_none() && !gate.is_some_and(counts) {
             return Ok(());

@@ -560,6 +560,7 @@ impl Builder<'_> {
             info: Arc::new(RouteInfo {
                 name: key.to_owned(),
                 pattern: key.split_once(' ').map_or("", |(_, path)| path).to_owned(),
+                scopes: route.authorization_scopes.clone(),
             }),
             target,
             chain,

@@ -443,24 +443,17 @@ impl Integration {
     }
 }
 
-/// Nothing is written where a value is missing or cannot be a field's.
+/// Nothing is written where a value is missing or cannot be a field's. What was there and should be overwritten goes all the same: a client does not say who it is in place
+/// of an authorizer.
 pub(super) fn write(headers: &mut HeaderMap, name: &HeaderName, action: Action, values: &[String]) {
-    if action == Action::Remove {
-        headers.remove(name);
-        return;
-    }
-    let values: Vec<HeaderValue> = values
-        .iter()
-        .filter_map(|value| HeaderValue::from_str(value.trim()).ok())
-        .collect();
-    if values.is_empty() {
-        return;
-    }
-    if action == Action::Overwrite {
+    if action != Action::Append {
         headers.remove(name);
     }
-    for value in values {
-        headers.append(name.clone(), value);
+    if action != Action::Remove {
+        let values = values.iter().map(|value| HeaderValue::from_str(value.trim()));
+        values.flatten().for_each(|value| {
+            headers.append(name.clone(), value);
+        });
     }
 }
 

@@ -189,7 +189,7 @@ pub(crate) async fn before(
         // told once it is known who asks
         refused = validation.parameters(&known);
     }
-    let gate = api.authorizer.as_ref();
+    let (gate, scopes) = (api.authorizer.as_ref(), &*route.info.scopes);
     let (asked, told) = {
         let known = Known {
             headers: Some(&head.headers),
@@ -198,12 +198,17 @@ pub(crate) async fn before(
         };
         let told = (!route.chain.is_empty()).then(|| {
             let variables = serde_json::json!(*known.call.arm.variables);
-            [
+            let mut told = vec![
                 ("context", ContextValue::Json(known.told().to_string())),
                 ("stage-variables", ContextValue::Json(variables.to_string())),
-            ]
+            ];
+            if !scopes.is_empty() {
+                let scopes = serde_json::json!(scopes).to_string();
+                told.push(("authorization-scopes", ContextValue::Json(scopes)));
+            }
+            told
         });
-        (Asked::of(&known, gate, &head.headers), told)
+        (Asked::of(&known, gate, scopes, &head.headers), told)
     };
     let Some(told) = told else {
         Access::new(asked, Known::of(finish)?.call, gate).before()?;

@@ -182,7 +182,7 @@ fn rfc_7515_tokens_are_accepted_at_their_time_and_expired_today() {
         let mut authorizer = authorizer(json!({
             "issuer": "joe", "allow-any-audience": true, "principal-claim": "iss", "keys": keys, "algorithms": algorithms,
         }));
-        let accepted = authorizer.check(text, &at_the_time).unwrap();
+        let accepted = authorizer.check(text, &[], &at_the_time).unwrap();
         assert_eq!(
             (
                 accepted.principal.as_str(),
@@ -194,7 +194,7 @@ fn rfc_7515_tokens_are_accepted_at_their_time_and_expired_today() {
         let today = now();
         today.hide("jwks", json!({"keys": [vector["jwk"]]}).to_string().as_bytes());
         assert!(
-            detail(authorizer.check(text, &today)).contains("expired"),
+            detail(authorizer.check(text, &[], &today)).contains("expired"),
             "{name}"
         );
     }
@@ -229,7 +229,7 @@ fn every_algorithm_verifies_its_own_tokens_and_no_changed_ones() {
         ));
         let good = signer.token(json!({"alg": algorithm.name(), "kid": "k"}), &claims());
         assert_eq!(
-            authorizer.check(&good, &outside).unwrap().principal,
+            authorizer.check(&good, &[], &outside).unwrap().principal,
             "ada",
             "{algorithm}"
         );
@@ -239,19 +239,19 @@ fn every_algorithm_verifies_its_own_tokens_and_no_changed_ones() {
         other["sub"] = json!("eve");
         let forged = format!("{header}.{}.{signature}", base64url(other.to_string()));
         assert!(
-            detail(authorizer.check(&forged, &outside)).contains("signature does not verify"),
+            detail(authorizer.check(&forged, &[], &outside)).contains("signature does not verify"),
             "{algorithm}"
         );
         let bytes = base64_bytes(signature);
         let cut = format!("{signed}.{}", base64url(&bytes[..bytes.len() - 1]));
         assert!(
-            detail(authorizer.check(&cut, &outside)).contains("signature does not verify"),
+            detail(authorizer.check(&cut, &[], &outside)).contains("signature does not verify"),
             "{algorithm}"
         );
         let strange = Signer::new(algorithm).token(json!({"alg": algorithm.name(), "kid": "k"}), &other);
         if !algorithm.is_hmac() {
             assert!(
-                detail(authorizer.check(&strange, &outside)).contains("signature does not verify"),
+                detail(authorizer.check(&strange, &[], &outside)).contains("signature does not verify"),
                 "{algorithm}"
             );
         }
@@ -284,13 +284,13 @@ fn algorithm_confusion_is_impossible() {
         );
         let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), signed.as_bytes());
         let token = format!("{signed}.{}", base64url(mac.as_ref()));
-        assert!(detail(mixed.check(&token, &outside)).contains("no key fits alg HS256"));
-        assert!(detail(plain.check(&token, &outside)).contains("must be listed in `algorithms`"));
+        assert!(detail(mixed.check(&token, &[], &outside)).contains("no key fits alg HS256"));
+        assert!(detail(plain.check(&token, &[], &outside)).contains("must be listed in `algorithms`"));
     }
     for alg in ["none", "None", "NONE", "", "RS256 ", "rs256", "RS1"] {
         let token = rsa.token(header(alg), &claims());
         assert!(
-            detail(plain.check(&token, &outside)).contains("is not supported"),
+            detail(plain.check(&token, &[], &outside)).contains("is not supported"),
             "{alg:?}"
         );
         let unsigned = format!(
@@ -299,23 +299,25 @@ fn algorithm_confusion_is_impossible() {
             base64url(claims().to_string())
         );
         assert!(
-            detail(plain.check(&unsigned, &outside)).contains("empty signature"),
+            detail(plain.check(&unsigned, &[], &outside)).contains("empty signature"),
             "{alg:?}"
         );
     }
     // right key, right kid, but an algorithm of another type, or one that the key or the list excludes
     let token = rsa.token(header("ES256"), &claims());
-    assert!(detail(plain.check(&token, &outside)).contains("no key fits alg ES256"));
+    assert!(detail(plain.check(&token, &[], &outside)).contains("no key fits alg ES256"));
     let mut pinned = jwk.clone();
     pinned["alg"] = json!("PS256");
     let mut only_pss = authorizer(config(inline(json!([pinned])), json!({})));
-    assert!(detail(only_pss.check(&rsa.token(header("RS256"), &claims()), &outside)).contains("no key fits"));
+    assert!(
+        detail(only_pss.check(&rsa.token(header("RS256"), &claims()), &[], &outside)).contains("no key fits")
+    );
     let mut listed = authorizer(config(
         inline(json!([jwk])),
         json!({"algorithms": ["ES256", "PS256"]}),
     ));
     assert!(
-        detail(listed.check(&rsa.token(header("RS256"), &claims()), &outside))
+        detail(listed.check(&rsa.token(header("RS256"), &claims()), &[], &outside))
             .contains("not in `algorithms`")
     );
     // keys that the token brings along do not count
@@ -324,7 +326,7 @@ fn algorithm_confusion_is_impossible() {
         json!({"alg": "ES256", "jwk": own.jwk("x"), "jku": "https://evil.test/"}),
         &claims(),
     );
-    assert!(detail(plain.check(&brought, &outside)).contains("no key fits"));
+    assert!(detail(plain.check(&brought, &[], &outside)).contains("no key fits"));
 }
 
 #[test]
@@ -348,6 +350,7 @@ fn claims_are_checked_after_the_signature() {
         }
         authorizer.check(
             &signer.token(json!({"alg": "ES256", "kid": "k", "typ": typ}), &claims),
+            &[],
             &now(),
         )
     };
@@ -408,11 +411,15 @@ fn an_issuer_cannot_speak_for_another() {
     claims["iss"] = json!("https://one.test");
     assert!(
         authorizer
-            .check(&one.token(json!({"alg": "ES256", "kid": "1"}), &claims), &now())
+            .check(
+                &one.token(json!({"alg": "ES256", "kid": "1"}), &claims),
+                &[],
+                &now()
+            )
             .is_ok()
     );
     let borrowed = two.token(json!({"alg": "ES256", "kid": "2"}), &claims);
-    assert!(detail(authorizer.check(&borrowed, &now())).contains("no key fits"));
+    assert!(detail(authorizer.check(&borrowed, &[], &now())).contains("no key fits"));
 }
 
 #[test]
@@ -420,7 +427,7 @@ fn a_new_key_is_found_at_the_issuer_once_a_token_names_it() {
     const URL: &str = "https://id.test/jwks";
     let (old, new) = (Signer::new(Algorithm::Es256), Signer::new(Algorithm::EdDsa));
     let settings = config(json!([{"jwks": {"url": URL}}]), json!({}));
-    let check = |token: &str, outside: &Fake| authorizer(settings.clone()).check(token, outside);
+    let check = |token: &str, outside: &Fake| authorizer(settings.clone()).check(token, &[], outside);
     let outside = now();
     outside.serve(URL, 200, json!({"keys": [old.jwk("old")]}).to_string());
     let old_token = old.token(json!({"alg": "ES256", "kid": "old"}), &claims());
@@ -462,21 +469,21 @@ fn without_keys_nothing_is_accepted_and_the_caller_is_not_blamed() {
         json!([{"jwks": {"url": "https://id.test/jwks"}}]),
         json!({}),
     ));
-    let refusal = by_url.check(&token, &outside).unwrap_err();
+    let refusal = by_url.check(&token, &[], &outside).unwrap_err();
     assert!(
         refusal.kind == Kind::Unavailable && refusal.detail.contains("connection refused"),
         "{refusal:?}"
     );
     assert!(!refusal.public.contains("id.test"));
     let mut by_secret = authorizer(config(json!([{"jwks": {"secret": "set"}}]), json!({})));
-    assert!(detail(by_secret.check(&token, &outside)).contains("secret \"set\" is not granted"));
+    assert!(detail(by_secret.check(&token, &[], &outside)).contains("secret \"set\" is not granted"));
     let mut short = authorizer(config(
         json!([{"hmac": {"secret": "short"}}]),
         json!({"algorithms": ["HS256"]}),
     ));
     outside.hide("short", b"hunter2");
     let mac = Signer::new(Algorithm::Hs256).token(json!({"alg": "HS256"}), &claims());
-    let text = detail(short.check(&mac, &outside));
+    let text = detail(short.check(&mac, &[], &outside));
     assert!(
         text.contains("secret of 7 bytes is too short") && !text.contains("hunter2"),
         "{text}"
@@ -492,7 +499,7 @@ fn a_token_without_kid_is_tried_with_few_keys_only() {
     let token = signer.token(json!({"alg": "ES256"}), &claims());
     let outside = now();
     let mut authorizer = authorizer(config(inline(json!(others)), json!({})));
-    assert!(detail(authorizer.check(&token, &outside)).contains("8 keys tried"));
+    assert!(detail(authorizer.check(&token, &[], &outside)).contains("8 keys tried"));
     assert!(outside.logged("8 keys tried, the rest is not"));
 }
 

@@ -152,6 +152,29 @@ fn refusals_carry_the_challenge_and_the_log_the_reason() {
 }
 
 #[test]
+fn scopes_of_the_route_are_wanted_besides_those_of_the_configuration() {
+    let pair = Ed25519KeyPair::generate().unwrap();
+    let _host = host(&pair);
+    let (mut plugin, _) = init(json!({"scopes": ["read"]}));
+    let mut ask = |route: ContextValue| {
+        let exchange = testing::exchange().with_entry("gateway", "authorization-scopes", route);
+        let request = testing::request("GET", "https://api.test/pets")
+            .with_header("authorization", format!("Bearer {}", token(&pair, &claims())));
+        plugin.authorize(&request, &exchange)
+    };
+    let json = |text: &str| ContextValue::Json(text.to_owned());
+    assert!(matches!(ask(json(r#"["x", "read"]"#)), Decision::Allow(_)));
+    let (status, _, header) = denied(ask(json(r#"["x", "y"]"#)));
+    assert_eq!(status, 403);
+    assert!(header.ends_with("scope=\"read x y\""), "{header}");
+    // what cannot be read could be any scope
+    for strange in [json("[1]"), json("{}"), ContextValue::Text("read".to_owned())] {
+        let (status, ..) = denied(ask(strange));
+        assert_eq!(status, 403);
+    }
+}
+
+#[test]
 fn an_unreachable_issuer_is_no_fault_of_the_caller() {
     let pair = Ed25519KeyPair::generate().unwrap();
     let unreachable = Host::new().at_time(NOW * 1000).with_kv("jwks");

@@ -67,10 +67,22 @@ impl Bench {
 
     /// What becomes of a token with this header and these claims.
     fn ask(&self, extra: Value, header: Value, change: &Value) -> Result<Accepted, Answered> {
+        self.on_route(&[], extra, header, change)
+    }
+
+    /// The same on a route that wants one of these scopes.
+    fn on_route(
+        &self,
+        route: &[&str],
+        extra: Value,
+        header: Value,
+        change: &Value,
+    ) -> Result<Accepted, Answered> {
+        let route: Vec<_> = route.iter().map(|scope| (*scope).to_owned()).collect();
         let mut authorizer = authorizer(config(self.preset, &self.signer.jwk("k"), extra));
         let token = self.signer.token(header, &claims(change));
-        let outcome = authorizer.check(&token, &now());
-        outcome.map_err(|refusal| answer(authorizer.settings(), &refusal))
+        let outcome = authorizer.check(&token, &route, &now());
+        outcome.map_err(|refusal| answer(authorizer.settings(), &route, &refusal))
     }
 
     fn claims(&self, extra: Value, change: Value) -> Result<Accepted, Answered> {
@@ -136,7 +148,7 @@ fn a_missing_token_gets_401_and_a_bare_challenge() {
             ),
         ] {
             let refusal = locate::find(&settings.locations, &Request(fields)).unwrap_err();
-            let answered = answer(&settings, &refusal);
+            let answered = answer(&settings, &[], &refusal);
             assert_eq!((answered.status, answered.reason), (401, "Unauthorized"));
             assert_eq!(challenge(&answered), wanted);
         }
@@ -301,20 +313,23 @@ fn one_scope_of_the_route_is_enough() {
             (json!({}), false),
         ] {
             change["token_use"] = json!("access");
-            match bench.claims(scopes.clone(), change.clone()) {
-                Ok(_) => assert!(good, "{preset} {change}"),
-                Err(answered) => {
-                    assert!(!good, "{preset} {change}");
-                    assert_eq!((answered.status, answered.reason), (status, reason));
-                    let text = challenge(&answered);
-                    if preset == "http-api" {
-                        assert_eq!(
-                            text,
-                            "Bearer scope=\"read write\" error=\"insufficient_scope\" error_description=\"a required scope is missing\""
-                        );
-                    } else {
-                        assert_eq!(text, "Bearer");
-                    }
+            let header = json!({"alg": bench.algorithm.name(), "kid": "k"});
+            let of_route = bench.on_route(&["read", "write"], json!({}), header, &change);
+            for outcome in [bench.claims(scopes.clone(), change.clone()), of_route] {
+                let Err(answered) = outcome else {
+                    assert!(good, "{preset} {change}");
+                    continue;
+                };
+                assert!(!good, "{preset} {change}");
+                assert_eq!((answered.status, answered.reason), (status, reason));
+                let text = challenge(&answered);
+                if preset == "http-api" {
+                    assert_eq!(
+                        text,
+                        "Bearer scope=\"read write\" error=\"insufficient_scope\" error_description=\"a required scope is missing\""
+                    );
+                } else {
+                    assert_eq!(text, "Bearer");
                 }
             }
         }
@@ -340,13 +355,26 @@ fn cognito_wants_id_tokens_without_scopes_and_access_tokens_with_them() {
     let bench = Bench::new("cognito");
     let good = |scopes: Value, token_use: Value| {
         let change = json!({"token_use": token_use, "scope": "read", "aud": null});
-        match bench.claims(json!({"scopes": scopes}), change) {
-            Ok(_) => true,
-            Err(answered) => {
-                assert_eq!((answered.status, answered.reason), (401, "Unauthorized"));
-                false
-            }
-        }
+        let header = json!({"alg": bench.algorithm.name(), "kid": "k"});
+        let route: Vec<&str> = scopes
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        let of_route = bench.on_route(&route, json!({}), header, &change);
+        let good = [bench.claims(json!({"scopes": scopes}), change), of_route].map(|outcome| {
+            let outcome = outcome.map_err(|answered| (answered.status, answered.reason));
+            outcome.map_or_else(
+                |answered| {
+                    assert_eq!(answered, (401, "Unauthorized"));
+                    false
+                },
+                |_accepted| true,
+            )
+        });
+        assert_eq!(good[0], good[1], "the configuration and the route are the same");
+        good[0]
     };
     for (token_use, id, access) in [
         (json!("id"), true, false),
@@ -639,7 +667,7 @@ fn a_rotated_key_costs_no_request() {
     let mut authorizer = authorizer(json!({"preset": "http-api", "issuer": ISSUER, "audience": "pets"}));
     let of_old = old.token(json!({"alg": "RS256", "kid": "old"}), &claims(&json!({})));
     let of_new = new.token(json!({"alg": "RS256", "kid": "new"}), &claims(&json!({})));
-    assert!(authorizer.check(&of_old, &outside).is_ok());
+    assert!(authorizer.check(&of_old, &[], &outside).is_ok());
     assert_eq!(outside.fetches(), 2);
     outside.pass(30_000);
     outside.serve(
@@ -648,31 +676,31 @@ fn a_rotated_key_costs_no_request() {
         json!({"keys": [old.jwk("old"), new.jwk("new")]}).to_string(),
     );
     assert!(
-        authorizer.check(&of_new, &outside).is_ok(),
+        authorizer.check(&of_new, &[], &outside).is_ok(),
         "it is fetched because it is not known"
     );
-    assert!(authorizer.check(&of_old, &outside).is_ok());
+    assert!(authorizer.check(&of_old, &[], &outside).is_ok());
     assert_eq!(outside.fetches(), 4);
     // made-up names cost nothing for the cooldown
     for number in 0..50 {
         let header = json!({"alg": "RS256", "kid": number.to_string()});
         let refusal = authorizer
-            .check(&new.token(header, &claims(&json!({}))), &outside)
+            .check(&new.token(header, &claims(&json!({}))), &[], &outside)
             .unwrap_err();
-        assert_eq!(answer(authorizer.settings(), &refusal).status, 401);
+        assert_eq!(answer(authorizer.settings(), &[], &refusal).status, 401);
     }
     assert_eq!(outside.fetches(), 4);
     // while the issuer is away, what is known serves
     outside.serve(ABOUT, 503, String::new());
     outside.pass(30_000);
     let unknown = new.token(json!({"alg": "RS256", "kid": "x"}), &claims(&json!({})));
-    let refusal = authorizer.check(&unknown, &outside).unwrap_err();
-    assert_eq!(answer(authorizer.settings(), &refusal).status, 503);
+    let refusal = authorizer.check(&unknown, &[], &outside).unwrap_err();
+    assert_eq!(answer(authorizer.settings(), &[], &refusal).status, 503);
     assert!(
-        authorizer.check(&of_new, &outside).is_err(),
+        authorizer.check(&of_new, &[], &outside).is_err(),
         "it has expired by now"
     );
     let later = claims(&json!({"exp": NOW + 3600}));
     let of_new = new.token(json!({"alg": "RS256", "kid": "new"}), &later);
-    assert!(authorizer.check(&of_new, &outside).is_ok());
+    assert!(authorizer.check(&of_new, &[], &outside).is_ok());
 }

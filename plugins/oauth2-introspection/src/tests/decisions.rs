@@ -51,7 +51,7 @@ fn none() -> Option<Vec<u8>> {
 }
 
 fn ask(extra: Value, answer: &Value) -> Result<Accepted, Refused> {
-    check(&settings(extra), TOKEN, &none, &Fake::answering(NOW, answer))
+    check(&settings(extra), TOKEN, &[], &none, &Fake::answering(NOW, answer))
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn the_question_says_who_asks() {
     let asked = |authentication: Value, hint: Value| {
         let fake = Fake::answering(NOW, &answer());
         let settings = settings(json!({"authentication": authentication, "token-type-hint": hint}));
-        assert!(check(&settings, "a+b/c=", &none, &fake).is_ok());
+        assert!(check(&settings, "a+b/c=", &[], &none, &fake).is_ok());
         let post = fake.posts.borrow()[0].clone();
         (post.authorization, post.form)
     };
@@ -219,7 +219,7 @@ fn a_bound_token_needs_its_key() {
     let there = || Some(certificate.clone());
     let ask = |extra: Value, bound: Value, certificate: &dyn Fn() -> Option<Vec<u8>>| {
         let fake = Fake::answering(NOW, &with(json!({"cnf": bound})));
-        let outcome = check(&settings(extra), TOKEN, certificate, &fake);
+        let outcome = check(&settings(extra), TOKEN, &[], certificate, &fake);
         outcome.map_err(|refused| refused.refusal.detail)
     };
     let cached = json!({"cache-seconds": 60});
@@ -314,6 +314,7 @@ fn a_server_that_gives_no_answer_is_no_fault_of_the_caller() {
         let refused = check(
             &settings(json!({"inactive-cache-seconds": 60})),
             TOKEN,
+            &[],
             &none,
             &fake,
         )
@@ -346,7 +347,7 @@ fn without_its_secret_the_gateway_does_not_ask() {
         if let Some(secret) = secret {
             fake.secrets.insert("s".into(), secret.to_vec());
         }
-        let refused = check(&settings, TOKEN, &none, &fake).unwrap_err();
+        let refused = check(&settings, TOKEN, &[], &none, &fake).unwrap_err();
         assert_eq!(refused.refusal.kind, Kind::Unavailable);
         assert!(refused.refusal.detail.contains(wanted));
         assert!(fake.posts.borrow().is_empty());
@@ -358,7 +359,7 @@ fn what_cannot_be_a_token_is_not_asked_about() {
     let long = "x".repeat(8193);
     for token in ["a b", "a\tb", "\u{7f}", "tök", &long] {
         let fake = Fake::answering(NOW, &answer());
-        let refused = check(&settings(json!({})), token, &none, &fake).unwrap_err();
+        let refused = check(&settings(json!({})), token, &[], &none, &fake).unwrap_err();
         assert_eq!(refused.refusal.kind, Kind::InvalidToken);
         assert!(fake.posts.borrow().is_empty());
     }
@@ -369,7 +370,7 @@ proptest! {
     fn no_answer_but_true_lets_anybody_pass(body in "\\PC{0,60}", value in "[a-z0-9\"\\[\\]]{0,6}") {
         for body in [body, format!("{{\"active\":{value},\"sub\":\"a\"}}")] {
             let reply = Reply { status: 200, content_type: "application/json".into(), body: body.clone().into_bytes() };
-            let outcome = check(&settings(json!({})), TOKEN, &none, &Fake::replying(NOW, Ok(reply)));
+            let outcome = check(&settings(json!({})), TOKEN, &[], &none, &Fake::replying(NOW, Ok(reply)));
             prop_assert!(outcome.is_err() || body.contains("\"active\":true,"), "{}", body);
         }
     }
@@ -377,7 +378,7 @@ proptest! {
     #[test]
     fn every_token_arrives_as_it_was_sent(token in "[!-~]{1,40}") {
         let fake = Fake::answering(NOW, &answer());
-        let outcome = check(&settings(json!({})), &token, &none, &fake);
+        let outcome = check(&settings(json!({})), &token, &[], &none, &fake);
         prop_assert!(outcome.is_ok());
         let form = fake.posts.borrow()[0].form.clone();
         let sent = form.strip_prefix("token=").unwrap();
