@@ -261,6 +261,59 @@ async fn a_function_decides_as_on_aws() {
 }
 
 #[tokio::test]
+async fn a_function_in_webassembly_behind_a_route_of_the_same_gateway_decides() {
+    // the plugin has to know where the function's listener is before there is one
+    let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let inside = reserved.local_addr().unwrap();
+    drop(reserved);
+    let site = crate::apis::Site::with_config(|config, _folder| {
+        let listener = json!({"name": "inside", "address": inside.to_string()});
+        config["listeners"].as_array_mut().unwrap().push(listener);
+        config["plugins"]["function"] = json!({"module": edgeward_tests::guest("function")});
+        config["plugins"]["this-machine"] = json!({
+            "module": edgeward_tests::guest("ip-policy"),
+            "config": {"rules": [{"allow": ["127.0.0.1"]}], "address": "peer", "status": 404},
+        });
+        config["plugins"]["who"] = json!({
+            "module": edgeward_tests::guest("lambda-authorizer"),
+            "grants": {"http": {"hosts": [inside.to_string()], "private-addresses": true}},
+            "config": {"type": "token", "function": {"url": {"address": format!("http://{inside}/functions/who")}, "allow-plain-http": true}},
+        });
+        let route = json!({
+            "path": "/functions/who",
+            "methods": ["POST"],
+            "respond": {"status": 501},
+            "pipeline": ["this-machine", "function"],
+        });
+        config["routes"].as_array_mut().unwrap().push(route);
+    });
+    site.apply(json!({"apis": {"pets": {
+        "protocol": "REST",
+        "profile": "apigw",
+        "authorizers": {"who": {"plugin": "who", "identity-sources": ["method.request.header.Authorization"], "result-ttl": "0s"}},
+        "integrations": {"echo": {"type": "HTTP_PROXY", "uri": site.web("/echo"), "request-parameters": {
+            "integration.request.header.x-plan": "context.authorizer.plan",
+        }}},
+        "routes": {"GET /a": {"integration": "echo", "authorizer": "who"}},
+        "stages": {"prod": {"auto-deploy": true}},
+    }}}))
+    .await;
+    for (token, status) in [
+        ("allow", 200),
+        ("deny", 403),
+        ("unauthorized", 401),
+        ("else", 500),
+    ] {
+        let fields = [("authorization", token)];
+        let reply = site.call(crate::apis::PETS, "GET", "/prod/a", &fields, "").await;
+        assert_eq!(reply.status, status, "{token}: {}", reply.text());
+        if status == 200 {
+            assert_eq!(reply.echoed("x-plan"), "gold");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_asked_outside_fails_closed_in_time() {
     // nobody listens there
     let (gateway, origin) = gateway(

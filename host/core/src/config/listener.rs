@@ -17,7 +17,7 @@ use crate::route::HostPattern;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Listener {
-    /// Name, for logs, metrics and `routes[].listeners`. Default: the address.
+    /// Name, for logs and metrics. Default: the address.
     #[serde(default)]
     pub name: Option<String>,
     /// Address and port, e.g. `0.0.0.0:8080` or `[::]:8443`. Port 0 takes a free one.
