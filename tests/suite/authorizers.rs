@@ -24,6 +24,7 @@ fn start() -> Site {
             "module": guest("verdict"),
             "limits": {"cpu-time": "20ms", "wall-time": "2s"},
         });
+        config["plugins"]["open"] = json!({"module": guest("verdict"), "on-error": "open"});
     })
 }
 
@@ -596,7 +597,7 @@ async fn a_client_cannot_say_in_place_of_an_authorizer_who_it_is() {
         }}}))
         .await;
         for (path, user) in [("/prod/a", Some("alice")), ("/prod/open", None)] {
-            let fields = [("x-user", "mallory"), ("x-user", "alice")];
+            let fields = [("x-user", "mallory"), ("x-user", "bob")];
             let reply = site.call(PETS, "GET", path, &fields, "").await;
             assert_eq!(reply.status, 200, "{profile} {protocol} {path}: {}", reply.text());
             let wanted: Vec<_> = user.into_iter().collect();
@@ -674,6 +675,16 @@ async fn a_route_wants_one_of_its_scopes_whatever_its_authorizer_knows_of_them()
             (json!({"scope": "pets.write2 Pets.read"}), 200, status, status),
             (json!({"scp": "pets.admin"}), 200, status, 200),
             (json!({"other": "pets.admin"}), 200, status, status),
+            (json!({"scp": ["x", "pets.read"]}), 200, 200, status),
+            (json!({"claims": {"scope": "pets.admin x"}}), 200, status, 200),
+            (json!({"claims": {"scp": ["pets.read", 7]}}), 200, 200, status),
+            (
+                json!({"claims": {"scope": {"pets.read": true}}}),
+                200,
+                status,
+                status,
+            ),
+            (json!({"claims": ["pets.read"]}), 200, status, status),
         ]
         .into_iter()
         .enumerate()
@@ -696,6 +707,14 @@ async fn a_route_wants_one_of_its_scopes_whatever_its_authorizer_knows_of_them()
                 }
             }
         }
+    }
+    // one that fails open opens no route that wants a scope
+    let authorizer =
+        json!({"plugin": "open", "identity-sources": ["$request.header.Authorization"], "result-ttl": "0s"});
+    scoped(&site, "native", "HTTP", authorizer).await;
+    for (path, status) in [("/any", 200), ("/a", 403)] {
+        let reply = ask(&site, path, Some("x"), &json!("trap")).await;
+        assert_eq!(reply.status, status, "{path}: {}", reply.text());
     }
     let route = json!({"integration": "echo", "authorization-scopes": ["pets.read"]});
     let path = "/v1/apis/pets/routes/GET%20%2Fopen?dry-run=true";

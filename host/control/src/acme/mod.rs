@@ -401,7 +401,7 @@ async fn remove_expired(deployer: &Deployer, applied: &Applied, wanted: &BTreeMa
         if is_acme_certificate_name(name)
             && !wanted.contains_key(name)
             && expired()
-            && let Err(error) = deployer.remove_certificate(name).await
+            && let Err(error) = deployer.remove_certificate(name, None).await
         {
             tracing::warn!(certificate = name, %error, "a certificate that has expired was not removed");
         }

@@ -45,7 +45,7 @@ pub(super) async fn read(
     State(api): State<Api>,
     Path(name): Path<String>,
 ) -> Result<Json<CertificateView>, ApiError> {
-    Ok(Json(api.deployer.certificate(&name)?))
+    Ok(Json(api.deployer.certificate(&name, None)?))
 }
 
 /// Keeps a certificate under a name. Handshakes that come after the answer get it where a listener shows it; open connections stay.
@@ -65,7 +65,7 @@ pub(super) async fn put(
     body: Bytes,
 ) -> Result<(StatusCode, Json<CertificateView>), ApiError> {
     let pem = wanted(&name, &body)?;
-    Ok(answer(api.deployer.put_certificate(&name, pem).await?))
+    Ok(answer(api.deployer.put_certificate(&name, pem, None).await?))
 }
 
 fn answer((view, created): (CertificateView, bool)) -> (StatusCode, Json<CertificateView>) {
@@ -107,7 +107,7 @@ fn wanted(name: &str, body: &Bytes) -> Result<CertificatePem, ApiError> {
     responses((status = 204), (status = 404, body = ApiError), (status = 409, body = ApiError, description = "in use")),
 )]
 pub(super) async fn remove(State(api): State<Api>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
-    api.deployer.remove_certificate(&name).await?;
+    api.deployer.remove_certificate(&name, None).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -148,7 +148,7 @@ pub(super) async fn read_of_domain(
     State(api): State<Api>,
     Path((domain, name)): Path<(String, String)>,
 ) -> Result<Json<CertificateView>, ApiError> {
-    Ok(Json(api.deployer.certificate_of(&domain, &name)?))
+    Ok(Json(api.deployer.certificate(&name, Some(&domain))?))
 }
 
 /// Keeps a certificate, as `/v1/certificates/{name}` does, that has to stand for the domain.
@@ -159,7 +159,7 @@ pub(super) async fn read_of_domain(
     responses(
         (status = 201, body = CertificateView), (status = 200, body = CertificateView, description = "replaced"),
         (status = 404, body = ApiError, description = "no such domain"),
-        (status = 409, body = ApiError, description = "too many, or another domain shows it that it would not be for any more"),
+        (status = 409, body = ApiError, description = "too many, one for others is kept under the name, or another domain shows it that it would not be for any more"),
         (status = 422, body = ApiError, description = "chain or key cannot be used, do not belong together, are for other domains, or the certificate has expired"),
     ),
 )]
@@ -170,7 +170,7 @@ pub(super) async fn put_of_domain(
 ) -> Result<(StatusCode, Json<CertificateView>), ApiError> {
     let pem = wanted(&name, &body)?;
     Ok(answer(
-        api.deployer.put_certificate_of(&domain, &name, pem).await?,
+        api.deployer.put_certificate(&name, pem, Some(&domain)).await?,
     ))
 }
 
@@ -184,7 +184,6 @@ pub(super) async fn remove_of_domain(
     State(api): State<Api>,
     Path((domain, name)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
-    api.deployer.certificate_of(&domain, &name)?;
-    api.deployer.remove_certificate(&name).await?;
+    api.deployer.remove_certificate(&name, Some(&domain)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

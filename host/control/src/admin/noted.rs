@@ -337,11 +337,15 @@ async fn noted(api: Api, request: Request, next: Next) -> Response {
     }
 }
 
-/// Action and target of a call, cut short: whoever is denied may say what they like.
+/// Action and target of a call, cut short: whoever is denied may say what they like. A certificate has one target, wherever it is put.
 fn named(method: &Method, path: &str) -> (String, String) {
+    let target = match certificate_of(path) {
+        Some(name) if path.starts_with("/v1/domains/") => format!("certificates/{name}"),
+        _ => path.strip_prefix("/v1/").unwrap_or(path).to_owned(),
+    };
     (
         short(&method.as_str().to_lowercase(), ACTION_MAX),
-        short(path.strip_prefix("/v1/").unwrap_or(path), TARGET_MAX),
+        short(&target, TARGET_MAX),
     )
 }
 
@@ -375,7 +379,7 @@ pub(super) async fn compare(State(api): State<Api>, request: Request, next: Next
 fn state(api: &Api, path: &str) -> Option<Value> {
     let decoded = |name: &str| percent_decode_str(name).decode_utf8_lossy().into_owned();
     if let Some(name) = certificate_of(path).map(decoded) {
-        let kept = api.deployer.certificate(&name).ok();
+        let kept = api.deployer.certificate(&name, None).ok();
         let mut kept = kept
             .map_or_else(|| Ok(json!({})), |kept| file::json(&kept))
             .ok()?;

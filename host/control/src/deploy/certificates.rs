@@ -60,8 +60,16 @@ pub(super) fn for_proxy(stored: &Stored) -> Certificates {
         .collect()
 }
 
-fn not_found(name: &str) -> StoreError {
-    StoreError::NotFound(format!("no certificate is called `{name}`"))
+fn not_found(name: &str, of: Option<&str>) -> StoreError {
+    StoreError::NotFound(match of {
+        None => format!("no certificate is called `{name}`"),
+        Some(domain) => format!("domain `{domain}` has no certificate `{name}`"),
+    })
+}
+
+fn find_domain(model: &Model, domain: &str) -> Result<(), StoreError> {
+    let found = model.get(&Key::top(Kind::Domain, domain)).map(|_document| ());
+    found.ok_or_else(|| StoreError::NotFound(format!("there is no domain `{domain}`")))
 }
 
 /// Names of the listeners that show a certificate, and whether each asks for it by its name.
@@ -237,67 +245,41 @@ impl Deployer {
         all.map(|(name, stored)| view(&applied, name, stored)).collect()
     }
 
-    /// One of them.
-    ///
-    /// # Errors
-    /// Not there.
-    pub fn certificate(&self, name: &str) -> Result<CertificateView, ControlError> {
-        let applied = self.applied();
-        let stored = applied.certificates.get(name).ok_or_else(|| not_found(name))?;
-        view(&applied, name, stored)
-    }
-
     /// Those that stand for a domain, whether it shows them or not.
     ///
     /// # Errors
     /// No such domain.
     pub fn certificates_of(&self, domain: &str) -> Result<Vec<CertificateView>, ControlError> {
-        if self
-            .applied()
-            .model
-            .get(&Key::top(Kind::Domain, domain))
-            .is_none()
-        {
-            let problem = format!("there is no domain `{domain}`");
-            return Err(StoreError::NotFound(problem).into());
+        let applied = self.applied();
+        find_domain(&applied.model, domain)?;
+        let mut views = Vec::new();
+        for (name, stored) in &*applied.certificates {
+            if stands_for(&server_names(stored)?, domain) {
+                views.push(view(&applied, name, stored)?);
+            }
         }
-        let mut all = self.certificates()?;
-        all.retain(|kept| stands_for(&kept.names, domain));
-        Ok(all)
+        Ok(views)
     }
 
-    /// One of them.
+    /// One of all, or of those that stand for a domain.
     ///
     /// # Errors
-    /// No such domain, or it has no such certificate.
-    pub fn certificate_of(&self, domain: &str, name: &str) -> Result<CertificateView, ControlError> {
-        let mut all = self.certificates_of(domain)?.into_iter();
-        let found = all.find(|kept| kept.name == name);
-        found.ok_or_else(|| {
-            StoreError::NotFound(format!("domain `{domain}` has no certificate `{name}`")).into()
-        })
-    }
-
-    /// Keeps a certificate, as [`Self::put_certificate`] does, that has to stand for a domain.
-    ///
-    /// # Errors
-    /// As there; besides, there is no such domain, or it is for others.
-    pub async fn put_certificate_of(
-        &self,
-        domain: &str,
-        name: &str,
-        pem: CertificatePem,
-    ) -> Result<(CertificateView, bool), ControlError> {
-        self.certificates_of(domain)?;
-        check(&pem)?;
-        if let Some(problem) = problem_for(domain, name, &StoredCertificate::new(pem.clone()))? {
-            return Err(ControlError::invalid("", problem));
+    /// Not there.
+    pub fn certificate(&self, name: &str, of: Option<&str>) -> Result<CertificateView, ControlError> {
+        let applied = self.applied();
+        let stored = applied.certificates.get(name);
+        let stored = stored.ok_or_else(|| not_found(name, None))?;
+        if let Some(domain) = of {
+            find_domain(&applied.model, domain)?;
+            if !stands_for(&server_names(stored)?, domain) {
+                return Err(not_found(name, of).into());
+            }
         }
-        self.put_certificate(name, pem).await
+        view(&applied, name, stored)
     }
 
     /// Keeps a certificate under a name, in place of what was there; handshakes from now on are answered with it where a listener shows it. True when
-    /// the name is new. Runs to its end even if the caller goes away.
+    /// the name is new. Below a domain it has to stand for it, as what it replaces. Runs to its end even if the caller goes away.
     ///
     /// # Errors
     /// It cannot be used, or a domain that shows it needs another: nothing has changed then.
@@ -305,28 +287,31 @@ impl Deployer {
         &self,
         name: &str,
         pem: CertificatePem,
+        of: Option<&str>,
     ) -> Result<(CertificateView, bool), ControlError> {
-        let new = self.keep_certificate(name, StoredCertificate::new(pem)).await?;
-        Ok((self.certificate(name)?, new))
+        check(&pem)?;
+        let stored = StoredCertificate::new(pem);
+        let previous = self.change_certificate(name, Some(stored), of).await?;
+        Ok((self.certificate(name, None)?, previous.is_none()))
     }
 
-    /// The same for one that has more to it.
+    /// The same for one that was ordered.
     pub(crate) async fn keep_certificate(
         &self,
         name: &str,
         stored: StoredCertificate,
-    ) -> Result<bool, ControlError> {
+    ) -> Result<(), ControlError> {
         check(&stored.pem)?;
-        let previous = self.change_certificate(name, Some(stored)).await?;
-        Ok(previous.is_none())
+        self.change_certificate(name, Some(stored), None).await?;
+        Ok(())
     }
 
-    /// Removes a certificate that neither a listener nor a domain asks for by its name.
+    /// Removes a certificate that neither a listener nor a domain asks for by its name; below a domain one that stands for it.
     ///
     /// # Errors
     /// Not there, or in use.
-    pub async fn remove_certificate(&self, name: &str) -> Result<(), ControlError> {
-        self.change_certificate(name, None).await?;
+    pub async fn remove_certificate(&self, name: &str, of: Option<&str>) -> Result<(), ControlError> {
+        self.change_certificate(name, None, of).await?;
         Ok(())
     }
 
@@ -335,9 +320,11 @@ impl Deployer {
         &self,
         name: &str,
         new: Option<StoredCertificate>,
+        of: Option<&str>,
     ) -> Result<Option<StoredCertificate>, ControlError> {
-        let (this, name) = (self.clone(), name.to_owned());
-        let outcome = tokio::spawn(async move { this.change_certificate_locked(&name, new).await }).await;
+        let (this, name, of) = (self.clone(), name.to_owned(), of.map(str::to_owned));
+        let change = async move { this.change_certificate_locked(&name, new, of.as_deref()).await };
+        let outcome = tokio::spawn(change).await;
         outcome.unwrap_or(Err(ControlError::Panicked))
     }
 
@@ -345,17 +332,43 @@ impl Deployer {
         &self,
         name: &str,
         new: Option<StoredCertificate>,
+        of: Option<&str>,
     ) -> Result<Option<StoredCertificate>, ControlError> {
         let _guard = self.shared.change.lock().await;
         let proxy = self.ready()?;
         let mut next = (*self.applied()).clone();
         let mut certificates = (*next.certificates).clone();
+        if let Some(domain) = of {
+            find_domain(&next.model, domain)?;
+            if let Some(kept) = certificates.get(name)
+                && let Some(problem) = problem_for(domain, name, kept)?
+            {
+                let of_others = || StoreError::Conflict(format!("{problem}: take another name"));
+                let error = new
+                    .as_ref()
+                    .map_or_else(|| not_found(name, of), |_new| of_others());
+                return Err(error.into());
+            }
+            if let Some(new) = &new
+                && let Some(problem) = problem_for(domain, name, new)?
+            {
+                return Err(ControlError::invalid("", problem));
+            }
+        }
         let previous = match &new {
             Some(new) => {
                 for domain in domains_with(&next.model, name) {
-                    if let Some(problem) = problem_for(&domain, name, new)? {
+                    let Some(problem) = problem_for(&domain, name, new)? else {
+                        continue;
+                    };
+                    if new.directory.is_none() {
                         return Err(StoreError::Conflict(problem).into());
                     }
+                    // the names of an order are those of listeners: without it they would have none
+                    tracing::warn!(
+                        problem,
+                        "an ordered certificate is shown for a domain that it is not for"
+                    );
                 }
                 certificates.insert(name.to_owned(), new.clone())
             }
@@ -368,7 +381,7 @@ impl Deployer {
                     let problem = format!("certificate `{name}` is shown for domain `{domain}`");
                     return Err(StoreError::Conflict(problem).into());
                 }
-                Some(certificates.remove(name).ok_or_else(|| not_found(name))?)
+                Some(certificates.remove(name).ok_or_else(|| not_found(name, of))?)
             }
         };
         if certificates.len() > CERTIFICATES_MAX {

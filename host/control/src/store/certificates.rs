@@ -73,10 +73,10 @@ impl Certificates {
         let Some(content) = self.files.read(&path(name)).map_err(|error| error.to_string())? else {
             return Ok(None);
         };
-        // the error of the parser may quote the text
-        let certificate: StoredCertificate =
-            serde_json::from_slice(&content).map_err(|_quotes| "its content is damaged".to_owned())?;
-        certificate.pem.inspect().map_err(|error| error.to_string())?;
+        // the errors of parsers may quote the text
+        let damaged = || "its content is damaged".to_owned();
+        let certificate: StoredCertificate = serde_json::from_slice(&content).map_err(|_quotes| damaged())?;
+        certificate.pem.inspect().map_err(|_quotes| damaged())?;
         Ok(Some(certificate))
     }
 

@@ -289,7 +289,10 @@ mod tests {
             }
             // what is kept is there for the next process, of mode 0600, and nothing else
             drop(folder);
+            fs::write(root.path().join("a").join(format!("{TMP_PREFIX}x")), "half").unwrap();
+            fs::write(root.path().join(format!("{TMP_PREFIX}x")), "half").unwrap();
             let folder: Arc<dyn FileStore> = Arc::new(Folder::open(root.path(), &["a", "b"]).unwrap());
+            prop_assert_eq!(paths(root.path()).unwrap().len(), 2);
             for dir in ["a", "b"] {
                 let names = |store: &dyn FileStore| {
                     let mut names = store.list(dir).unwrap();

@@ -28,8 +28,8 @@ pub(super) fn key(files: &dyn FileStore, name: &str) -> Result<[u8; 32], StoreEr
 /// # Errors
 /// The file cannot be read or written, or holds fewer than 16 characters.
 pub fn admin_token(path: &Path) -> Result<String, StoreError> {
-    let (folder, name) = folder_of(path);
-    token(path, &read_or_make(&folder, &name)?)
+    let (folder, name) = folder_of(path)?;
+    token(path, &read_or_make(&folder, name)?)
 }
 
 /// Reads the admin token, which has to be there.
@@ -37,16 +37,16 @@ pub fn admin_token(path: &Path) -> Result<String, StoreError> {
 /// # Errors
 /// As [`admin_token`].
 pub fn existing_admin_token(path: &Path) -> Result<String, StoreError> {
-    let (folder, name) = folder_of(path);
+    let (folder, name) = folder_of(path)?;
     let missing = || io_error("read", path)(io::ErrorKind::NotFound.into());
-    token(path, &read(&folder, &name)?.ok_or_else(missing)?)
+    token(path, &read(&folder, name)?.ok_or_else(missing)?)
 }
 
 /// Where a file is, and what it is called there.
-fn folder_of(path: &Path) -> (Folder, String) {
-    let name = path.file_name().unwrap_or_default();
-    let folder = path.parent().unwrap_or(Path::new(""));
-    (Folder::new(folder), name.to_string_lossy().into_owned())
+fn folder_of(path: &Path) -> Result<(Folder, &str), StoreError> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.ok_or_else(|| unusable(path, "its name is not UTF-8"))?;
+    Ok((Folder::new(path.parent().unwrap_or(Path::new(""))), name))
 }
 
 fn unusable(path: &Path, why: &'static str) -> StoreError {

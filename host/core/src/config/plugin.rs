@@ -98,7 +98,7 @@ pub struct HttpGrant {
 pub enum SecretSource {
     /// Name of an environment variable of the gateway.
     Env(String),
-    /// A file; surrounding white space is removed.
+    /// A file; surrounding white space is removed. A change of it is seen within a second.
     File(PathBuf),
 }
 

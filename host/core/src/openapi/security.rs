@@ -383,6 +383,13 @@ impl<'d> Importer<'d> {
             route.insert("authorizer".to_owned(), name.into());
         }
         if !way.scopes.is_empty() {
+            if way.scopes.len() > 1 {
+                // AWS takes one, OpenAPI wants all
+                self.report.note(
+                    place,
+                    format!("one of the scopes {} is enough", way.scopes.join(", ")),
+                );
+            }
             route.insert("authorization-scopes".to_owned(), json!(way.scopes));
         }
     }

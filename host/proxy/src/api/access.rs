@@ -21,7 +21,6 @@ use edgeward_core::{
 use edgeward_runtime::{ContextValue, DecisionCounts, DecisionKey, Decisions, Exchange, PluginVersion};
 use http::{HeaderMap, HeaderValue, Method, Response, header};
 use regex_automata::meta::Regex;
-use serde::Deserialize;
 
 use super::{Call, facts::Known, voice};
 
@@ -161,31 +160,25 @@ impl Gate {
     }
 }
 
-/// What says which scopes a caller has: `scope` (RFC 8693 section 4.2), or `scp`, as some issuers call it.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Claims {
-    scope: serde_json::Value,
-    scp: serde_json::Value,
-}
-
-/// Whether a caller has one of some scopes, by what an authorizer says of it: facts of these names, or its `claims`.
+/// Whether a caller has one of some scopes, by what an authorizer says of it: the facts `scope` (RFC 8693 section 4.2) or `scp`, as some issuers call it, or these
+/// members of its `claims`.
 fn has_one(wanted: &[String], plugin: &str, exchange: &Exchange) -> bool {
     let fact = |key: &str| match exchange.context.get(&(Arc::from(plugin), key.to_owned())) {
         Some(ContextValue::Text(text)) => serde_json::Value::String(text.clone()),
         Some(ContextValue::Json(text)) => serde_json::from_str(text).unwrap_or_default(),
         _ => serde_json::Value::Null,
     };
-    let claims: Claims = serde_json::from_value(fact("claims")).unwrap_or_default();
     let is_wanted = |scope: &str| wanted.iter().any(|one| one == scope);
     let has = |said: &serde_json::Value| match said {
         serde_json::Value::String(text) => text.split(' ').any(is_wanted),
         serde_json::Value::Array(items) => items.iter().filter_map(serde_json::Value::as_str).any(is_wanted),
         _ => false,
     };
-    [fact("scope"), fact("scp"), claims.scope, claims.scp]
+    let claims = fact("claims");
+    let names = ["scope", "scp"];
+    names
         .iter()
-        .any(has)
+        .any(|name| has(&fact(name)) || claims.get(name).is_some_and(has))
 }
 
 fn add(hash: &mut digest::Context, text: &str) {

@@ -213,7 +213,7 @@ impl Integration {
         for mapping in &self.mappings {
             let values = mapping.value.values(&known);
             match &mapping.place {
-                Place::Header(name) => write(&mut headers, name, mapping.action, &values),
+                Place::Header(name) => write_request(&mut headers, name, mapping.action, &values),
                 Place::Query(name) => match mapping.action {
                     Action::Append => values.iter().for_each(|value| append(&mut pairs, name, value)),
                     Action::Overwrite | Action::Remove => {
@@ -239,7 +239,7 @@ impl Integration {
         let overrides =
             engine.map_or_else(|| Ok(RequestOverrides::default()), |engine| engine.of_request())?;
         for (name, values) in &overrides.fields {
-            write(&mut headers, name, Action::Overwrite, values);
+            write_request(&mut headers, name, Action::Overwrite, values);
         }
         for (name, values) in &overrides.query {
             remove(&mut pairs, name);
@@ -443,18 +443,33 @@ impl Integration {
     }
 }
 
-/// Nothing is written where a value is missing or cannot be a field's. What was there and should be overwritten goes all the same: a client does not say who it is in place
-/// of an authorizer.
+/// Nothing is written where a value is missing or cannot be a field's.
 pub(super) fn write(headers: &mut HeaderMap, name: &HeaderName, action: Action, values: &[String]) {
-    if action != Action::Append {
+    if action == Action::Remove {
+        headers.remove(name);
+        return;
+    }
+    let values: Vec<HeaderValue> = values
+        .iter()
+        .filter_map(|value| HeaderValue::from_str(value.trim()).ok())
+        .collect();
+    if values.is_empty() {
+        return;
+    }
+    if action == Action::Overwrite {
         headers.remove(name);
     }
-    if action != Action::Remove {
-        let values = values.iter().map(|value| HeaderValue::from_str(value.trim()));
-        values.flatten().for_each(|value| {
-            headers.append(name.clone(), value);
-        });
+    for value in values {
+        headers.append(name.clone(), value);
     }
+}
+
+/// The same in a request, where what should be overwritten goes with or without a value: a client does not say who it is in place of an authorizer.
+fn write_request(headers: &mut HeaderMap, name: &HeaderName, action: Action, values: &[String]) {
+    if action == Action::Overwrite {
+        headers.remove(name);
+    }
+    write(headers, name, action, values);
 }
 
 fn append(query: &mut Option<String>, name: &str, value: &str) {

@@ -10,12 +10,13 @@ mod metrics;
 mod secret;
 pub(crate) mod time;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use edgeward_core::{
     config::{Grants, PluginLimits, SecretSource},
     ids::Digest,
 };
+use secret::Secret;
 
 /// What one version was granted, in ready form. Shared by all its instances.
 pub(crate) struct Capabilities {
@@ -29,12 +30,6 @@ pub(crate) struct Capabilities {
     pub(crate) secrets: BTreeMap<String, Secret>,
     /// It must have no effect.
     pub(crate) shadow: bool,
-}
-
-/// Where a secret is read from when it is asked for; the value is never kept.
-pub(crate) enum Secret {
-    Env(String),
-    File(PathBuf),
 }
 
 impl Capabilities {
@@ -62,7 +57,7 @@ impl Capabilities {
             .map(|(name, source)| {
                 let secret = match source {
                     SecretSource::Env(variable) => Secret::Env(variable.clone()),
-                    SecretSource::File(path) => Secret::File(base_dir.join(path)),
+                    SecretSource::File(path) => Secret::file(base_dir.join(path)),
                 };
                 (name.clone(), secret)
             })

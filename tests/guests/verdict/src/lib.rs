@@ -22,7 +22,7 @@ enum Verdict {
 struct Allow {
     principal: String,
     #[serde(default)]
-    facts: BTreeMap<String, String>,
+    facts: BTreeMap<String, serde_json::Value>,
     #[serde(default)]
     policy: Option<serde_json::Value>,
     #[serde(default)]
@@ -61,7 +61,10 @@ impl Authorize for Says {
                     .fact("raw-target", request.raw_target())
                     .fact("raw-authority", request.raw_authority());
                 for (key, value) in allow.facts {
-                    allowed = allowed.fact(key, value);
+                    allowed = match value {
+                        serde_json::Value::String(text) => allowed.fact(key, text),
+                        other => allowed.fact(key, ContextValue::Json(other.to_string())),
+                    };
                 }
                 if let Some(policy) = allow.policy {
                     allowed = allowed.policy(policy.to_string());
