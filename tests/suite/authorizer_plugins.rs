@@ -209,16 +209,33 @@ async fn introspection_asks_whether_a_token_is_active() {
 async fn a_function_decides_as_on_aws() {
     let policy = |effect: &str| json!({"Version": "2012-10-17", "Statement": [{"Action": "execute-api:Invoke", "Effect": effect, "Resource": "*"}]});
     let allow = json!({"principalId": "ada", "policyDocument": policy("Allow"), "context": {"plan": "gold", "level": 3}});
-    for (answer, status) in [
-        (allow, 200),
+    for (answer, status, kind) in [
+        (allow, 200, ""),
         (
             json!({"principalId": "ada", "policyDocument": policy("Deny")}),
             403,
+            "AccessDeniedException",
         ),
-        (json!({"errorMessage": "Unauthorized"}), 401),
-        (json!({"errorMessage": "anything else"}), 500),
-        (json!({"principalId": "ada"}), 500),
-        (json!({"policyDocument": policy("Allow")}), 500),
+        (
+            json!({"errorMessage": "Unauthorized"}),
+            401,
+            "UnauthorizedException",
+        ),
+        (
+            json!({"errorMessage": "anything else"}),
+            500,
+            "AuthorizerFailureException",
+        ),
+        (
+            json!({"principalId": "ada"}),
+            500,
+            "AuthorizerConfigurationException",
+        ),
+        (
+            json!({"policyDocument": policy("Allow")}),
+            500,
+            "AuthorizerConfigurationException",
+        ),
     ] {
         let function = json_upstream(&answer).await;
         let site = crate::apis::Site::with_config(|config, _folder| {
@@ -250,6 +267,7 @@ async fn a_function_decides_as_on_aws() {
             )
             .await;
         assert_eq!(reply.status, status, "{answer}: {}", reply.text());
+        assert_eq!(reply.header("x-amzn-errortype"), kind, "{answer}");
         if status == 200 {
             assert_eq!(
                 (reply.echoed("x-who"), reply.echoed("x-plan")),

@@ -25,6 +25,8 @@ fn start() -> Site {
             "limits": {"cpu-time": "20ms", "wall-time": "2s"},
         });
         config["plugins"]["open"] = json!({"module": guest("verdict"), "on-error": "open"});
+        config["plugins"]["keeps"] =
+            json!({"module": guest("verdict"), "decision-cache": {"headers": ["authorization"]}});
     })
 }
 
@@ -404,6 +406,48 @@ async fn the_policies_of_caller_and_api_are_judged_as_the_tables_say() {
             if api_says == yes { 200 } else { 403 },
             "{api_says:?}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_known_by_its_role() {
+    let site = start();
+    api(&site, "apigw", "REST", json!({"type": "iam"}), None).await;
+    let deny = |role: &str| {
+        let mut deny = statement("Deny", "*");
+        deny["Condition"] = json!({"ArnLike": {"aws:PrincipalArn": format!("arn:aws:iam::*:role/{role}")}});
+        policy(&[statement("Allow", "*"), deny])
+    };
+    let session = "arn:aws:sts::123456789012:assumed-role/Blocked/s";
+    for (arn, role, status) in [
+        (session, "Blocked", 403),
+        (session, "Other", 200),
+        ("arn:aws:iam::123456789012:user/ann", "Blocked", 200),
+    ] {
+        let facts = json!({"accountId": "123456789012", "userArn": arn});
+        let verdict = json!({"allow": {"principal": arn, "facts": facts, "policy": deny(role)}});
+        let reply = ask(&site, "/a", None, &verdict).await;
+        assert_eq!(reply.status, status, "{arn} {role}: {}", reply.text());
+    }
+}
+
+#[tokio::test]
+async fn what_a_binding_keeps_is_not_for_routes_of_apis() {
+    let site = start();
+    let authorizers = [
+        json!({"plugin": "keeps"}),
+        json!({"plugin": "keeps", "identity-sources": ["$request.header.Authorization"], "result-ttl": "0s"}),
+    ];
+    for authorizer in authorizers {
+        scoped(&site, "native", "HTTP", authorizer).await;
+        for (verdict, status) in [
+            (json!({"allow": {"principal": "alice", "ttl": 60}}), 200),
+            (json!({"deny": {"status": 403, "ttl": 60}}), 403),
+            (json!({"allow": {"principal": "alice", "ttl": 60}}), 200),
+        ] {
+            let reply = ask(&site, "/any", Some("token"), &verdict).await;
+            assert_eq!(reply.status, status, "{verdict}: {}", reply.text());
+        }
     }
 }
 

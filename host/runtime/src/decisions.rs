@@ -233,12 +233,13 @@ impl Decisions {
     /// What was said under a key, by whichever worker's part has it.
     pub(crate) fn get(&self, key: &Key) -> Option<Arc<Said>> {
         let (own, now) = (worker() % self.parts.len(), Instant::now());
+        let flushed = self.flushed.load(Relaxed);
         let mut said = self.parts.get(own)?.lock().get(key, now);
         if said.is_none() {
             let mut others = self.parts.iter().enumerate().filter(|(at, _)| *at != own);
             said = others.find_map(|(_, part)| part.lock().get(key, now));
             if let Some(said) = &said {
-                self.put(*key, Arc::clone(said));
+                self.put(*key, Arc::clone(said), flushed);
             }
         }
         if said.is_some() {
@@ -247,12 +248,17 @@ impl Decisions {
         said
     }
 
-    fn put(&self, key: Key, said: Arc<Said>) {
+    /// Keeps what was said before anything was thrown away since `flushed`.
+    fn put(&self, key: Key, said: Arc<Said>, flushed: u64) {
         let Some(part) = self.parts.get(worker() % self.parts.len()) else {
             return;
         };
         let mut evicted = 0;
         let mut part = part.lock();
+        // a part is emptied after the number was raised: who has its lock sees that, or is emptied later
+        if self.flushed.load(Relaxed) != flushed {
+            return;
+        }
         part.weight += said.weight;
         if let Some((_, old)) = part.known.push(key, said) {
             part.weight -= old.weight;
@@ -365,19 +371,16 @@ impl Asking {
         };
         let ttl = Duration::from_secs(ttl.into()).min(self.of.ttl_max);
         let weight = verdict.weight();
-        let stale = self.of.flushed.load(Relaxed) != self.flushed;
-        if ttl.is_zero() || weight > self.of.size || stale {
+        if ttl.is_zero() || weight > self.of.size {
             return;
         }
         let until = Instant::now() + ttl;
-        self.of.put(
-            self.key,
-            Arc::new(Said {
-                until,
-                weight,
-                verdict,
-            }),
-        );
+        let said = Said {
+            until,
+            weight,
+            verdict,
+        };
+        self.of.put(self.key, Arc::new(said), self.flushed);
     }
 }
 

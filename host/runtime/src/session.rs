@@ -124,11 +124,21 @@ pub struct Outcome {
     pub aborted: bool,
 }
 
+/// Where what an authorizer says is kept, and taken from.
+enum Kept {
+    /// Where the binding says, if it does.
+    Own,
+    /// Under a key.
+    Here(Arc<Decisions>, Key),
+    /// Nowhere.
+    Nowhere,
+}
+
 /// One plugin in one exchange.
 pub struct Session {
     version: Arc<PluginVersion>,
-    /// Where decisions about this exchange are kept, in place of the version's own.
-    kept: Option<(Arc<Decisions>, Key)>,
+    /// Where decisions about this exchange are kept.
+    kept: Kept,
     held: Held,
     /// Bytes of linear memory after the last call.
     memory: usize,
@@ -181,15 +191,15 @@ impl Session {
     pub fn new(version: &Arc<PluginVersion>) -> Self {
         Self {
             version: Arc::clone(version),
-            kept: None,
+            kept: Kept::Own,
             held: Held::Nothing,
             memory: 0,
         }
     }
 
-    /// Has what the hook `authorize` says kept under a key, and taken from there.
-    pub fn keep_decisions(&mut self, decisions: Arc<Decisions>, key: Key) {
-        self.kept = Some((decisions, key));
+    /// Has what the hook `authorize` says kept under a key, and taken from there; without one nowhere. The binding's own `decision-cache` does not count then.
+    pub fn keep_decisions(&mut self, kept: Option<(Arc<Decisions>, Key)>) {
+        self.kept = kept.map_or(Kept::Nowhere, |(decisions, key)| Kept::Here(decisions, key));
     }
 
     /// The version it runs.
@@ -220,8 +230,8 @@ impl Session {
     /// Dropping the future drops instance and exchange.
     pub async fn authorize(&mut self, slot: &mut ExchangeSlot) -> Result<Decision, PluginFailure> {
         let kept = match (&self.kept, &self.version.decisions, slot.as_deref()) {
-            (Some((decisions, key)), ..) => Some((Arc::clone(decisions), *key)),
-            (None, Some(decisions), Some(exchange)) => {
+            (Kept::Here(decisions, key), ..) => Some((Arc::clone(decisions), *key)),
+            (Kept::Own, Some(decisions), Some(exchange)) => {
                 decisions.key(exchange).map(|key| (Arc::clone(decisions), key))
             }
             _ => None,

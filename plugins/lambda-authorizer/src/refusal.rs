@@ -29,13 +29,14 @@ pub struct Refusal {
 }
 
 impl Kind {
-    /// Status code of the answer, as Amazon API Gateway has it.
+    /// Status code of the refusal, as Amazon API Gateway has it; of 502 the gateway makes what it answers where there is no verdict.
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
             Self::NoIdentity | Self::Unauthorized => 401,
             Self::Forbidden => 403,
-            Self::Failure | Self::InvalidOutput => 500,
+            Self::Failure => 500,
+            Self::InvalidOutput => 502,
         }
     }
 

@@ -23,5 +23,5 @@ pub use arn::{Action, Home, MethodArn};
 pub use decide::{Authorization, Decision, Outcome, Side, decide, decide_before};
 pub use key::{Context, Facts, Key, Nothing, Value, Values};
 pub use read::Read;
-pub use request::{Caller, Request};
+pub use request::{Caller, Request, role_of_session};
 pub use statement::{Effect, Policy, PolicyKind, Verdict};

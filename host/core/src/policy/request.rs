@@ -69,6 +69,16 @@ impl Request<'_> {
     }
 }
 
+/// The ARN of the role that a session is of (`aws:PrincipalArn`), as far as it is known: the path of the role is not. None of all others.
+#[must_use]
+pub fn role_of_session(arn: &str) -> Option<String> {
+    let [_, partition, "sts", _, account, resource] = split(arn)? else {
+        return None;
+    };
+    let (name, _session) = resource.strip_prefix("assumed-role/")?.split_once('/')?;
+    Some(format!("arn:{partition}:iam::{account}:role/{name}"))
+}
+
 /// `aws:PrincipalType` of an ARN.
 fn kind(arn: &str) -> Option<&'static str> {
     let [_, _, service, _, _, resource] = split(arn)?;
@@ -139,6 +149,18 @@ pub(super) mod tests {
             Some("AssumedRole")
         );
         assert_eq!(text(&session, "aws:username"), None);
+        assert_eq!(
+            role_of_session("arn:aws-cn:sts::123456789012:assumed-role/R/s").as_deref(),
+            Some("arn:aws-cn:iam::123456789012:role/R")
+        );
+        for other in [
+            role,
+            "arn:aws:sts::123456789012:assumed-role/R",
+            "arn:aws:sts::1:federated-user/R",
+            "x",
+        ] {
+            assert_eq!(role_of_session(other), None, "{other}");
+        }
         let nobody = request(&facts);
         for name in [
             "aws:PrincipalArn",

@@ -14,7 +14,7 @@ use edgeward_core::{
     config::DecisionCache,
     policy::{
         Action, Authorization, Caller, Context, Decision, Home, Key, MethodArn, Outcome, Policy, Request,
-        Side, Value, Values, Verdict, decide, decide_before,
+        Side, Value, Values, Verdict, decide, decide_before, role_of_session,
     },
     reject::{Reject, RejectCode},
 };
@@ -228,6 +228,7 @@ impl Asked {
                 agent: headers.get(header::USER_AGENT).cloned(),
                 referer: headers.get(header::REFERER).cloned(),
                 user_id: None,
+                role: None,
             },
         }
     }
@@ -240,6 +241,7 @@ struct Circumstances {
     agent: Option<HeaderValue>,
     referer: Option<HeaderValue>,
     user_id: Option<String>,
+    role: Option<String>,
 }
 
 impl Context for Circumstances {
@@ -250,6 +252,7 @@ impl Context for Circumstances {
             Key::UserAgent => text(self.agent.as_ref()),
             Key::Referer => text(self.referer.as_ref()),
             Key::UserId => self.user_id.as_deref().map(Value::Text),
+            Key::PrincipalArn => self.role.as_deref().map(Value::Text),
             _ => None,
         })
     }
@@ -290,7 +293,7 @@ impl<'a> Access<'a> {
         decision.map_or(Ok(()), |decision| self.come_of(decision, &arn, None))
     }
 
-    /// The plugin that decides, and where its decisions are kept.
+    /// Where decisions of a plugin are kept: those of the gate as the API says, of others nowhere.
     ///
     /// # Errors
     /// What tells callers apart is missing.
@@ -328,6 +331,7 @@ impl<'a> Access<'a> {
         };
         if kind == AuthorizerType::Iam {
             self.asked.circumstances.user_id = fact("userId");
+            self.asked.circumstances.role = user.as_deref().and_then(role_of_session);
         }
         let caller = match (&account, &user) {
             (Some(account), Some(arn)) => Caller::Aws {

@@ -135,10 +135,9 @@ impl SharedChain {
         let mut chain = self.lock().await;
         let Chain { exchange, links } = &mut *chain;
         for link in active(links, Phase::Authorize) {
-            if let Some(access) = access.as_deref()
-                && let Some((decisions, key)) = access.asks(link.name())?
-            {
-                link.session.keep_decisions(decisions, key);
+            if let Some(access) = access.as_deref() {
+                // that of the binding knows of no APIs and stages
+                link.session.keep_decisions(access.asks(link.name())?);
             }
             let before = link.before(exchange);
             let decision = link.session.authorize(exchange).await;
@@ -157,14 +156,16 @@ impl SharedChain {
                     headers,
                     ..
                 }) => {
-                    let code = match status.as_u16() {
-                        401 => RejectCode::Unauthorized,
-                        500.. => RejectCode::AuthorizerFailure,
-                        _ => RejectCode::AccessDenied,
+                    let (code, status) = match status.as_u16() {
+                        401 => (RejectCode::Unauthorized, 401),
+                        // what was asked gave no decision, and neither did the authorizer
+                        502 => (RejectCode::AuthorizerConfiguration, 500),
+                        failed @ 500.. => (RejectCode::AuthorizerFailure, failed),
+                        denied => (RejectCode::AccessDenied, denied),
                     };
                     let mut reject =
                         Reject::new(code, reason).because(format_args!("denied by plugin `{}`", link.name()));
-                    reject.status = status.as_u16();
+                    reject.status = status;
                     reject.headers = headers;
                     return Err(reject);
                 }

@@ -323,7 +323,7 @@ fn algorithm_confusion_is_impossible() {
     // keys that the token brings along do not count
     let own = Signer::new(Algorithm::Es256);
     let brought = own.token(
-        json!({"alg": "ES256", "jwk": own.jwk("x"), "jku": "https://evil.test/"}),
+        json!({"alg": "ES256", "jwk": own.jwk("x"), "jku": "https://evil.test/", "x5u": "https://evil.test/", "x5c": ["MIIB"]}),
         &claims(),
     );
     assert!(detail(plain.check(&brought, &[], &outside)).contains("no key fits"));

@@ -274,7 +274,7 @@ fn output_that_is_no_verdict_means_500_and_is_not_kept() {
         let refusal = ask(json!({}), &answer).unwrap_err();
         assert_eq!(
             (refusal.kind, refusal.kind.status()),
-            (Kind::InvalidOutput, 500),
+            (Kind::InvalidOutput, 502),
             "{answer}"
         );
         assert!(refusal.detail.contains(wanted), "{wanted}: {}", refusal.detail);
@@ -325,7 +325,7 @@ fn a_policy_that_nobody_would_judge_is_refused() {
     };
     let fake = Fake::answering(&policy());
     let refusal = check(&settings(json!({})), &elsewhere, &fake).unwrap_err();
-    assert_eq!(refusal.kind.status(), 500);
+    assert_eq!(refusal.kind, Kind::InvalidOutput);
     assert!(
         refusal.detail.contains("routes of APIs only"),
         "{}",

@@ -99,7 +99,7 @@ fn tokens_are_held_against_the_expression_before_the_function_is_called() {
     let token = |validation: &str| json!({"type": "token", "token": {"validation": validation}});
     assert!(matches!(ask(token("^Basic ")), Decision::Deny(denied) if denied.status == 401));
     assert_eq!(host.http_requests().len(), 0);
-    assert!(matches!(ask(token("^Bearer [a-z]+$")), Decision::Deny(denied) if denied.status == 500));
+    assert!(matches!(ask(token("^Bearer [a-z]+$")), Decision::Deny(denied) if denied.status == 502));
     assert_eq!(host.http_requests().len(), 1);
 }
 
@@ -131,5 +131,5 @@ fn init_refuses_mistakes_with_their_path() {
 fn the_examples_of_the_readme_are_accepted() {
     let parse = |yaml: &str| serde_yaml_ng::from_str(yaml).unwrap();
     let configs = testing::examples::<LambdaAuthorizer>(include_str!("../../README.md"), parse);
-    assert_eq!(configs, 2);
+    assert_eq!(configs, 3);
 }

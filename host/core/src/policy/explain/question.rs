@@ -10,7 +10,7 @@ use crate::{
     config::{Problem, Problems},
     policy::{
         Action, Authorization, Caller, Context as _, Facts, Home, Key, MethodArn, Policy, PolicyKind, Read,
-        Request, Values, arn::split, date, read::shown,
+        Request, Values, arn::split, date, read::shown, role_of_session,
     },
 };
 
@@ -274,15 +274,9 @@ impl Question {
         }
         if let Some(Caller::Aws { arn, .. }) = caller
             && matches!(facts.values(&Key::PrincipalArn), Values::Absent)
-            && let Some([_, partition, "sts", _, account, resource]) = split(arn)
-            && let Some(("assumed-role", rest)) = resource.split_once('/')
+            && let Some(role) = role_of_session(arn)
         {
-            // what is known of its role: the path is not
-            let name = rest.split('/').next().unwrap_or_default();
-            facts.add(
-                "aws:PrincipalArn",
-                [format!("arn:{partition}:iam::{account}:role/{name}")],
-            );
+            facts.add("aws:PrincipalArn", [role]);
         }
         Ok(facts)
     }
