@@ -32,7 +32,7 @@ pub struct Plugin {
     /// Opens when a version keeps failing.
     #[serde(default)]
     pub breaker: Breaker,
-    /// For plugins that authorize: keeps what they allow for as long as they say (`ttl-seconds`), and does not call them meanwhile. Default: off.
+    /// For plugins that authorize: keeps what they allow for as long as they say (`ttl-seconds`), and does not call them meanwhile. Routes of APIs have `identity-sources` and `result-ttl` of their authorizers instead. Default: off.
     #[serde(default)]
     pub decision_cache: Option<DecisionCache>,
 }
