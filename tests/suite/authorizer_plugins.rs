@@ -1,9 +1,11 @@
 //! The authorizers that come with the gateway, each as a component in a gateway: what they let pass, what they refuse, and what they ask outside.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use edgeward_tests::{Ca, Connection, Gateway, Origin, guest_bytes, json_upstream};
+use edgeward_tests::{Ca, Connection, Gateway, Origin, Raw, Reply, guest_bytes, json_upstream};
 use http::Request;
 use serde_json::{Value, json};
+
+use crate::authorize::{Keys, claims};
 
 /// A gateway with one plugin in front of an origin that echoes, and that origin.
 async fn gateway(name: &str, more: Value) -> (Gateway, Origin) {
@@ -205,76 +207,193 @@ async fn introspection_asks_whether_a_token_is_active() {
     }
 }
 
+/// An API whose callers a function decides about: `protocol`, settings of the plugin, and where the function is.
+async fn deciding(protocol: &str, settings: &Value, function: &str) -> crate::apis::Site {
+    let site = crate::apis::Site::with_config(|config, folder| {
+        std::fs::write(folder.join("secret"), "s3cret").unwrap();
+        config["plugins"]["function"] = json!({
+            "module": edgeward_tests::guest("lambda-authorizer"),
+            "grants": {
+                "http": {"hosts": [function], "private-addresses": true},
+                "secrets": {"key": {"file": "secret"}},
+            },
+            "config": settings,
+        });
+    });
+    let source = if protocol == "REST" {
+        "method.request.header.Authorization"
+    } else {
+        "$request.header.Authorization"
+    };
+    let mapping = if protocol == "REST" {
+        json!({"integration.request.header.x-who": "context.authorizer.principalId", "integration.request.header.x-plan": "context.authorizer.plan"})
+    } else {
+        json!({"overwrite:header.x-who": "$context.authorizer.principalId", "overwrite:header.x-plan": "$context.authorizer.plan"})
+    };
+    site.apply(json!({"apis": {"pets": {
+        "protocol": protocol,
+        "profile": "apigw",
+        "authorizers": {"function": {"plugin": "function", "identity-sources": [source], "result-ttl": "0s"}},
+        "integrations": {"echo": {"type": "HTTP_PROXY", "uri": site.web("/echo"), "request-parameters": mapping}},
+        "routes": {"GET /a": {"integration": "echo", "authorizer": "function"}},
+        "stages": {"prod": {"auto-deploy": true}},
+    }}}))
+    .await;
+    assert_eq!(site.get(crate::apis::PETS, "/prod/a").await.status, 401);
+    site
+}
+
+async fn call(site: &crate::apis::Site, token: &str) -> Reply {
+    let fields = [("authorization", token)];
+    site.call(crate::apis::PETS, "GET", "/prod/a", &fields, "").await
+}
+
+/// A function that gives the answer that the token names: `row-03` is the fourth.
+async fn function_of(answers: Vec<String>) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut connection = Raw::from(stream);
+            connection.until("row-").await;
+            let row = String::from_utf8(connection.bytes(2).await).unwrap();
+            let body = &answers[row.parse::<usize>().unwrap()];
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+            let length = body.len();
+            connection
+                .send(format!("{head}\r\ncontent-length: {length}\r\n\r\n{body}"))
+                .await;
+            connection.finish().await;
+            connection.to_end().await;
+        }
+    });
+    address
+}
+
 #[tokio::test]
 async fn a_function_decides_as_on_aws() {
-    let policy = |effect: &str| json!({"Version": "2012-10-17", "Statement": [{"Action": "execute-api:Invoke", "Effect": effect, "Resource": "*"}]});
-    let allow = json!({"principalId": "ada", "policyDocument": policy("Allow"), "context": {"plan": "gold", "level": 3}});
-    for (answer, status, kind) in [
-        (allow, 200, ""),
+    let policy = |effect: &str, resource: &str| json!({"Version": "2012-10-17", "Statement": [{"Action": "execute-api:Invoke", "Effect": effect, "Resource": resource}]});
+    let says = |policy: Value| json!({"principalId": "ada", "policyDocument": policy, "context": {"plan": "gold", "level": 3}});
+    let allow = says(policy("Allow", "*"));
+    let deny = says(policy("Deny", "*"));
+    let silent = says(policy("Allow", "arn:aws:execute-api:*:*:other/*"));
+    let error = |message: &str| json!({"errorMessage": message});
+    let unauthorized = (401, r#"{"message":"Unauthorized"}"#, "UnauthorizedException");
+    let failed = (500, r#"{"message":null}"#, "AuthorizerFailureException");
+    let none = (500, r#"{"message":null}"#, "AuthorizerConfigurationException");
+    let forbidden = (403, r#"{"message":"Forbidden"}"#, "ForbiddenException");
+    let http_failed = (
+        500,
+        r#"{"message":"Internal Server Error"}"#,
+        "InternalServerErrorException",
+    );
+    let passes = (200, "", "");
+    let explicit = (
+        403,
+        r#"{"message":"User is not authorized to access this resource with an explicit deny"}"#,
+        "AccessDeniedException",
+    );
+    let implicit = (
+        403,
+        r#"{"message":"User is not authorized to access this resource"}"#,
+        "AccessDeniedException",
+    );
+    let token = json!({"type": "token"});
+    let request = json!({"type": "request"});
+    let of_http = json!({"type": "request", "payload-format": "1.0", "api": "http"});
+    let second = json!({"payload-format": "2.0"});
+    let simple = json!({"payload-format": "2.0", "simple-responses": true, "principal-from": "user"});
+    for (protocol, mut settings, rows) in [
         (
-            json!({"principalId": "ada", "policyDocument": policy("Deny")}),
-            403,
-            "AccessDeniedException",
+            "REST",
+            token,
+            vec![
+                (allow.clone(), passes),
+                (deny.clone(), explicit),
+                (silent.clone(), implicit),
+                (error("Unauthorized"), unauthorized),
+                (error("anything else"), failed),
+                (json!({"principalId": "ada"}), none),
+                (json!({"policyDocument": policy("Allow", "*")}), none),
+                (json!("no object"), none),
+            ],
         ),
         (
-            json!({"errorMessage": "Unauthorized"}),
-            401,
-            "UnauthorizedException",
+            "REST",
+            request,
+            vec![(allow.clone(), passes), (deny.clone(), explicit)],
+        ),
+        ("HTTP", of_http, vec![(allow.clone(), passes)]),
+        (
+            "HTTP",
+            second,
+            vec![
+                (allow.clone(), passes),
+                (deny, forbidden),
+                (silent, forbidden),
+                (error("anything else"), http_failed),
+            ],
         ),
         (
-            json!({"errorMessage": "anything else"}),
-            500,
-            "AuthorizerFailureException",
-        ),
-        (
-            json!({"principalId": "ada"}),
-            500,
-            "AuthorizerConfigurationException",
-        ),
-        (
-            json!({"policyDocument": policy("Allow")}),
-            500,
-            "AuthorizerConfigurationException",
+            "HTTP",
+            simple,
+            vec![
+                (
+                    json!({"isAuthorized": true, "context": {"user": "ada", "plan": "gold"}}),
+                    passes,
+                ),
+                (json!({"isAuthorized": false}), forbidden),
+                (json!({"isAuthorized": "true"}), http_failed),
+            ],
         ),
     ] {
-        let function = json_upstream(&answer).await;
-        let site = crate::apis::Site::with_config(|config, _folder| {
-            config["plugins"]["function"] = json!({
-                "module": edgeward_tests::guest("lambda-authorizer"),
-                "grants": {"http": {"hosts": [function.to_string()], "private-addresses": true}},
-                "config": {"type": "token", "function": {"url": {"address": format!("http://{function}/"), }, "allow-plain-http": true}},
-            });
-        });
-        site.apply(json!({"apis": {"pets": {
-            "protocol": "REST",
-            "profile": "apigw",
-            "authorizers": {"function": {"plugin": "function", "identity-sources": ["method.request.header.Authorization"], "result-ttl": "0s"}},
-            "integrations": {"echo": {"type": "HTTP_PROXY", "uri": site.web("/echo"), "request-parameters": {
-                "integration.request.header.x-who": "context.authorizer.principalId",
-                "integration.request.header.x-plan": "context.authorizer.plan",
-            }}},
-            "routes": {"GET /a": {"integration": "echo", "authorizer": "function"}},
-            "stages": {"prod": {"auto-deploy": true}},
-        }}}))
-        .await;
-        let reply = site
-            .call(
-                crate::apis::PETS,
-                "GET",
-                "/prod/a",
-                &[("authorization", "abc")],
-                "",
-            )
-            .await;
-        assert_eq!(reply.status, status, "{answer}: {}", reply.text());
-        assert_eq!(reply.header("x-amzn-errortype"), kind, "{answer}");
-        if status == 200 {
-            assert_eq!(
-                (reply.echoed("x-who"), reply.echoed("x-plan")),
-                ("ada".to_owned(), "gold".to_owned())
+        let function = function_of(rows.iter().map(|(answer, _)| answer.to_string()).collect()).await;
+        settings["function"] =
+            json!({"url": {"address": format!("http://{function}/")}, "allow-plain-http": true});
+        let site = deciding(protocol, &settings, &function).await;
+        for (number, (answer, wanted)) in rows.iter().enumerate() {
+            let reply = call(&site, &format!("row-{number:02}")).await;
+            let row = format!(
+                "{protocol} {settings} {answer}: {} {}",
+                reply.status,
+                reply.text()
             );
+            assert_eq!(reply.status, wanted.0, "{row}");
+            if wanted.0 == 200 {
+                let told = (reply.echoed("x-who"), reply.echoed("x-plan"));
+                assert_eq!(told, ("ada".to_owned(), "gold".to_owned()), "{row}");
+            } else {
+                assert_eq!(reply.text(), wanted.1, "{row}");
+                if protocol == "REST" {
+                    assert_eq!(reply.header("x-amzn-errortype"), wanted.2, "{row}");
+                }
+            }
         }
-        assert_eq!(site.get(crate::apis::PETS, "/prod/a").await.status, 401);
+    }
+    // behind the Invoke API, with a signature; and one that cannot be called, or not in time
+    let function = json_upstream(&allow).await.to_string();
+    let invoke = |endpoint: &str| {
+        json!({"type": "token", "timeout-ms": 200, "function": {"allow-plain-http": true, "invoke": {
+            "endpoint": format!("http://{endpoint}"),
+            "name": "pets-authorizer",
+            "credentials": {"region": "eu-west-1", "access-key-id": "AKIDEXAMPLE", "secret": "key"},
+        }}})
+    };
+    let reply = call(&deciding("REST", &invoke(&function), &function).await, "abc").await;
+    assert_eq!(
+        (reply.status, &*reply.echoed("x-who")),
+        (200, "ada"),
+        "{}",
+        reply.text()
+    );
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    for function in ["127.0.0.1:9".to_owned(), silent.local_addr().unwrap().to_string()] {
+        let reply = call(&deciding("REST", &invoke(&function), &function).await, "abc").await;
+        assert_eq!(
+            (reply.status, &*reply.text(), reply.header("x-amzn-errortype")),
+            failed,
+            "{function}"
+        );
     }
 }
 
@@ -355,6 +474,43 @@ async fn what_is_asked_outside_fails_closed_in_time() {
     .await;
     assert_eq!(denied.get("/a").await.status, 503);
     assert!(origin.seen().is_empty() && service.seen().is_empty());
+    // the same of addresses where keys are, and where tokens are asked about: by a name that is not granted, and by an address of this machine
+    let keys = Keys::new();
+    let bearer = format!("Bearer {}", keys.rsa(&claims(json!({}))));
+    for hosts in [json!(["id.example.com"]), json!([service.endpoint()])] {
+        for (plugin, more) in [
+            (
+                "jwt-authorizer",
+                json!({"issuer": "https://id.example", "audience": "pets", "keys": [{"jwks": {"url": format!("http://{}/jwks", service.endpoint()), "allow-plain-http": true}}]}),
+            ),
+            (
+                "oauth2-introspection",
+                json!({"endpoint": format!("http://{}/introspect", service.endpoint()), "allow-plain-http": true, "audience": ["pets"],
+                    "authentication": {"basic": {"client-id": "gateway", "secret": "client"}}}),
+            ),
+            (
+                "lambda-authorizer",
+                json!({"payload-format": "2.0", "simple-responses": true, "function": {"url": {"address": format!("http://{}/", service.endpoint())}, "allow-plain-http": true}}),
+            ),
+        ] {
+            let (denied, _other) = self::gateway(
+                plugin,
+                json!({
+                    "grants": {"http": {"hosts": hosts}, "kv": {"jwks": {}}, "secrets": {"client": {"file": "secret"}}},
+                    "config": more,
+                }),
+            )
+            .await;
+            let reply = denied.call("GET", "/a", &[("authorization", &bearer)]).await;
+            assert!(
+                matches!(reply.status, 500 | 503),
+                "{plugin}: {} {}",
+                reply.status,
+                reply.text()
+            );
+        }
+    }
+    assert!(service.seen().is_empty());
     let slow = Origin::start();
     let (waits, _other) = self::gateway(
         "forward-auth",
@@ -367,4 +523,79 @@ async fn what_is_asked_outside_fails_closed_in_time() {
     let request = Request::builder().method("GET").uri("/a");
     let reply = edgeward_tests::ask(waits.address(), request, edgeward_tests::empty()).await;
     assert_eq!(reply.status, 503, "{}", reply.text());
+}
+
+#[tokio::test]
+async fn no_credential_is_in_the_log() {
+    let keys = Keys::new();
+    let site = crate::apis::Site::with_config(|config, folder| {
+        std::fs::write(folder.join("secret"), "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY").unwrap();
+        let guest = |name| edgeward_tests::guest(name);
+        config["plugins"]["jwt"] = json!({
+            "module": guest("jwt-authorizer"),
+            "config": {"issuer": "https://id.example", "audience": "pets", "keys": [{"jwks": {"inline": keys.jwks()}}]},
+        });
+        config["plugins"]["basic"] = json!({
+            "module": guest("basic-auth"),
+            "limits": {"cpu-time": "2s", "wall-time": "10s"},
+            "config": {"users": [
+                {"name": "ada", "hash": "$argon2id$v=19$m=64,t=3,p=1$d9rThHEJ1Y05dBQTX0xFzg$0/bpCouvkaQjHsOS/ROF8HUWUpajTHoShEe3IMHNoZo"},
+            ], "cost": {"argon2-passes": 3}},
+        });
+        config["plugins"]["signed"] = json!({
+            "module": guest("sigv4-authorizer"),
+            "grants": {"secrets": {"key": {"file": "secret"}}},
+            "config": {"regions": ["eu-west-1"], "credentials": [{"access-key-id": "AKIDEXAMPLE", "secret": "key"}]},
+        });
+        for name in ["jwt", "basic", "signed"] {
+            let route = json!({"path": format!("/{name}"), "respond": {"status": 204}, "pipeline": [name]});
+            config["routes"].as_array_mut().unwrap().push(route);
+        }
+    });
+    let good = keys.rsa(&claims(json!({})));
+    let old = keys.rsa(&claims(json!({"exp": 1})));
+    let signature = "fe5f80f77d5fa3beca038a248ff027d0445342fe2855ddc963176630326f1024";
+    let signed = format!(
+        "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261130/eu-west-1/execute-api/aws4_request, SignedHeaders=host;x-amz-date, Signature={signature}"
+    );
+    for (path, value) in [
+        ("/jwt", format!("Bearer {good}")),
+        ("/jwt", format!("Bearer {old}")),
+        ("/jwt", format!("Bearer {good}x")),
+        ("/basic", basic("ada", "opensesame-7")),
+        ("/basic", basic("mallory", "opensesame-7")),
+        ("/basic", "Basic b3BlbnNlc2FtZS03".to_owned()),
+        ("/signed", signed),
+    ] {
+        let fields = [
+            ("authorization", value.as_str()),
+            ("x-amz-date", "20261130T000000Z"),
+        ];
+        let reply = site.call("a", "GET", path, &fields, "").await;
+        assert!(
+            matches!(reply.status, 204 | 400..=403),
+            "{path}: {}",
+            reply.status
+        );
+    }
+    let log = edgeward_tests::eventually("the last refusal in the log", async || {
+        let log = site.process.log();
+        (log.matches("/signed").count() > 0 || log.contains("AKIDEXAMPLE")).then_some(log)
+    })
+    .await;
+    let payload = |token: &str| token.split('.').nth(1).unwrap().to_owned();
+    let sealed = |token: &str| token.split('.').next_back().unwrap().to_owned();
+    for secret in [
+        payload(&good),
+        sealed(&good),
+        payload(&old),
+        sealed(&old),
+        "opensesame-7".to_owned(),
+        "b3BlbnNlc2FtZS03".to_owned(),
+        BASE64_STANDARD.encode("ada:opensesame-7"),
+        signature.to_owned(),
+        "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY".to_owned(),
+    ] {
+        assert!(!log.contains(&secret), "{secret} is in the log: {log}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Authorizers of APIs: who is asked, what is kept, and what policies make of the answer. The tables are those of Amazon API Gateway.
 
 use edgeward_tests::{
-    Gateway, Reply, WebSocketOrigin, guest,
+    Gateway, Reply, WebSocketOrigin, cli, guest,
     real::{python, python_has, told},
     workspace,
 };
@@ -842,4 +842,54 @@ async fn scopes_of_a_route_are_told_to_the_plugin_which_answers_as_aws_does() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn the_simulator_names_the_statement_that_decides() {
+    let site = start();
+    let caller = policy(&[
+        statement("Allow", "*"),
+        json!({"Sid": "NotSecret", "Effect": "Deny", "Action": "execute-api:Invoke", "Resource": format!("{ANY}/secret")}),
+    ]);
+    let arn = |path: &str| format!("arn:aws:execute-api:eu-west-1:123456789012:pets/prod/GET{path}");
+    for (path, decision, index, sid) in [
+        ("/a", "allow", 0, Value::Null),
+        ("/secret", "explicit-deny", 1, json!("NotSecret")),
+    ] {
+        let question = json!({"arn": arn(path), "policy": caller});
+        let told = site.done("POST", "/v1/policy/explain", question).await;
+        std::fs::write(site.folder.path().join("caller.json"), caller.to_string()).unwrap();
+        let words = [
+            "policy",
+            "explain",
+            "--json",
+            "--policy",
+            "caller.json",
+            "--arn",
+            &arn(path),
+        ];
+        let printed = cli(site.folder.path(), &words).await;
+        let printed: Value =
+            serde_json::from_str(&printed.out).unwrap_or_else(|_other| panic!("{}", printed.err));
+        for answer in [&told, &printed] {
+            assert_eq!(answer["decision"], decision, "{answer}");
+            let by = &answer["decided-by"];
+            assert_eq!((&by["statement"], &by["sid"]), (&json!(index), &sid), "{answer}");
+        }
+        // what a gateway does with the same policy
+        site_says(&site, path, &caller, decision == "allow").await;
+    }
+}
+
+async fn site_says(site: &Site, path: &str, policy: &Value, passes: bool) {
+    let api = json!({
+        "protocol": "REST",
+        "authorizers": {"who": {"plugin": "verdict"}},
+        "integrations": {"echo": {"type": "HTTP_PROXY", "uri": site.web("/echo")}},
+        "routes": {format!("GET {path}"): {"integration": "echo", "authorizer": "who"}},
+        "stages": {"prod": {"auto-deploy": true}},
+    });
+    site.apply(json!({"apis": {"pets": api}})).await;
+    let reply = ask(site, path, None, &allow(Some(policy.clone()))).await;
+    assert_eq!(reply.status == 200, passes, "{path}: {}", reply.text());
 }
