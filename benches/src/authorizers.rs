@@ -23,7 +23,7 @@ use crate::{
 };
 
 const CLIENTS: usize = 8;
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 21;
 const ISSUER: &str = "https://id.example.com";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 

@@ -30,23 +30,26 @@ fn start() -> Site {
     })
 }
 
-/// Deploys an API whose routes ask the plugin `verdict`.
-async fn api(site: &Site, profile: &str, protocol: &str, authorizer: Value, policy: Option<Value>) {
-    let mut authorizer = authorizer;
-    authorizer["plugin"] = "verdict".into();
-    let mut api = json!({
+/// An API whose routes lead to a server that echoes, by the integration `echo`. Those that say so ask the authorizer `who`.
+fn echoing(site: &Site, profile: &str, protocol: &str, authorizer: &Value, routes: &Value) -> Value {
+    json!({
         "protocol": protocol,
         "profile": profile,
         "authorizers": {"who": authorizer},
         "integrations": {"echo": {"type": "HTTP_PROXY", "uri": site.web("/echo"), "request-parameters": {}}},
-        "routes": {
-            "GET /a": {"integration": "echo", "authorizer": "who"},
-            "POST /a": {"integration": "echo", "authorizer": "who"},
-            "GET /b/{id}": {"integration": "echo", "authorizer": "who"},
-            "GET /open": {"integration": "echo"},
-        },
+        "routes": routes,
         "stages": {"prod": {"auto-deploy": true}},
-    });
+    })
+}
+
+/// Deploys an API whose routes ask the plugin `verdict`.
+async fn api(site: &Site, profile: &str, protocol: &str, authorizer: Value, policy: Option<Value>) {
+    let mut authorizer = authorizer;
+    authorizer["plugin"] = "verdict".into();
+    let asks = json!({"integration": "echo", "authorizer": "who"});
+    let routes =
+        json!({"GET /a": asks, "POST /a": asks, "GET /b/{id}": asks, "GET /open": {"integration": "echo"}});
+    let mut api = echoing(site, profile, protocol, &authorizer, &routes);
     if let Some(policy) = policy {
         api["policy"] = policy;
     }
@@ -627,19 +630,10 @@ async fn a_client_cannot_say_in_place_of_an_authorizer_who_it_is() {
             "context.authorizer.principalId",
         ),
     ] {
-        let echo = json!({"type": "HTTP_PROXY", "uri": site.web("/echo"), "request-parameters": {key: from}});
-        site.apply(json!({"apis": {"pets": {
-            "protocol": protocol,
-            "profile": profile,
-            "authorizers": {"who": {"plugin": "verdict"}},
-            "integrations": {"echo": echo},
-            "routes": {
-                "GET /a": {"integration": "echo", "authorizer": "who"},
-                "GET /open": {"integration": "echo"},
-            },
-            "stages": {"prod": {"auto-deploy": true}},
-        }}}))
-        .await;
+        let routes = json!({"GET /a": {"integration": "echo", "authorizer": "who"}, "GET /open": {"integration": "echo"}});
+        let mut api = echoing(&site, profile, protocol, &json!({"plugin": "verdict"}), &routes);
+        api["integrations"]["echo"]["request-parameters"] = json!({key: from});
+        site.apply(json!({"apis": {"pets": api}})).await;
         for (path, user) in [("/prod/a", Some("alice")), ("/prod/open", None)] {
             let fields = [("x-user", "mallory"), ("x-user", "bob")];
             let reply = site.call(PETS, "GET", path, &fields, "").await;
@@ -687,18 +681,12 @@ async fn sockets_are_opened_by_presigned_addresses_and_by_no_others() {
 async fn scoped(site: &Site, profile: &str, protocol: &str, authorizer: Value) {
     let route =
         |scopes: Value| json!({"integration": "echo", "authorizer": "who", "authorization-scopes": scopes});
-    let api = json!({
-        "protocol": protocol,
-        "profile": profile,
-        "authorizers": {"who": authorizer},
-        "integrations": {"echo": {"type": "HTTP_PROXY", "uri": site.web("/echo")}},
-        "routes": {
-            "GET /any": route(json!([])),
-            "GET /a": route(json!(["pets.read", "pets.write"])),
-            "GET /b": route(json!(["pets.admin"])),
-        },
-        "stages": {"prod": {"auto-deploy": true}},
+    let routes = json!({
+        "GET /any": route(json!([])),
+        "GET /a": route(json!(["pets.read", "pets.write"])),
+        "GET /b": route(json!(["pets.admin"])),
     });
+    let api = echoing(site, profile, protocol, &authorizer, &routes);
     site.apply(json!({"apis": {"pets": api}})).await;
 }
 
@@ -882,13 +870,8 @@ async fn the_simulator_names_the_statement_that_decides() {
 }
 
 async fn site_says(site: &Site, path: &str, policy: &Value, passes: bool) {
-    let api = json!({
-        "protocol": "REST",
-        "authorizers": {"who": {"plugin": "verdict"}},
-        "integrations": {"echo": {"type": "HTTP_PROXY", "uri": site.web("/echo")}},
-        "routes": {format!("GET {path}"): {"integration": "echo", "authorizer": "who"}},
-        "stages": {"prod": {"auto-deploy": true}},
-    });
+    let routes = json!({format!("GET {path}"): {"integration": "echo", "authorizer": "who"}});
+    let api = echoing(site, "native", "REST", &json!({"plugin": "verdict"}), &routes);
     site.apply(json!({"apis": {"pets": api}})).await;
     let reply = ask(site, path, None, &allow(Some(policy.clone()))).await;
     assert_eq!(reply.status == 200, passes, "{path}: {}", reply.text());

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
-    Api, ApiError,
+    Api, ApiError, made,
     model::{Options, Source, actor, expectation, matches, tag_of},
 };
 use crate::{
@@ -177,12 +177,8 @@ pub(super) async fn deploy(
         Ok(id)
     };
     let (id, edited) = api.deployer.edit(actor, "deploy", options.dry_run, make).await?;
-    let status = if options.dry_run {
-        StatusCode::OK
-    } else {
-        StatusCode::CREATED
-    };
-    Ok((status, Json(Deployed::new(id, stage, &edited))))
+    let deployed = Deployed::new(id, stage, &edited);
+    Ok((made(!options.dry_run), Json(deployed)))
 }
 
 /// Lets a stage serve a deployment: to all, or as a canary.

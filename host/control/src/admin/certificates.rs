@@ -10,7 +10,7 @@ use edgeward_core::config::is_certificate_name;
 use edgeward_proxy::CertificatePem;
 use serde::Deserialize;
 
-use super::{Api, ApiError, model::Page};
+use super::{Api, ApiError, made, model::Page};
 use crate::{OrderView, deploy::CertificateView};
 
 /// A certificate to keep.
@@ -69,12 +69,7 @@ pub(super) async fn put(
 }
 
 fn answer((view, created): (CertificateView, bool)) -> (StatusCode, Json<CertificateView>) {
-    let status = if created {
-        StatusCode::CREATED
-    } else {
-        StatusCode::OK
-    };
-    (status, Json(view))
+    (made(created), Json(view))
 }
 
 /// What shall be kept under a name.

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Api, ApiError,
+    Api, ApiError, made,
     model::{Source, actor, matches, tag_of},
 };
 use crate::{
@@ -252,12 +252,8 @@ pub(super) async fn create(
         .deployer
         .edit(actor(source), "import", wanted.dry_run, make)
         .await?;
-    let status = if wanted.dry_run {
-        StatusCode::OK
-    } else {
-        StatusCode::CREATED
-    };
-    Ok((status, Json(Taken::new(id, wanted.dry_run, taken, edited))))
+    let taken = Taken::new(id, wanted.dry_run, taken, edited);
+    Ok((made(!wanted.dry_run), Json(taken)))
 }
 
 /// Puts an OpenAPI document into an API that is there: beside what it has, or in place of all of it but stages and deployments.

@@ -31,6 +31,7 @@ use axum::{
     Router,
     body::Body,
     extract::{DefaultBodyLimit, Request},
+    http::StatusCode,
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
     routing::{delete, get, post, put},
@@ -167,6 +168,11 @@ fn router(deployer: Deployer, upload_limit: u64, access: Access, denials: noted:
         .layer(middleware::from_fn(problem::all_errors))
         .layer(middleware::from_fn(guard))
         .with_state(api)
+}
+
+/// Status of an answer to a call that made something, or only changed or looked at it.
+const fn made(new: bool) -> StatusCode {
+    if new { StatusCode::CREATED } else { StatusCode::OK }
 }
 
 /// Largest body of a call, in bytes; uploads of modules have a limit of their own.

@@ -16,7 +16,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Api, ApiError, JSON_MAX};
+use super::{Api, ApiError, JSON_MAX, made};
 use crate::{
     access::{Authority, NOBODY},
     clock::rfc3339,
@@ -452,8 +452,7 @@ async fn put(kind: Kind, call: Call) -> Result<Response, ApiError> {
         .deployer
         .edit(call.actor.clone(), "edit", call.options.dry_run, make)
         .await?;
-    let status = if new { StatusCode::CREATED } else { StatusCode::OK };
-    answer(&call, status, &key, &edited)
+    answer(&call, made(new), &key, &edited)
 }
 
 async fn patch(kind: Kind, call: Call) -> Result<Response, ApiError> {

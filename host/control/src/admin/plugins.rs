@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Api, ApiError,
     apis::{body, json_of, said},
+    made,
     model::{Page, Source, actor, page_limit},
     modules,
     noted::Noted,
@@ -271,15 +272,7 @@ async fn make(
         published,
     };
     let noted = Noted(json!({"version": answer.version.version, "module": module.to_string()}));
-    Ok((
-        if created {
-            StatusCode::CREATED
-        } else {
-            StatusCode::OK
-        },
-        Extension(noted),
-        Json(answer),
-    ))
+    Ok((made(created), Extension(noted), Json(answer)))
 }
 
 /// Makes a version live: requests that come after the answer are served by it.

@@ -4,7 +4,7 @@ use std::{
     fmt::Debug,
     fs::{self, File},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
@@ -154,14 +154,6 @@ impl FileStore for Folder {
     }
 }
 
-/// Warns where others than the owner may read a file.
-pub(super) fn warn_if_open(path: &Path) {
-    let mode = fs::metadata(path).map_or(0, |meta| meta.permissions().mode());
-    if mode & 0o077 != 0 {
-        tracing::warn!(path = %path.display(), mode = format!("{:o}", mode & 0o777), "others may read a secret file: set its mode to 0600");
-    }
-}
-
 /// A file to write; those of `tempfile` have mode 0600 from the first moment.
 fn scratch(dir: &Path) -> Result<NamedTempFile, StoreError> {
     let file = tempfile::Builder::new().prefix(TMP_PREFIX).tempfile_in(dir);
@@ -210,7 +202,7 @@ pub(super) fn sync_dir(path: &Path) -> Result<(), StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, io::Read as _, sync::Arc};
+    use std::{collections::BTreeMap, io::Read as _, os::unix::fs::PermissionsExt as _, sync::Arc};
 
     use parking_lot::Mutex;
     use proptest::prelude::*;

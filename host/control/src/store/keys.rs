@@ -1,14 +1,10 @@
 //! Secrets that the gateway makes itself: made once from the system's random numbers, mode 0600, never half written.
 
-use std::{io, path::Path};
+use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path};
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 
-use super::{
-    FileStore, StoreError,
-    files::{Folder, warn_if_open},
-    io_error,
-};
+use super::{FileStore, StoreError, files::Folder, io_error};
 
 /// Reads a key, making it first if need be.
 pub(super) fn key(files: &dyn FileStore, name: &str) -> Result<[u8; 32], StoreError> {
@@ -64,6 +60,14 @@ fn token(path: &Path, text: &str) -> Result<String, StoreError> {
     Ok(token)
 }
 
+/// Warns where others than the owner may read a file.
+fn warn_if_open(path: &Path) {
+    let mode = fs::metadata(path).map_or(0, |meta| meta.permissions().mode());
+    if mode & 0o077 != 0 {
+        tracing::warn!(path = %path.display(), mode = format!("{:o}", mode & 0o777), "others may read a secret file: set its mode to 0600");
+    }
+}
+
 /// The text of a secret, if it is there.
 fn read(files: &dyn FileStore, name: &str) -> Result<Option<String>, StoreError> {
     let Some(content) = files.read(name)? else {
@@ -103,8 +107,6 @@ fn hex_decode(text: &str, into: &mut [u8; 32]) -> Option<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]

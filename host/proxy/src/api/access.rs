@@ -163,7 +163,7 @@ impl Gate {
 /// Whether a caller has one of some scopes, by what an authorizer says of it: the facts `scope` (RFC 8693 section 4.2) or `scp`, as some issuers call it, or these
 /// members of its `claims`.
 fn has_one(wanted: &[String], plugin: &str, exchange: &Exchange) -> bool {
-    let fact = |key: &str| match exchange.context.get(&(Arc::from(plugin), key.to_owned())) {
+    let fact = |key: &str| match fact(exchange, plugin, key) {
         Some(ContextValue::Text(text)) => serde_json::Value::String(text.clone()),
         Some(ContextValue::Json(text)) => serde_json::from_str(text).unwrap_or_default(),
         _ => serde_json::Value::Null,
@@ -179,6 +179,11 @@ fn has_one(wanted: &[String], plugin: &str, exchange: &Exchange) -> bool {
     names
         .iter()
         .any(|name| has(&fact(name)) || claims.get(name).is_some_and(has))
+}
+
+/// What a plugin says of a caller.
+fn fact<'e>(exchange: &'e Exchange, plugin: &str, key: &str) -> Option<&'e ContextValue> {
+    exchange.context.get(&(Arc::from(plugin), key.to_owned()))
 }
 
 fn add(hash: &mut digest::Context, text: &str) {
@@ -320,7 +325,7 @@ impl<'a> Access<'a> {
         if granted.is_none() && !gate.is_some_and(counts) {
             return Ok(());
         }
-        let fact = |key: &str| match exchange.context.get(&(Arc::from(plugin), key.to_owned())) {
+        let fact = |key: &str| match fact(exchange, plugin, key) {
             Some(ContextValue::Text(text)) => Some(text.clone()),
             _ => None,
         };
