@@ -453,6 +453,16 @@ async fn errors_of_the_gateway_are_told_to_calls_as_grpc_maps_them() {
         assert!(!message.is_empty());
         assert!(!reply.header("x-request-id").is_empty());
     }
+    // the connection to the origin is there, so that it would be quick to answer
+    let asked = connection.send(call("/calls/x"), bytes("request")).await;
+    assert_eq!((asked.status, asked.header("x-origin")), (200, "echo"));
+    let seen = origin.seen().len();
+    for _ in 0..50 {
+        let late = call("/calls/x").header("grpc-timeout", "0n");
+        let reply = connection.send(late, bytes("request")).await;
+        assert_eq!(status(&reply).0, "4", "{reply:?}");
+    }
+    assert_eq!(origin.seen().len(), seen, "what is over is not asked for");
     let reply = connection.send(deny("403"), bytes("request")).await;
     assert!(status(&reply).1.ends_with("no 100%25"), "{reply:?}");
     // gRPC-Web is another protocol, and HTTP/1.1 has no calls

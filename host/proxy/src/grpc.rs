@@ -83,12 +83,21 @@ impl Call {
     }
 
     /// Writes what is left of the time into the head of a request.
-    pub(crate) fn pass_on(&self, headers: &mut HeaderMap) {
-        if let Some(deadline) = self.deadline()
-            && let Ok(left) = HeaderValue::try_from(format_timeout(deadline - Instant::now()))
-        {
+    ///
+    /// # Errors
+    /// Nothing is left. The timer of the call may be a little behind, since it goes in milliseconds.
+    pub(crate) fn pass_on(&self, headers: &mut HeaderMap) -> Result<(), Reject> {
+        let Some(deadline) = self.deadline() else {
+            return Ok(());
+        };
+        let left = deadline - Instant::now();
+        if left.is_zero() {
+            return Err(expired());
+        }
+        if let Ok(left) = HeaderValue::try_from(format_timeout(left)) {
             headers.insert(TIMEOUT, left);
         }
+        Ok(())
     }
 }
 
@@ -117,4 +126,27 @@ pub(crate) fn trailers(reject: &Reject) -> HeaderMap {
     let mut trailers = HeaderMap::new();
     end(&mut trailers, reject, reject.status);
     trailers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_over_is_not_passed_on_and_what_is_left_is_told() {
+        let call = |time| Call {
+            timeout: Timeout::Time(time),
+            began: Instant::now(),
+        };
+        let mut headers = HeaderMap::new();
+        let over = call(Duration::ZERO).pass_on(&mut headers).unwrap_err();
+        assert_eq!(over.code, RejectCode::DeadlineExceeded);
+        assert!(headers.is_empty());
+        call(Duration::from_secs(60)).pass_on(&mut headers).unwrap();
+        let left = parse_timeout(headers[TIMEOUT].as_bytes()).unwrap();
+        assert!(
+            left > Duration::ZERO && left <= Duration::from_secs(60),
+            "{left:?}"
+        );
+    }
 }

@@ -491,7 +491,7 @@ pub(crate) async fn send(
         upgrade.ask(request.headers_mut());
     }
     if let Some(call) = &finish.grpc {
-        call.pass_on(request.headers_mut());
+        call.pass_on(request.headers_mut())?;
     }
     let options = SendOptions {
         timeout: route.timeout,
