@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use edgeward_tests::{Connection, Raw, Reply, ask, bytes, chunked, empty, scripted_upstream, within};
+use edgeward_tests::{Connection, Raw, Reply, ask, bytes, chunked, empty, guest, scripted_upstream, within};
 use flate2::{
     Compression,
     read::{GzDecoder, ZlibDecoder},
@@ -435,4 +435,43 @@ async fn the_apigw_profile_converts_between_bytes_and_base64_as_its_tables_say()
     }
     let reply = post("/prod/to-text", "image/png", PNG).await;
     assert_eq!(reply.json()["body-bytes"], PNG.len());
+}
+
+#[tokio::test]
+async fn a_signature_is_of_what_was_sent_where_a_body_is_decompressed() {
+    let site = Site::with_config(|config, _folder| {
+        config["plugins"]["verdict"] = json!({"module": guest("verdict")});
+    });
+    site.apply(json!({"apis": {"pets": {
+        "protocol": "REST",
+        "profile": "apigw",
+        "authorizers": {"who": {"plugin": "verdict"}},
+        "models": {"Pet": {"schema": {"type": "object", "required": ["name"]}}},
+        "validators": {"all": {"body": true}},
+        "integrations": {"echo": {"type": "HTTP_PROXY", "uri": site.web("/echo"), "request-parameters": {
+            "integration.request.header.x-digest": "context.authorizer.digest",
+            "integration.request.header.x-sent": "context.authorizer.sent",
+        }}},
+        "routes": {"POST /pets": {"integration": "echo", "authorizer": "who", "validator": "all", "request-models": {"application/json": "Pet"}}},
+        "stages": {"prod": {"auto-deploy": true}},
+    }}}))
+    .await;
+    let fields = [("content-type", "application/json"), ("content-encoding", "gzip")];
+    let body = r#"{"name": "rex"}"#;
+    let sent = gzip(body.as_bytes());
+    let reply = send(&site, "POST", "/prod/pets", &fields, sent.clone()).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &sent);
+    let digest: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(reply.echoed("x-digest"), digest);
+    assert!(reply.echoed("x-sent").contains("content-encoding: gzip"));
+    // the server has what it was before it was compressed
+    assert_eq!(reply.json()["body"], body);
+    assert_eq!(reply.echoed("content-encoding"), "");
+    // who may not call is told so, whatever the body is
+    let denied = [&fields[..], &[("x-verdict", r#"{"deny": {"status": 401}}"#)]].concat();
+    for body in [sent, gzip(b"{}"), b"no gzip".to_vec()] {
+        let reply = send(&site, "POST", "/prod/pets", &denied, body).await;
+        assert_eq!(reply.status, 401, "{}", reply.text());
+    }
 }

@@ -510,6 +510,36 @@ async fn what_is_asked_outside_fails_closed_in_time() {
             );
         }
     }
+    // and where an issuer that is granted says that its keys are somewhere else
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let issuer = format!("http://{}", listener.local_addr().unwrap());
+    let about =
+        json!({"issuer": issuer, "jwks_uri": format!("http://{}/jwks", service.endpoint())}).to_string();
+    let (length, endpoint) = (about.len(), issuer.trim_start_matches("http://").to_owned());
+    let told = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut connection = Raw::from(stream);
+        connection.until("\r\n\r\n").await;
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+        connection
+            .send(format!("{head}\r\ncontent-length: {length}\r\n\r\n{about}"))
+            .await;
+        connection.finish().await;
+    });
+    let (misled, _other) = self::gateway(
+        "jwt-authorizer",
+        json!({
+            "grants": {"http": {"hosts": [endpoint], "private-addresses": true}, "kv": {"jwks": {}}},
+            "config": {"issuer": issuer, "audience": "pets", "keys": [{"discovery": {"allow-plain-http": true}}]},
+        }),
+    )
+    .await;
+    let bearer_of_it = format!("Bearer {}", keys.rsa(&claims(json!({"iss": issuer}))));
+    let reply = misled
+        .call("GET", "/a", &[("authorization", &bearer_of_it)])
+        .await;
+    assert_eq!(reply.status, 503, "{}", reply.text());
+    edgeward_tests::within("the issuer", told).await.unwrap();
     assert!(service.seen().is_empty());
     let slow = Origin::start();
     let (waits, _other) = self::gateway(
@@ -597,5 +627,27 @@ async fn no_credential_is_in_the_log() {
         "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY".to_owned(),
     ] {
         assert!(!log.contains(&secret), "{secret} is in the log: {log}");
+        // neither is it in the memory of plugins that is kept with their compiled code, nor in the database
+        for file in files(&site.folder.path().join("data")) {
+            let content = std::fs::read(&file).unwrap();
+            let found = content
+                .windows(secret.len())
+                .any(|part| part == secret.as_bytes());
+            assert!(!found, "{secret} is in {}", file.display());
+        }
     }
+}
+
+/// All files of a folder.
+fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(files(&entry.path()));
+        } else {
+            found.push(entry.path());
+        }
+    }
+    found
 }

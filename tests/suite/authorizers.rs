@@ -17,7 +17,7 @@ use crate::{
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 const STAGE: &str = "/v1/apis/pets/stages/prod";
 
-fn start() -> Site {
+pub(crate) fn start() -> Site {
     Site::with_config(|config, _folder| {
         config["aws"] = json!({"region": "eu-west-1", "account-id": "123456789012"});
         config["plugins"]["verdict"] = json!({
@@ -43,7 +43,13 @@ fn echoing(site: &Site, profile: &str, protocol: &str, authorizer: &Value, route
 }
 
 /// Deploys an API whose routes ask the plugin `verdict`.
-async fn api(site: &Site, profile: &str, protocol: &str, authorizer: Value, policy: Option<Value>) {
+pub(crate) async fn api(
+    site: &Site,
+    profile: &str,
+    protocol: &str,
+    authorizer: Value,
+    policy: Option<Value>,
+) {
     let mut authorizer = authorizer;
     authorizer["plugin"] = "verdict".into();
     let asks = json!({"integration": "echo", "authorizer": "who"});
@@ -56,7 +62,7 @@ async fn api(site: &Site, profile: &str, protocol: &str, authorizer: Value, poli
     site.apply(json!({"apis": {"pets": api}})).await;
 }
 
-async fn ask(site: &Site, path: &str, token: Option<&str>, verdict: &Value) -> Reply {
+pub(crate) async fn ask(site: &Site, path: &str, token: Option<&str>, verdict: &Value) -> Reply {
     let verdict = verdict.to_string();
     let mut fields = vec![("x-verdict", verdict.as_str())];
     if let Some(token) = token {
@@ -66,22 +72,22 @@ async fn ask(site: &Site, path: &str, token: Option<&str>, verdict: &Value) -> R
 }
 
 /// How often the plugin was asked.
-async fn asked(site: &Site) -> u64 {
+pub(crate) async fn asked(site: &Site) -> u64 {
     let plugin = site.done("GET", "/v1/plugins/verdict", Value::Null).await;
     let calls = &plugin["stats"]["calls"];
     assert!(calls.is_object(), "{plugin}");
     calls["authorize"].as_u64().unwrap_or(0)
 }
 
-fn statement(effect: &str, resource: &str) -> Value {
+pub(crate) fn statement(effect: &str, resource: &str) -> Value {
     json!({"Effect": effect, "Action": "execute-api:Invoke", "Resource": resource})
 }
 
-fn policy(statements: &[Value]) -> Value {
+pub(crate) fn policy(statements: &[Value]) -> Value {
     json!({"Version": "2012-10-17", "Statement": statements})
 }
 
-fn with_principal(mut statement: Value, principal: &str) -> Value {
+pub(crate) fn with_principal(mut statement: Value, principal: &str) -> Value {
     statement["Principal"] = if principal == "*" {
         "*".into()
     } else {
@@ -90,11 +96,11 @@ fn with_principal(mut statement: Value, principal: &str) -> Value {
     statement
 }
 
-fn allow(policy: Option<Value>) -> Value {
+pub(crate) fn allow(policy: Option<Value>) -> Value {
     json!({"allow": {"principal": "alice", "policy": policy, "ttl": 300}})
 }
 
-const ANY: &str = "arn:aws:execute-api:eu-west-1:123456789012:pets/*";
+pub(crate) const ANY: &str = "arn:aws:execute-api:eu-west-1:123456789012:pets/*";
 
 #[tokio::test]
 async fn outcomes_of_authorizers_are_those_of_aws() {
@@ -286,8 +292,21 @@ async fn what_is_kept_can_be_thrown_away_by_stage_authorizer_and_principal() {
     assert!(flush("").await.json()["flushed"].as_u64().unwrap() >= 2);
     ask(&site, "/a", Some("bob"), &of("bob")).await;
     assert_eq!(asked(&site).await, 4);
+    let flush_all = async |path: &str| site.admin("DELETE", path, Value::Null).await;
+    let whole = flush_all("/v1/apis/pets/cache/authorizers?authorizer=who&principal=bob").await;
+    assert!(whole.json()["flushed"].as_u64().unwrap() >= 1);
+    assert_eq!(
+        flush_all("/v1/apis/pets/cache/authorizers?authorizer=nobody")
+            .await
+            .status,
+        404
+    );
+    assert_eq!(flush_all("/v1/apis/cats/cache/authorizers").await.status, 404);
+    ask(&site, "/a", Some("bob"), &of("bob")).await;
+    assert_eq!(asked(&site).await, 5);
+    assert_eq!(flush_all("/v1/plugins/keeps/decisions").await.status, 200);
     let log = site.done("GET", "/v1/audit?action=flush", Value::Null).await;
-    assert_eq!(log.as_array().unwrap().len(), 2, "{log}");
+    assert_eq!(log.as_array().unwrap().len(), 4, "{log}");
 }
 
 #[tokio::test]
@@ -508,6 +527,7 @@ async fn authorizers_see_what_the_client_sent_and_the_digest_of_its_body() {
         "append:header.x-digest": "$context.authorizer.digest",
         "append:header.x-target": "$context.authorizer.raw-target",
         "append:header.x-host": "$context.authorizer.raw-authority",
+        "append:header.x-sent": "$context.authorizer.sent",
     }}}});
     let patch = [("content-type", "application/merge-patch+json")];
     let reply = site
@@ -524,11 +544,30 @@ async fn authorizers_see_what_the_client_sent_and_the_digest_of_its_body() {
             "PETS.execute-api.localhost",
             "POST",
             "/prod/x/../%61?b=%7e&a",
-            &[],
+            &[
+                ("x-request-id", "of-the-client"),
+                ("x-forwarded-for", "192.0.2.1"),
+                ("via", "1.1 before"),
+            ],
             "hello",
         )
         .await;
     assert_eq!(reply.status, 200, "{}", reply.text());
+    // none of these goes on as it was
+    let sent = reply.echoed("x-sent");
+    for field in [
+        "x-request-id: of-the-client",
+        "x-forwarded-for: 192.0.2.1",
+        "via: 1.1 before",
+    ] {
+        assert!(sent.contains(field), "{field}: {sent}");
+    }
+    for name in ["x-request-id", "x-forwarded-for"] {
+        assert!(
+            !sent.contains(&format!("{name}: {}", reply.echoed(name))),
+            "{name}"
+        );
+    }
     assert_eq!(
         reply.echoed("x-digest"),
         "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"

@@ -34,6 +34,7 @@ mod conditions;
 mod config;
 mod conformance;
 mod crash;
+mod decisions;
 mod examples;
 mod failures;
 mod fuzz;

@@ -258,6 +258,57 @@ async fn keys_are_rotated_under_load_without_a_failed_request() {
 }
 
 #[tokio::test]
+async fn clocks_may_differ_by_the_leeway_and_no_more_under_load() {
+    const LEEWAY: i64 = 300;
+    /// Seconds that tokens of the provider are good for.
+    const LIFE: i64 = 600;
+    let Some(provider) = OpenIdProvider::start().await else {
+        return;
+    };
+    let mut lenient = jwt(&provider, "native", json!({}));
+    extend(&mut lenient["config"], json!({"leeway-seconds": LEEWAY}));
+    let site =
+        Site::start(json!({"native": lenient, "http-api": jwt(&provider, "http-api", json!({}))})).await;
+    let mut expected = Vec::new();
+    // how much the provider's clock is ahead, and who takes its tokens: they have to hold while the test takes its time
+    for (ahead, native, http_api) in [
+        (0, 200, 200),
+        (LEEWAY - 1, 200, 401),
+        (LEEWAY + 240, 401, 401),
+        (-LIFE - LEEWAY + 240, 200, 401),
+        (-LIFE - LEEWAY - 1, 401, 401),
+    ] {
+        provider.control(&format!("skew/{ahead}")).await;
+        let token = provider.token("urn:pets:rs256", READ).await;
+        for (plugin, status) in [("native", native), ("http-api", http_api)] {
+            expected.push((plugin, ahead, token.clone(), status));
+        }
+    }
+    let expected = Arc::new(expected);
+    let tasks: Vec<_> = (0..6)
+        .map(|task| {
+            let (expected, gateway) = (Arc::clone(&expected), site.gateway.address());
+            tokio::spawn(async move {
+                let mut connection = Connection::h1(gateway).await;
+                for turn in 0..10 * expected.len() {
+                    let (plugin, ahead, token, status) = &expected[(task + turn) % expected.len()];
+                    let reply = send(&mut connection, plugin, token).await;
+                    assert_eq!(
+                        reply.status,
+                        *status,
+                        "{plugin}, {ahead} s ahead: {}",
+                        reply.text()
+                    );
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        within("the end of a task", task).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn known_keys_serve_for_their_time_while_the_provider_is_down() {
     const KEPT: Duration = Duration::from_secs(12);
     let Some(provider) = OpenIdProvider::start().await else {

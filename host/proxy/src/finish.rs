@@ -70,9 +70,10 @@ pub(crate) struct Finish {
     pub(crate) tunnel: Option<Ended>,
     /// Status of the upstream's response.
     pub(crate) upstream_status: Option<u16>,
-    /// Path and query, and host, as the client sent them, where an authorizer may ask.
+    /// Path and query, and host, as the client sent them, where an authorizer may ask; fields, where one does.
     pub(crate) raw_target: Option<PathAndQuery>,
     pub(crate) raw_authority: Option<HeaderValue>,
+    pub(crate) raw_headers: Option<HeaderMap>,
     /// Time to the response head, of APIs.
     pub(crate) answered: Option<Duration>,
 }

@@ -164,6 +164,7 @@ fn begin(worker: Arc<Worker>, conn: Arc<ConnInfo>, method: &Method, version: Ver
         answered: None,
         raw_target: None,
         raw_authority: None,
+        raw_headers: None,
     })
 }
 
@@ -305,6 +306,9 @@ async fn steps(finish: &mut Finish, request: Request<Body>) -> Result<Response<B
             Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
             None => head.headers.get(header::HOST).cloned(),
         };
+        let mut parts = route.chain.iter();
+        let is_asked = parts.any(|part| part.version.interest().request_digest);
+        finish.raw_headers = is_asked.then(|| head.headers.clone());
     }
     // 4. connection fields go, client address and hops are established
     let client = hops(&conn, &mut head, &authority);
@@ -338,7 +342,11 @@ async fn steps(finish: &mut Finish, request: Request<Body>) -> Result<Response<B
     let answer = match step {
         // 6. upstream
         Step::Next((head, body)) => target(finish, route, head, body, upgrade).await?,
-        Step::Answer(answer) => answer,
+        Step::Answer(mut answer) => {
+            // a plugin has refused the request in its own words
+            finish.reject = answer.extensions_mut().remove();
+            answer
+        }
     };
     // 7. plugins on the response
     let bodiless = matches!(
@@ -453,6 +461,7 @@ pub(crate) fn chain(
     );
     exchange.raw_target.clone_from(&finish.raw_target);
     exchange.raw_authority.clone_from(&finish.raw_authority);
+    exchange.raw_headers = finish.raw_headers.take();
     exchange.encoded_slashes = finish.conn.listener.lenient.encoded_slashes;
     let chain = SharedChain::new(&route.chain, route.phases, exchange);
     finish.chain = Some(chain.clone());

@@ -274,24 +274,32 @@ impl Snapshot {
         Some((stage.control.stats.counts(), canary))
     }
 
-    /// Throws kept decisions of a stage's authorizers away: of one, or of all; about one principal, or about all. How many went; `None` without such a
-    /// stage, or without such an authorizer in it.
+    /// Throws kept decisions of an API's authorizers away: of one stage, or of all; of one authorizer, or of all; about one principal, or about all. How many
+    /// went; `None` where no such stage serves anything, or none has such an authorizer.
     #[must_use]
     pub fn flush_decisions(
         &self,
         api: &str,
-        stage: &str,
+        stage: Option<&str>,
         authorizer: Option<&str>,
         principal: Option<&str>,
     ) -> Option<usize> {
-        let stage = self.apis.stage(api, stage)?;
-        let canary = stage.canary.as_ref().map(|canary| &canary.arm);
-        let gates = std::iter::once(&stage.control)
-            .chain(canary)
+        let stages: Vec<_> = match stage {
+            Some(stage) => self.apis.stage(api, stage).into_iter().collect(),
+            None => self.apis.stages(api).collect(),
+        };
+        let gates = stages
+            .iter()
+            .flat_map(|stage| stage.arms())
             .flat_map(|arm| arm.gates.values())
             .filter(|gate| authorizer.is_none_or(|wanted| *gate.name == *wanted));
         let gone: Vec<usize> = gates.map(|gate| gate.flush(principal)).collect();
-        (authorizer.is_none() || !gone.is_empty()).then(|| gone.into_iter().sum())
+        let found = if authorizer.is_none() {
+            !stages.is_empty()
+        } else {
+            !gone.is_empty()
+        };
+        found.then(|| gone.into_iter().sum())
     }
 
     /// Upstreams by name, and servers that APIs name by address.

@@ -44,6 +44,8 @@ pub struct Decisions {
     headers: Vec<HeaderName>,
     query: Vec<String>,
     ttl_max: Duration,
+    /// How long a decision still serves after its time while it is asked for anew.
+    stale: Duration,
     /// Bytes of each part.
     size: usize,
     /// Entries of each part.
@@ -148,6 +150,7 @@ impl Decisions {
             headers: settings.headers.iter().filter_map(field).collect(),
             query: settings.query.clone(),
             ttl_max: settings.max_ttl.0,
+            stale: settings.stale_while_revalidate.0,
             size: size / count,
             entries: (settings.entries / count).max(1),
             parts: (0..count).map(|_| part()).collect(),
@@ -157,8 +160,8 @@ impl Decisions {
         })
     }
 
-    /// What a decision about this request would be kept under: route, its scopes, method and all values of the fields and parameters. None when one of them is
-    /// missing.
+    /// What a decision about this request would be kept under: route, its scopes, method, who is calling by what was said before, and all values of the fields
+    /// and parameters. None when one of these is missing.
     pub(crate) fn key(&self, exchange: &Exchange) -> Option<Key> {
         let mut hash = Context::new(&SHA256);
         let mut add = |bytes: &[u8]| {
@@ -172,6 +175,11 @@ impl Decisions {
             add(scope.as_bytes());
         }
         add(&exchange.route.scopes.len().to_le_bytes());
+        // a plugin may say the same again of who is calling
+        for known in [&exchange.principal, &exchange.usage_key] {
+            add(&[u8::from(known.is_some())]);
+            add(known.as_deref().unwrap_or_default().as_bytes());
+        }
         // values and, after them, their number: no two lists of lists are written alike
         for name in &self.headers {
             let mut count = 0_u64;
@@ -195,7 +203,8 @@ impl Decisions {
         hash.finish().as_ref().try_into().ok()
     }
 
-    /// Asks about a key that nothing is known of ([`Self::get`]). Waits for what is said while somebody else asks, as long as that takes.
+    /// Asks about a key that nothing is known of ([`Self::get`]). While somebody else asks, what was said before serves, if it may, or what is said now is waited
+    /// for, as long as that takes.
     ///
     /// # Cancel safety
     /// Safe: nothing is lost.
@@ -212,6 +221,10 @@ impl Decisions {
         let first = match asked {
             None => Some(sender),
             Some(mut asked) => {
+                if let Some(said) = self.known(&key, self.stale) {
+                    self.counts.hits.fetch_add(1, Relaxed);
+                    return Found::Said(said);
+                }
                 // an error: the sender is gone, which is what is waited for
                 let _ended = asked.changed().await;
                 if let Some(said) = self.get(&key) {
@@ -232,20 +245,33 @@ impl Decisions {
 
     /// What was said under a key, by whichever worker's part has it.
     pub(crate) fn get(&self, key: &Key) -> Option<Arc<Said>> {
-        let (own, now) = (worker() % self.parts.len(), Instant::now());
-        let flushed = self.flushed.load(Relaxed);
-        let mut said = self.parts.get(own)?.lock().get(key, now);
-        if said.is_none() {
-            let mut others = self.parts.iter().enumerate().filter(|(at, _)| *at != own);
-            said = others.find_map(|(_, part)| part.lock().get(key, now));
-            if let Some(said) = &said {
-                self.put(*key, Arc::clone(said), flushed);
-            }
-        }
+        let said = self.known(key, Duration::ZERO);
         if said.is_some() {
             self.counts.hits.fetch_add(1, Relaxed);
         }
         said
+    }
+
+    /// What was said under a key and is not over for longer than `late`.
+    fn known(&self, key: &Key, late: Duration) -> Option<Arc<Said>> {
+        let (own, now) = (worker() % self.parts.len(), Instant::now());
+        let flushed = self.flushed.load(Relaxed);
+        let serves = |said: &Arc<Said>| said.until + late > now;
+        let look = |part: &Mutex<Part>| part.lock().get(key, now, self.stale).filter(serves);
+        if let Some(said) = look(self.parts.get(own)?) {
+            return Some(said);
+        }
+        let mut others = self.parts.iter().enumerate().filter(|(at, _)| *at != own);
+        let said = others.find_map(|(_, part)| look(part))?;
+        self.put(*key, Arc::clone(&said), flushed);
+        Some(said)
+    }
+
+    /// Nothing is said under a key any more.
+    fn forget(&self, key: &Key) {
+        for part in &self.parts {
+            part.lock().pop(key);
+        }
     }
 
     /// Keeps what was said before anything was thrown away since `flushed`.
@@ -290,12 +316,7 @@ impl Decisions {
                 .filter(|(_, said)| about(said))
                 .map(|(key, _)| *key)
                 .collect();
-            for key in keys {
-                if let Some(said) = part.known.pop(&key) {
-                    part.weight -= said.weight;
-                    gone += 1;
-                }
-            }
+            gone += keys.iter().filter(|key| part.pop(key)).count();
         }
         gone
     }
@@ -312,27 +333,46 @@ impl Decisions {
 }
 
 impl Part {
-    fn get(&mut self, key: &Key, now: Instant) -> Option<Arc<Said>> {
+    /// What was said, unless it is over for longer than `stale`, when it goes.
+    fn get(&mut self, key: &Key, now: Instant, stale: Duration) -> Option<Arc<Said>> {
         let said = self.known.get(key)?;
-        if said.until > now {
+        if said.until + stale > now {
             return Some(Arc::clone(said));
         }
-        if let Some(old) = self.known.pop(key) {
+        self.pop(key);
+        None
+    }
+
+    /// Whether there was something.
+    fn pop(&mut self, key: &Key) -> bool {
+        let old = self.known.pop(key);
+        if let Some(old) = &old {
             self.weight -= old.weight;
         }
-        None
+        old.is_some()
     }
 }
 
 impl Asking {
     /// Keeps what an authorizer has just said and not yet committed, for as long as it says. Nothing is kept of one that edited the request, which was this
-    /// one only.
+    /// one only. What it said before is over in either case.
     pub(crate) fn keep(&self, decision: &Decision, exchange: &Exchange) {
+        match self.said(decision, exchange) {
+            Some(said) => self.of.put(self.key, Arc::new(said), self.flushed),
+            None if self.of.stale.is_zero() => {}
+            None => self.of.forget(&self.key),
+        }
+    }
+
+    /// What is kept of a decision, if it is.
+    fn said(&self, decision: &Decision, exchange: &Exchange) -> Option<Said> {
         let (ttl, verdict) = match decision {
             Decision::Allow { ttl_seconds } => {
                 let mut context: Vec<((Arc<str>, String), ContextValue)> = Vec::new();
                 for undo in &exchange.undo {
-                    let Undo::Context(key, _) = undo else { return };
+                    let Undo::Context(key, _) = undo else {
+                        return None;
+                    };
                     if let Some(value) = exchange.context.get(key)
                         && context.iter().all(|(known, _)| known != key)
                     {
@@ -357,8 +397,8 @@ impl Asking {
                     .undo
                     .iter()
                     .any(|undo| !matches!(undo, Undo::Context(..)));
-                if edited || *ttl_seconds == 0 {
-                    return;
+                if edited {
+                    return None;
                 }
                 let verdict = Verdict::Deny {
                     status: *status,
@@ -367,20 +407,15 @@ impl Asking {
                 };
                 (*ttl_seconds, verdict)
             }
-            Decision::Respond(_) => return,
+            Decision::Respond(_) => return None,
         };
         let ttl = Duration::from_secs(ttl.into()).min(self.of.ttl_max);
         let weight = verdict.weight();
-        if ttl.is_zero() || weight > self.of.size {
-            return;
-        }
-        let until = Instant::now() + ttl;
-        let said = Said {
-            until,
+        (!ttl.is_zero() && weight <= self.of.size).then(|| Said {
+            until: Instant::now() + ttl,
             weight,
             verdict,
-        };
-        self.of.put(self.key, Arc::new(said), self.flushed);
+        })
     }
 }
 
@@ -466,6 +501,7 @@ mod tests {
             headers: owned(headers),
             query: owned(query),
             max_ttl: Time::secs(60),
+            stale_while_revalidate: Time::secs(0),
             size: Bytes::mib(1),
             entries: 1000,
         }
@@ -566,6 +602,12 @@ mod tests {
             scopes: vec!["read".to_owned()],
         });
         assert_ne!(by.key(&scoped), whole);
+        for (principal, usage_key) in [(Some("alice"), None), (None, Some("alice")), (Some(""), None)] {
+            let mut known = exchange("t=1", &[("a", "1"), ("b", "2")]);
+            known.principal = principal.map(str::to_owned);
+            known.usage_key = usage_key.map(str::to_owned);
+            assert_ne!(by.key(&known), whole, "{principal:?} {usage_key:?}");
+        }
     }
 
     #[test]
@@ -678,6 +720,46 @@ mod tests {
             asking.keep(&ALLOW, &said);
         }
         assert!(by.get(&key(1)).is_none() && by.get(&key(2)).is_some());
+    }
+
+    #[tokio::test]
+    async fn while_one_asks_anew_the_others_have_what_was_said_before() {
+        let by = Decisions::new(&DecisionCache {
+            max_ttl: Time(Duration::from_nanos(1)),
+            stale_while_revalidate: Time::secs(60),
+            ..settings(&["a"], &[])
+        });
+        let request = exchange("", &[("a", "1")]);
+        let key = by.key(&request).unwrap();
+        ask(&by, key).keep(&ALLOW, &request);
+        for _ in 0..2 {
+            assert!(by.get(&key).is_none(), "its time is over");
+            let asking = ask(&by, key);
+            assert!(matches!(by.ask(key).await, Found::Said(_)));
+            // one that fails keeps nothing, and takes nothing away
+            drop(asking);
+        }
+        // what is said now counts from now on, even where it is not kept
+        let asking = ask(&by, key);
+        let deny = Decision::Deny {
+            status: StatusCode::FORBIDDEN,
+            reason: "no".to_owned(),
+            headers: Vec::new(),
+            ttl_seconds: 0,
+        };
+        asking.keep(&deny, &request);
+        let waits = tokio::time::timeout(Duration::from_millis(1), by.ask(key)).await;
+        assert!(waits.is_err());
+        // without the time to do so nothing serves late
+        let strict = Decisions::new(&DecisionCache {
+            max_ttl: Time(Duration::from_nanos(1)),
+            ..settings(&["a"], &[])
+        });
+        ask(&strict, key).keep(&ALLOW, &request);
+        let asking = ask(&strict, key);
+        let waits = tokio::time::timeout(Duration::from_millis(1), strict.ask(key)).await;
+        assert!(waits.is_err());
+        drop(asking);
     }
 
     #[tokio::test]

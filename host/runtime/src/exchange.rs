@@ -141,6 +141,8 @@ pub struct Exchange {
     pub raw_target: Option<PathAndQuery>,
     /// Host and port as the client sent them, likewise.
     pub raw_authority: Option<HeaderValue>,
+    /// Header fields as the client sent them, likewise.
+    pub raw_headers: Option<HeaderMap>,
     /// SHA-256 of the body as the client sent it, once it was collected for `authorize`.
     pub body_digest: Option<[u8; 32]>,
     /// Request head.
@@ -212,6 +214,7 @@ impl Exchange {
             client,
             raw_target: None,
             raw_authority: None,
+            raw_headers: None,
             body_digest: None,
             request,
             response: None,
@@ -238,6 +241,7 @@ impl Exchange {
             client: self.client,
             raw_target: self.raw_target.clone(),
             raw_authority: self.raw_authority.clone(),
+            raw_headers: self.raw_headers.clone(),
             body_digest: self.body_digest,
             request: self.request.clone(),
             response: self.response.clone(),

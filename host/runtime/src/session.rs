@@ -142,6 +142,8 @@ pub struct Session {
     held: Held,
     /// Bytes of linear memory after the last call.
     memory: usize,
+    /// How long the next call was waited for already, which is of its wall time.
+    waited: Duration,
 }
 
 impl std::fmt::Debug for Session {
@@ -170,9 +172,11 @@ macro_rules! enter {
         let phase: Phase = $phase;
         let slot: &mut ExchangeSlot = $slot;
         let started = Instant::now();
+        let waited = std::mem::take(&mut session.waited);
         // the instance is owned by this call, so that a call that is dropped half-way drops it too
         let mut instance = session.begin(phase, slot).await?;
-        let wall = session.version.may_wait.then_some(session.version.capabilities.limits.wall_time.0);
+        let left = session.version.capabilities.limits.wall_time.0.saturating_sub(waited);
+        let wall = session.version.may_wait.then_some(left);
         let result = match &instance.guests.$hook {
             Some(guest) => {
                 let call = guest.$function(&mut instance.store, $($argument),*);
@@ -194,6 +198,7 @@ impl Session {
             kept: Kept::Own,
             held: Held::Nothing,
             memory: 0,
+            waited: Duration::ZERO,
         }
     }
 
@@ -241,13 +246,18 @@ impl Session {
             Some((decisions, key)) => match decisions.get(&key) {
                 Some(said) => (Some(said), None),
                 None => {
-                    // others ask for as long as their plugin may take
-                    let limit = self.version.capabilities.limits.wall_time.0;
-                    match tokio::time::timeout(limit, decisions.ask(key)).await {
+                    // one budget to wait while others ask, and to ask then
+                    let (started, limit) = (Instant::now(), self.version.capabilities.limits.wall_time.0);
+                    let found = tokio::time::timeout(limit, decisions.ask(key)).await;
+                    let (said, asking) = match found {
                         Ok(Found::Said(said)) => (Some(said), None),
                         Ok(Found::Nothing(asking)) => (None, Some(asking)),
                         Err(_elapsed) => (None, None),
+                    };
+                    if said.is_none() {
+                        self.waited = started.elapsed();
                     }
+                    (said, asking)
                 }
             },
         };
@@ -288,8 +298,12 @@ impl Session {
                     exchange.set_context(self.version.shared_name(), &fact.key, value);
                 }
                 let policy = allowed.policy.map(|text| granted(&text)).transpose()?;
+                // one that says the same of who is calling as one before it takes nothing away from that
+                let is_known = exchange.principal.as_ref() == Some(&allowed.principal);
+                if allowed.usage_key.is_some() || !is_known {
+                    exchange.usage_key = allowed.usage_key;
+                }
                 exchange.principal = Some(allowed.principal);
-                exchange.usage_key = allowed.usage_key;
                 exchange.policy = policy;
                 Ok(Decision::Allow {
                     ttl_seconds: allowed.ttl_seconds.unwrap_or(0),

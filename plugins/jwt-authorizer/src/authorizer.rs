@@ -169,12 +169,17 @@ impl Authorizer {
                 urls.push((url, cache));
             }
         }
-        // The key may be newer than the cached set.
-        if !trial.matched && unavailable.is_none() {
+        // The key may be newer than the cached set, and have the name of an old one, or none.
+        if unavailable.is_none() {
             for (url, cache) in urls {
-                match cache.refetch(url, outside) {
-                    Refetch::Keys(set) if trial.verifies(&set) => return Ok(()),
-                    Refetch::Keys(_) | Refetch::Recent => {}
+                match cache.refetch(url, token.kid.as_deref(), outside) {
+                    Refetch::Keys(set) => {
+                        trial.attempts = 0;
+                        if trial.verifies(&set) {
+                            return Ok(());
+                        }
+                    }
+                    Refetch::Recent => {}
                     Refetch::Unavailable(error) => unavailable = Some(error),
                 }
             }

@@ -213,7 +213,8 @@ pub struct JwksSource {
     /// `url`: age up to which old keys serve while they cannot be fetched, in seconds, at most 604800. Default 21600.
     #[serde(default)]
     pub max_stale_seconds: Option<u32>,
-    /// `url`: least time between two fetches, in seconds, 1 to 3600; a flood of unknown `kid`s cannot cause more. Default 30.
+    /// `url`: least time between two fetches, in seconds, 1 to 3600; a flood of tokens that no key verifies causes up to four more in this time, for one `kid`
+    /// each. Default 30.
     #[serde(default)]
     pub cooldown_seconds: Option<u32>,
     /// `url`: time limit of a fetch in milliseconds, 100 to 60000; keep it below the binding's `limits.wall-time`. Default 2000.

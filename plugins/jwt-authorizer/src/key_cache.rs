@@ -4,7 +4,8 @@
 //! Two keys per URL: `jwks:<url>` holds the keys and when they were fetched, `jwks-gate:<url>` is there while nobody may fetch.
 //! - Keys younger than the refresh age are used. Older ones are used too, while the one request that takes the gate fetches.
 //! - When that fetch fails the old keys serve on, up to the stale age, and the gate opens again soon.
-//! - A token that names an unknown key has the keys fetched anew, once per cooldown; those that come while that happens, up to eight, fetch too.
+//! - A token that no key verifies has the keys fetched anew, once per cooldown; those that come while that happens, up to eight, fetch too. Within the cooldown
+//!   up to four more do so, one for each key that they name: tokens of a key that is gone must not keep one out that is new.
 //! - Without any keys every request may fetch, unless a fetch failed just now.
 
 use std::sync::Arc;
@@ -29,6 +30,10 @@ const DISCOVERY_LIMIT: usize = 64 * 1024;
 const ADDRESS_LIMIT: usize = 2048;
 /// How many requests may fetch beside the one that has the gate: those that name a new key while it is on its way should not fail.
 const JOINT_LIMIT: u32 = 8;
+/// How many names of keys may have the keys fetched within the cooldown.
+const NAMES_LIMIT: u32 = 4;
+/// Longest name of a key that is remembered, in bytes.
+const NAME_LIMIT: usize = 256;
 
 const FETCHING: &[u8] = b"fetching";
 const FETCHED: &[u8] = b"fetched";
@@ -86,8 +91,8 @@ impl KeyCache {
         })
     }
 
-    /// Newer keys, because a token names a key that is not there.
-    pub fn refetch(&mut self, source: &UrlSource, outside: &dyn Outside) -> Refetch {
+    /// Newer keys, because a token names a key that is not there, or not that.
+    pub fn refetch(&mut self, source: &UrlSource, kid: Option<&str>, outside: &dyn Outside) -> Refetch {
         match take_gate(source, outside) {
             Ok(true) => self
                 .fetch(source, outside)
@@ -101,7 +106,13 @@ impl KeyCache {
                     Refetch::Unavailable(format!("{} is being fetched", source.url))
                 }
                 Some(state) if state == FAILED => Refetch::Unavailable(failed_just_now(source)),
-                _ => self.newer(source, outside).map_or(Refetch::Recent, Refetch::Keys),
+                _ => match self.newer(source, outside) {
+                    Some(keys) => Refetch::Keys(keys),
+                    None if may_name(source, kid, outside) => self
+                        .fetch(source, outside)
+                        .map_or_else(Refetch::Unavailable, Refetch::Keys),
+                    None => Refetch::Recent,
+                },
             },
             Err(error) => Refetch::Unavailable(error),
         }
@@ -247,6 +258,23 @@ fn may_join(source: &UrlSource, outside: &dyn Outside) -> bool {
     })
 }
 
+/// True for the few names of keys that may have the keys fetched within the cooldown, once each.
+fn may_name(source: &UrlSource, kid: Option<&str>, outside: &dyn Outside) -> bool {
+    let kid = kid.unwrap_or_default().as_bytes();
+    for place in 0..NAMES_LIMIT {
+        let name = format!("jwks-name-{place}:{}", source.url);
+        match outside.read(&source.store, &name) {
+            Ok(Some(known)) if known != kid => {}
+            Ok(None) if kid.len() <= NAME_LIMIT => {
+                let taken = outside.write_if_absent(&source.store, &name, kid, source.cooldown_ms);
+                return taken.unwrap_or(false);
+            }
+            _ => return false,
+        }
+    }
+    false
+}
+
 fn gate(source: &UrlSource, outside: &dyn Outside) -> Option<Vec<u8>> {
     outside.read(&source.store, &gate_name(source)).ok().flatten()
 }
@@ -338,22 +366,41 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_unknown_kids_fetches_once_per_cooldown() {
+    fn a_flood_of_unknown_kids_fetches_a_few_times_per_cooldown() {
         let fake = Fake::at(0);
         fake.serve(URL, 200, json!({"keys": [p256_jwk("a")]}).to_string());
         kids(&fake).unwrap();
-        let mut refetched = 0;
-        for _ in 0..600 {
+        for number in 0..599 {
             fake.pass(100);
-            if let Refetch::Keys(_) = KeyCache::default().refetch(&source(), &fake) {
-                refetched += 1;
-            }
+            KeyCache::default().refetch(&source(), Some(&number.to_string()), &fake);
         }
-        assert_eq!(
-            (refetched, fake.fetches()),
-            (2, 3),
-            "60 s of flood, cooldown 30 s"
+        let per_cooldown = 1 + NAMES_LIMIT as usize;
+        assert_eq!(fake.fetches(), 2 * per_cooldown, "60 s of flood, cooldown 30 s");
+        let fake = Fake::at(0);
+        fake.serve(URL, 200, json!({"keys": [p256_jwk("a")]}).to_string());
+        kids(&fake).unwrap();
+        let long = "x".repeat(NAME_LIMIT + 1);
+        let refetch = KeyCache::default().refetch(&source(), Some(&long), &fake);
+        assert!(
+            matches!(refetch, Refetch::Recent),
+            "it is too long to be remembered"
         );
+    }
+
+    #[test]
+    fn tokens_of_a_key_that_is_gone_do_not_keep_out_one_that_is_new() {
+        let fake = Fake::at(0);
+        fake.serve(URL, 200, json!({"keys": [p256_jwk("a")]}).to_string());
+        kids(&fake).unwrap();
+        let refetch = |kid| KeyCache::default().refetch(&source(), Some(kid), &fake);
+        fake.pass(30_000);
+        for _ in 0..20 {
+            refetch("gone");
+            fake.pass(500);
+        }
+        assert_eq!(fake.fetches(), 3, "one for the cooldown, one for the name");
+        fake.serve(URL, 200, json!({"keys": [p256_jwk("b")]}).to_string());
+        assert!(matches!(refetch("b"), Refetch::Keys(set) if set.keys[0].kid.as_deref() == Some("b")));
     }
 
     #[test]
@@ -361,7 +408,7 @@ mod tests {
         let fake = Fake::at(0);
         fake.put("jwks", "jwks-gate:https://id.test/jwks", FETCHING, 30_000);
         fake.serve(URL, 500, String::new());
-        let refetch = || match KeyCache::default().refetch(&source(), &fake) {
+        let refetch = || match KeyCache::default().refetch(&source(), Some("b"), &fake) {
             Refetch::Unavailable(error) => error,
             Refetch::Keys(_) | Refetch::Recent => panic!("not unavailable"),
         };
@@ -386,7 +433,7 @@ mod tests {
         fake.put("jwks", "jwks-gate:https://id.test/jwks", FETCHING, 30_000);
         for _ in 0..3 {
             assert!(matches!(
-                KeyCache::default().refetch(&source(), &fake),
+                KeyCache::default().refetch(&source(), Some("b"), &fake),
                 Refetch::Keys(_) | Refetch::Recent
             ));
         }
@@ -408,14 +455,17 @@ mod tests {
             json!({"keys": [p256_jwk("a"), p256_jwk("b")]}).to_string(),
         );
         assert!(matches!(
-            KeyCache::default().refetch(&source(), &fake),
+            KeyCache::default().refetch(&source(), Some("b"), &fake),
             Refetch::Keys(_)
         ));
-        let Refetch::Keys(found) = one.refetch(&source(), &fake) else {
+        let Refetch::Keys(found) = one.refetch(&source(), Some("b"), &fake) else {
             panic!("it does not see them");
         };
         assert_eq!(found.keys.len(), 2);
-        assert!(matches!(one.refetch(&source(), &fake), Refetch::Recent));
+        assert!(matches!(
+            one.refetch(&source(), Some("b"), &fake),
+            Refetch::Recent
+        ));
         assert_eq!(fake.fetches(), 2);
     }
 

@@ -8,7 +8,7 @@ use crate::{
     refusal::{Kind, Refusal},
     seen::Seen,
     settings::Settings,
-    source,
+    source::{self, Source},
 };
 
 /// Who callers are whom the function gives no name.
@@ -34,18 +34,25 @@ pub struct Accepted {
 /// # Errors
 /// Why it is refused.
 pub fn check(settings: &Settings, seen: &Seen, outside: &impl Outside) -> Result<Accepted, Refusal> {
-    let event = match settings.kind {
+    let (event, is_kept) = match settings.kind {
         Type::Token => {
-            let token = source::token(&settings.token_header, seen)?;
+            let header = source::token_header(settings, seen);
+            let token = source::token(header, seen)?;
             if !outside.is_valid(&token) {
                 let detail = "the token does not match token.validation";
                 return Err(Refusal::new(Kind::NoIdentity, detail));
             }
-            event::token(settings, seen, &token)
+            let source = Source::Header(header.to_owned());
+            (event::token(settings, seen, &token), seen.is_kept_by(&[source]))
         }
         Type::Request => {
-            let identity = source::values(&settings.sources, seen)?;
-            event::request(settings, seen, &identity)
+            let own = &settings.sources;
+            let sources = if own.is_empty() { &seen.sources } else { own };
+            let identity = source::values(sources, seen)?;
+            (
+                event::request(settings, seen, &identity),
+                seen.is_kept_by(sources),
+            )
         }
     };
     let body = function::call(settings, event.to_string().as_bytes(), outside)?;
@@ -55,7 +62,7 @@ pub fn check(settings: &Settings, seen: &Seen, outside: &impl Outside) -> Result
         Refusal::new(Kind::InvalidOutput, detail)
     };
     let output = output::read(settings, &body).map_err(invalid)?;
-    let ttl_seconds = Some(settings.ttl_seconds).filter(|seconds| *seconds > 0);
+    let ttl_seconds = Some(settings.ttl_seconds).filter(|seconds| is_kept && *seconds > 0);
     let policy = match output.verdict {
         Verdict::Authorized => None,
         Verdict::Refused => {

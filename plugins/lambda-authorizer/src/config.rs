@@ -24,7 +24,8 @@ pub struct Config {
     /// `token`: where the token is.
     #[serde(default)]
     pub token: Option<Token>,
-    /// `request`: what names the caller, e.g. `$request.header.Authorization` or `method.request.querystring.key`; all must be there. Default: none.
+    /// `request`: what names the caller, e.g. `$request.header.Authorization` or `method.request.querystring.key`; all must be there. Default: the
+    /// API's `identity-sources`.
     #[serde(default)]
     pub identity_sources: Vec<String>,
     /// How names of header fields are written with payload format `1.0`. Default `title`.
@@ -39,7 +40,8 @@ pub struct Config {
     /// Account of the method ARN, unless the gateway says one. Default `000000000000`.
     #[serde(default = "default_account_id")]
     pub account_id: String,
-    /// How long the gateway may reuse what the function answered for the same credential, in seconds, 0 to 3600. Default 300.
+    /// How long the gateway may reuse what the function answered for the same credential, in seconds, 0 to 3600, and no longer than the API
+    /// (`result-ttl`) or the binding (`decision-cache`) says. Default 3600.
     #[serde(default = "default_ttl_seconds")]
     pub ttl_seconds: u32,
     /// Time limit of a call of the function in milliseconds, 100 to 29000; keep it below the binding's `limits.wall-time`. Default 4000.
@@ -164,10 +166,10 @@ pub struct Url {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Token {
-    /// Name of the header field. Default `authorization`.
-    #[serde(default = "default_header")]
-    pub header: String,
-    /// Regular expression that must match somewhere in the token (`^...$` for all of it); else the caller gets 401 and the function is not called.
+    /// Name of the header field. Default: the first one of the API's `identity-sources`, else `authorization`.
+    #[serde(default)]
+    pub header: Option<String>,
+    /// Regular expression that must match the whole token; else the caller gets 401 and the function is not called.
     #[serde(default)]
     pub validation: Option<String>,
 }
@@ -185,15 +187,11 @@ fn default_account_id() -> String {
 }
 
 fn default_ttl_seconds() -> u32 {
-    300
+    3600
 }
 
 fn default_timeout_ms() -> u32 {
     4000
-}
-
-pub(crate) fn default_header() -> String {
-    "authorization".into()
 }
 
 #[cfg(test)]

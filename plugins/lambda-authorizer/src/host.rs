@@ -12,6 +12,7 @@ use crate::{
     refusal::Refusal,
     seen::{Known, Seen},
     settings::Settings,
+    source::Source,
 };
 
 /// Namespace of what the gateway itself knows.
@@ -75,6 +76,11 @@ pub(crate) fn seen(request: &RequestHead, exchange: &Exchange, settings: &Settin
         is_api: context.is_some(),
         context: context.unwrap_or_default(),
         stage_variables: object(exchange, "stage-variables").unwrap_or_default(),
+        sources: exchange
+            .identity_sources()
+            .iter()
+            .filter_map(|text| Source::parse(text).ok())
+            .collect(),
     };
     let known = Known {
         request_id: exchange.request_id(),

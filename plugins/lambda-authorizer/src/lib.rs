@@ -36,7 +36,7 @@ impl Plugin for LambdaAuthorizer {
         let validation = settings
             .validation
             .as_deref()
-            .map(|pattern| RegexSet::new([pattern], false))
+            .map(|pattern| RegexSet::new([&*format!("^(?:{pattern})$")], false))
             .transpose()
             .map_err(|error| format!("config.token.validation: {error}"))?;
         let interest = settings

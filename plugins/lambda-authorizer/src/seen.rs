@@ -4,6 +4,8 @@ use serde_json::{Map, Value};
 
 use edgeward_sigv4::Timestamp;
 
+use crate::source::Source;
+
 /// A request and what the gateway knows about it.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
@@ -33,9 +35,17 @@ pub struct Seen {
     pub context: Map<String, Value>,
     /// Variables of the stage.
     pub stage_variables: Map<String, Value>,
+    /// What the API tells callers apart by, and keeps decisions by; empty where it says nothing.
+    pub sources: Vec<Source>,
 }
 
 impl Seen {
+    /// Whether a decision that depends on some sources may be kept: it is where the API keeps it by all of them, or says nothing.
+    #[must_use]
+    pub fn is_kept_by(&self, sources: &[Source]) -> bool {
+        self.sources.is_empty() || sources.iter().all(|source| self.sources.contains(source))
+    }
+
     /// All values of a header field, in order.
     pub fn header_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let fields = self.headers.iter();

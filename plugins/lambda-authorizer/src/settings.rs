@@ -6,7 +6,7 @@ use edgeward_sdk::config::Problems;
 use edgeward_sigv4::{Credential, encode};
 
 use crate::{
-    config::{self, ApiKind, Config, HeaderNames, Invoke, PayloadFormat, Type, default_header},
+    config::{self, ApiKind, Config, HeaderNames, Invoke, PayloadFormat, Type},
     source::Source,
 };
 
@@ -29,7 +29,7 @@ pub struct Settings {
     /// The function.
     pub function: Function,
     /// Field of the token, name in lower case.
-    pub token_header: String,
+    pub token_header: Option<String>,
     /// What a token must look like.
     pub validation: Option<String>,
     /// What names the caller.
@@ -223,10 +223,12 @@ impl Settings {
         let function = function(&mut problems, &config.function);
         forms(&mut problems, &config, api);
         let sources = sources(&mut problems, &config);
-        let token = config.token.as_ref();
-        let token_header = token.map_or_else(default_header, |token| token.header.to_ascii_lowercase());
-        if Source::parse(&format!("$request.header.{token_header}")).is_err() {
-            problems.push(format!("token.header: {token_header:?} is no name of a field"));
+        let token = config.token.as_ref().and_then(|token| token.header.as_ref());
+        let token_header = token.map(|header| header.to_ascii_lowercase());
+        if let Some(header) = &token_header
+            && Source::parse(&format!("$request.header.{header}")).is_err()
+        {
+            problems.push(format!("token.header: {header:?} is no name of a field"));
         }
         arn_part(&mut problems, "partition", &config.partition);
         arn_part(&mut problems, "region", &config.region);
@@ -286,7 +288,7 @@ mod tests {
     #[test]
     fn defaults_are_the_documented_ones() {
         let settings = settings(json!({})).unwrap();
-        assert_eq!((settings.ttl_seconds, settings.timeout_ms), (300, 4000));
+        assert_eq!((settings.ttl_seconds, settings.timeout_ms), (3600, 4000));
         assert_eq!((settings.kind, settings.api), (Type::Request, ApiKind::Rest));
         assert_eq!(settings.header_names, HeaderNames::Title);
         assert_eq!(settings.capabilities().into_iter().collect::<Vec<_>>(), ["http"]);

@@ -3,6 +3,7 @@
 use crate::{
     refusal::{Kind, Refusal},
     seen::{Seen, lossy, scalar},
+    settings::Settings,
 };
 
 /// An identity source. Path parameters are none.
@@ -88,6 +89,19 @@ pub fn values(sources: &[Source], seen: &Seen) -> Result<Vec<String>, Refusal> {
         })
     };
     sources.iter().map(value).collect()
+}
+
+/// Name of the field of the token, in lower case: that of the configuration, else that by which the API tells callers apart.
+#[must_use]
+pub fn token_header<'a>(settings: &'a Settings, seen: &'a Seen) -> &'a str {
+    let told = || {
+        seen.sources.iter().find_map(|source| match source {
+            Source::Header(name) => Some(name.as_str()),
+            _ => None,
+        })
+    };
+    let own = settings.token_header.as_deref();
+    own.or_else(told).unwrap_or("authorization")
 }
 
 /// The token of a header field that is there once.

@@ -78,7 +78,7 @@ impl Incoming for Original<'_> {
     }
 
     fn headers(&self) -> Vec<(String, Vec<u8>)> {
-        let headers = self.0.headers().into_iter();
+        let headers = self.0.raw_headers().into_iter();
         headers.map(|field| (field.name, field.value)).collect()
     }
 

@@ -51,7 +51,7 @@ pub trait Incoming {
     fn raw_target(&self) -> String;
     /// `Host` or `:authority` exactly as the client sent it.
     fn raw_authority(&self) -> String;
-    /// All header fields in order of arrival, names in lower case.
+    /// All header fields exactly as the client sent them, in order of arrival, names in lower case.
     fn headers(&self) -> Vec<(String, Vec<u8>)>;
     /// SHA-256 of the whole body; none when there is no body.
     fn body_sha256(&self) -> Option<Vec<u8>>;

@@ -74,6 +74,12 @@ impl RequestHead {
         self.0.raw_authority()
     }
 
+    /// All header fields exactly as the client sent them, before the gateway edited any: where the interest has
+    /// [`request_digest`](crate::Interest::request_digest). Else as [`Self::headers`].
+    pub fn raw_headers(&self) -> Vec<Header> {
+        self.0.raw_headers()
+    }
+
     /// SHA-256 of the request's body as the client sent it: in [`crate::Authorize::authorize`], where the interest has
     /// [`request_digest`](crate::Interest::request_digest). None where there is no body.
     pub fn body_digest(&self) -> Option<Vec<u8>> {
@@ -303,6 +309,25 @@ impl Exchange {
     /// Reads an entry of the context, of any namespace (`gateway` is what the gateway itself knows).
     pub fn get(&self, namespace: &str, key: &str) -> Option<ContextValue> {
         self.0.get(namespace, key)
+    }
+
+    /// What the route's API tells callers apart by, and keeps decisions by, such as `$request.header.Authorization`; empty where it says nothing.
+    pub fn identity_sources(&self) -> Vec<String> {
+        let told = self.get("gateway", "identity-sources");
+        let told = told.and_then(|told| told.to_json());
+        told.and_then(|told| serde_json::from_value(told).ok())
+            .unwrap_or_default()
+    }
+
+    /// Whether a decision that depends on a header field may be kept: it is where the route's API keeps it by that field, or says nothing.
+    pub fn is_kept_by_header(&self, name: &str) -> bool {
+        let told = self.identity_sources();
+        let is_it = |source: &String| {
+            let header = source.strip_prefix("$request.header.");
+            let header = header.or_else(|| source.strip_prefix("method.request.header."));
+            header.is_some_and(|header| header.eq_ignore_ascii_case(name))
+        };
+        told.is_empty() || told.iter().any(is_it)
     }
 
     /// Writes an entry into this plugin's own namespace.

@@ -1,4 +1,4 @@
-//! Kept decisions of authorizers, thrown away: those of an API's stage, and those of a plugin's own.
+//! Kept decisions of authorizers, thrown away: those of an API or of one of its stages, and those of a plugin's own.
 
 use axum::{
     Extension, Json,
@@ -12,11 +12,12 @@ use super::{
     Api, ApiError,
     model::{Source, actor},
 };
+use crate::deploy::apis::Actor;
 
-/// Which decisions of a stage.
+/// Which decisions of an API.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct OfStage {
+pub(super) struct OfApi {
     /// Of this authorizer. Default: of all.
     authorizer: Option<String>,
     /// About this principal. Default: about all, refusals too.
@@ -41,38 +42,66 @@ pub(super) struct Flushed {
 /// Throws away what authorizers of a stage have said: the next request asks again.
 #[utoipa::path(
     delete, path = "/v1/apis/{parent}/stages/{name}/cache/authorizers", tag = "apis", security(("token" = [])),
-    params(("parent" = String, Path, description = "id of the API"), ("name" = String, Path, description = "name of the stage"), OfStage),
+    params(("parent" = String, Path, description = "id of the API"), ("name" = String, Path, description = "name of the stage"), OfApi),
     responses((status = 200, body = Flushed), (status = 404, body = ApiError, description = "the stage serves nothing, or has no such authorizer")),
 )]
 pub(super) async fn of_stage(
     State(api): State<Api>,
     Path((name, stage)): Path<(String, String)>,
-    Query(which): Query<OfStage>,
+    Query(which): Query<OfApi>,
     source: Option<Extension<Source>>,
 ) -> Result<Json<Flushed>, ApiError> {
-    let OfStage {
+    flush(&api, &name, Some(&stage), &which, &actor(source))
+}
+
+/// Throws away what authorizers of all stages of an API have said: the next requests ask again.
+#[utoipa::path(
+    delete, path = "/v1/apis/{parent}/cache/authorizers", tag = "apis", security(("token" = [])),
+    params(("parent" = String, Path, description = "id of the API"), OfApi),
+    responses((status = 200, body = Flushed), (status = 404, body = ApiError, description = "no stage serves anything, or none has such an authorizer")),
+)]
+pub(super) async fn of_api(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(which): Query<OfApi>,
+    source: Option<Extension<Source>>,
+) -> Result<Json<Flushed>, ApiError> {
+    flush(&api, &name, None, &which, &actor(source))
+}
+
+fn flush(
+    api: &Api,
+    name: &str,
+    stage: Option<&str>,
+    which: &OfApi,
+    actor: &Actor,
+) -> Result<Json<Flushed>, ApiError> {
+    let OfApi {
         authorizer,
         principal,
     } = which;
     let flushed = api.deployer.proxy().and_then(|proxy| {
         let current = proxy.current();
-        current.flush_decisions(&name, &stage, authorizer.as_deref(), principal.as_deref())
+        current.flush_decisions(name, stage, authorizer.as_deref(), principal.as_deref())
     });
     let flushed = flushed.ok_or_else(|| {
-        let problem = match &authorizer {
-            None => format!("stage `{stage}` of API `{name}` serves nothing"),
-            Some(authorizer) => {
-                format!(
-                    "no route that stage `{stage}` of API `{name}` serves has an authorizer `{authorizer}`"
-                )
-            }
+        let of = stage.map_or_else(
+            || format!("API `{name}`"),
+            |stage| format!("stage `{stage}` of API `{name}`"),
+        );
+        let problem = match authorizer {
+            None => format!("{of} serves nothing"),
+            Some(authorizer) => format!("no route that {of} serves has an authorizer `{authorizer}`"),
         };
         ApiError::new(StatusCode::NOT_FOUND, problem)
     })?;
-    let target = format!("apis/{name}/stages/{stage}/cache/authorizers");
+    let target = match stage {
+        Some(stage) => format!("apis/{name}/stages/{stage}/cache/authorizers"),
+        None => format!("apis/{name}/cache/authorizers"),
+    };
     let detail = json!({"authorizer": authorizer, "principal": principal, "flushed": flushed});
     api.deployer
-        .note(&actor(source), "flush", &target, "done", None, Some(detail))?;
+        .note(actor, "flush", &target, "done", None, Some(detail))?;
     Ok(Json(Flushed { flushed }))
 }
 
@@ -86,6 +115,7 @@ pub(super) async fn of_plugin(
     State(api): State<Api>,
     Path(name): Path<String>,
     Query(which): Query<OfPlugin>,
+    source: Option<Extension<Source>>,
 ) -> Result<Json<Flushed>, ApiError> {
     api.deployer.plugin(&name)?;
     let applied = api.deployer.applied();
@@ -93,5 +123,9 @@ pub(super) async fn of_plugin(
     let flushed = loaded.map_or(0, |loaded| {
         loaded.version.flush_decisions(which.principal.as_deref())
     });
+    let target = format!("plugins/{name}/decisions");
+    let detail = json!({"principal": which.principal, "flushed": flushed});
+    api.deployer
+        .note(&actor(source), "flush", &target, "done", None, Some(detail))?;
     Ok(Json(Flushed { flushed }))
 }

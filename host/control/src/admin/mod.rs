@@ -113,6 +113,7 @@ fn router(deployer: Deployer, upload_limit: u64, access: Access, denials: noted:
             "/v1/apis/{parent}/stages/{name}/cache/authorizers",
             delete(decisions::of_stage),
         )
+        .route("/v1/apis/{parent}/cache/authorizers", delete(decisions::of_api))
         .route("/v1/certificates", get(certificates::list))
         .route(
             "/v1/certificates/{name}",

@@ -23,7 +23,7 @@ use crate::model::Kind;
         plugins::list, plugins::read, plugins::versions, plugins::version, plugins::remove, plugins::create,
         plugins::put_module, plugins::publish, plugins::rollback,
         apis::deploy, apis::rollback, apis::promote, apis::abort, apis::arms, apis::drifted, apis::route_pipeline, apis::shadow, apis::bundle, apis::apply, apis::audit, apis::verify,
-        decisions::of_stage, decisions::of_plugin,
+        decisions::of_stage, decisions::of_api, decisions::of_plugin,
         documents::create, documents::change, documents::write,
         certificates::list, certificates::read, certificates::put, certificates::remove, certificates::renew,
         certificates::list_of_domain, certificates::read_of_domain, certificates::put_of_domain, certificates::remove_of_domain,

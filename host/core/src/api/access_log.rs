@@ -75,6 +75,23 @@ enum Kind {
     Text,
 }
 
+/// Bytes of a variable's name, with members in brackets: `authorizer.claims['custom:role']`.
+fn name_length(text: &str) -> usize {
+    let mut end = 0;
+    loop {
+        let rest = &text[end..];
+        end += rest
+            .find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_' && letter != '.')
+            .unwrap_or(rest.len());
+        let member = text[end..].strip_prefix("['");
+        match member.and_then(|member| member.find("']")) {
+            // a quote within would end a text of JSON
+            Some(length) if !text[end..end + length].contains('"') => end += length + 4,
+            _ => return end,
+        }
+    }
+}
+
 impl LogFormat {
     /// Parses a format.
     ///
@@ -97,9 +114,7 @@ impl LogFormat {
         while let Some((before, behind)) = rest.split_once("$context.") {
             quoted ^= quotes(before) % 2 == 1;
             parts.push(Part::Text(before.to_owned()));
-            let end = behind
-                .find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_' && letter != '.')
-                .unwrap_or(behind.len());
+            let end = name_length(behind);
             let (name, after) = behind.split_at(end);
             let name = name.trim_end_matches('.');
             if name.is_empty() {

@@ -349,6 +349,12 @@ fn check_authorizer(path: &str, authorizer: &Authorizer, problems: &mut Vec<Prob
     if let Some(ttl) = authorizer.result_ttl.filter(|ttl| ttl.0 > RESULT_TTL_MAX) {
         wrong("result-ttl", format!("{ttl} is more than 1h"));
     }
+    if let Some(stale) = authorizer
+        .stale_while_revalidate
+        .filter(|stale| stale.0 > RESULT_TTL_MAX)
+    {
+        wrong("stale-while-revalidate", format!("{stale} is more than 1h"));
+    }
     if let Some(Err(message)) = authorizer.scheme.as_ref().map(check_scheme) {
         wrong("scheme.type", message);
     }

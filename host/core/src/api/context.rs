@@ -1,7 +1,9 @@
 //! The variables of `$context`: which there are, so that a name that is none is found when an API is deployed and not when nothing comes of it.
 
+use super::mapping;
+
 /// Variables that mappings can have a value from.
-const SET: [&str; 29] = [
+const SET: [&str; 34] = [
     "accountId",
     "apiId",
     "customDomain.basePathMatched",
@@ -14,8 +16,13 @@ const SET: [&str; 29] = [
     "error.validationErrorString",
     "extendedRequestId",
     "httpMethod",
+    "identity.accessKey",
+    "identity.accountId",
+    "identity.caller",
     "identity.sourceIp",
+    "identity.user",
     "identity.userAgent",
+    "identity.userArn",
     "isCanaryRequest",
     "operationName",
     "path",
@@ -34,24 +41,19 @@ const SET: [&str; 29] = [
     "wafResponseCode",
 ];
 /// Variables of AWS that are empty here in mappings; access logs have some of them.
-const EMPTY: [&str; 28] = [
+const EMPTY: [&str; 23] = [
     "awsEndpointRequestId",
     "awsEndpointRequestId2",
     "cipherSuite",
     "customDomain.routingRuleIdMatched",
     "dataProcessed",
-    "identity.accessKey",
-    "identity.accountId",
     "identity.apiKey",
     "identity.apiKeyId",
-    "identity.caller",
     "identity.cognitoAuthenticationProvider",
     "identity.cognitoAuthenticationType",
     "identity.cognitoIdentityId",
     "identity.cognitoIdentityPoolId",
     "identity.principalOrgId",
-    "identity.user",
-    "identity.userArn",
     "identity.vpcId",
     "identity.vpceId",
     "resourceId",
@@ -75,6 +77,22 @@ const FAMILIES: [&str; 8] = [
     "responseOverride.",
     "waf.",
 ];
+
+/// What is said under a name behind `authorizer.`: the fact of this name, or a member of one that is JSON, as `claims.sub` and `claims['custom:role']`. `jwt.claims.sub`
+/// is the same, as AWS's events of HTTP APIs have it.
+#[must_use]
+pub fn said(name: &str, fact: impl Fn(&str) -> Option<String>) -> Option<String> {
+    if let Some(whole) = fact(name) {
+        return Some(whole);
+    }
+    let name = name.strip_prefix("jwt.").unwrap_or(name);
+    let Some(end) = name.find(['.', '[']) else {
+        return fact(name);
+    };
+    let (first, path) = name.split_at(end);
+    let steps = mapping::steps(path.strip_prefix('.').unwrap_or(path))?;
+    mapping::json_at(fact(first)?.as_bytes(), &steps)
+}
 
 /// Refuses what is no variable.
 ///
@@ -108,6 +126,39 @@ pub(super) fn check(name: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn members_of_what_authorizers_say_have_names_too() {
+        let fact = |name: &str| {
+            match name {
+            "claims" => Some(
+                r#"{"sub": "ada", "custom:role": "dev", "https://a.example/x": {"y": [1, 2]}, "age": 7, "no": null}"#.to_owned(),
+            ),
+            "a.b" => Some("whole".to_owned()),
+            "plan" => Some("gold".to_owned()),
+            _ => None,
+        }
+        };
+        for (name, value) in [
+            ("claims.sub", Some("ada")),
+            ("jwt.claims.sub", Some("ada")),
+            ("claims['custom:role']", Some("dev")),
+            ("claims.custom:role", Some("dev")),
+            (r#"claims["https://a.example/x"].y"#, Some("[1,2]")),
+            ("claims['https://a.example/x'].y[1]", Some("2")),
+            ("claims.age", Some("7")),
+            ("claims.missing", None),
+            ("claims.sub.more", None),
+            ("claims[", None),
+            ("plan", Some("gold")),
+            ("plan.x", None),
+            ("a.b", Some("whole")),
+            ("nothing", None),
+            ("jwt.plan", Some("gold")),
+        ] {
+            assert_eq!(said(name, fact).as_deref(), value, "{name}");
+        }
+    }
 
     #[test]
     fn names_that_are_no_variables_are_refused_with_those_that_are_near() {

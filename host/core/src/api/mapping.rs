@@ -499,7 +499,7 @@ fn response_source(text: &str) -> Option<Source> {
 }
 
 /// A path into JSON: names, `['names']` and `[0]`; no wildcards and no filters.
-fn steps(path: &str) -> Option<Vec<Step>> {
+pub(super) fn steps(path: &str) -> Option<Vec<Step>> {
     let mut steps = Vec::new();
     let mut rest = path
         .strip_prefix("$.")
@@ -540,7 +540,7 @@ fn steps(path: &str) -> Option<Vec<Step>> {
 }
 
 /// The text of a place in a JSON body: texts as they are, everything else as JSON.
-fn json_at(body: &[u8], steps: &[Step]) -> Option<String> {
+pub(super) fn json_at(body: &[u8], steps: &[Step]) -> Option<String> {
     if steps.is_empty() {
         return Some(String::from_utf8_lossy(body).into_owned());
     }

@@ -9,7 +9,7 @@ mod beside;
 mod binary;
 mod check;
 pub mod coding;
-mod context;
+pub mod context;
 mod cors;
 mod gateway_response;
 mod identity;

@@ -254,6 +254,10 @@ pub struct Authorizer {
     /// `apigw` profile, else `0s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_ttl: Option<Time>,
+    /// For how long after that a decision still serves while one request asks the plugin anew, so that no others wait for it (RFC 5861). `0s` to `1h`. Default
+    /// as AWS: `0s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_while_revalidate: Option<Time>,
     /// How callers say who they are, as a security scheme of OpenAPI 3, for those who read an export. Default: by the first header field or query parameter
     /// of `identity-sources`, else by the header field `Authorization`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -425,6 +425,12 @@ fn check_decision_cache(path: &str, cache: &DecisionCache, problems: &mut Vec<Pr
             format!("{} is not between 1us and 1h", cache.max_ttl),
         ));
     }
+    if cache.stale_while_revalidate.0 > DECISION_TTL_MAX {
+        problems.push(Problem::new(
+            format!("{path}.stale-while-revalidate"),
+            format!("{} is more than 1h", cache.stale_while_revalidate),
+        ));
+    }
 }
 
 fn check_status(path: &str, status: u16, problems: &mut Vec<Problem>) {
@@ -552,7 +558,7 @@ limits: {plugin-instances: 0}
 admin: {tls: {cert: a, key: b, principals: [{principal: x}]}, socket: {path: s, principals: [{uid: 1, gid: 1, principal: x}]}}
 plugins:
   auth: {module: a.wasm, limits: {memory: 1GiB, cpu-time: 0}, decision-cache: {}}
-  key: {module: a.wasm, decision-cache: {headers: ['x key'], max-ttl: 2h}}
+  key: {module: a.wasm, decision-cache: {headers: ['x key'], max-ttl: 2h, stale-while-revalidate: 61m}}
 routes:
   - {path: 'pets', upstream: pest}
   - {path: '/a', upstream: pets, respond: {status: 200}, pipeline: [auth, auth, nobody]}
@@ -599,6 +605,7 @@ routes:
             "plugins.auth.decision-cache: neither `headers` nor `query`",
             "plugins.key.decision-cache.headers[0]: `x key` is not a field name",
             "plugins.key.decision-cache.max-ttl: 2h is not between 1us and 1h",
+            "plugins.key.decision-cache.stale-while-revalidate: 61m is more than 1h",
             "routes[0].path: ",
             "routes[0].upstream: no upstream is called `pest` (there are: calls, pets)",
             "routes[1]: has both",

@@ -165,6 +165,8 @@ pub struct DecisionCache {
     pub query: Vec<String>,
     /// Longest time a decision is kept, whatever the plugin says. Default `5m`, at most `1h`.
     pub max_ttl: Time,
+    /// For how long after that a decision still serves while one request asks the plugin anew, so that no others wait for it (RFC 5861). Default `0s`, at most `1h`.
+    pub stale_while_revalidate: Time,
     /// Memory for decisions; those least in use make room. Default `16MiB`.
     pub size: Bytes,
     /// Decisions at most. Default 100000.
@@ -177,6 +179,7 @@ impl Default for DecisionCache {
             headers: Vec::new(),
             query: Vec::new(),
             max_ttl: Time::secs(300),
+            stale_while_revalidate: Time::secs(0),
             size: Bytes::mib(16),
             entries: 100_000,
         }

@@ -10,8 +10,10 @@ use std::{
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use edgeward_core::{
-    api::{Api, Authorizer, AuthorizerType, IdentitySource, Profile, Protocol, whole_value},
-    config::DecisionCache,
+    api::{
+        Api, Authorizer, AuthorizerType, IdentitySource, Profile, Protocol, mapping::Facts as _, whole_value,
+    },
+    config::{DecisionCache, Time},
     policy::{
         Action, Authorization, Caller, Context, Decision, Home, Key, MethodArn, Outcome, Policy, Request,
         Side, Value, Values, Verdict, decide, decide_before, role_of_session,
@@ -39,6 +41,8 @@ pub(crate) struct Gate {
     kind: AuthorizerType,
     sources: Vec<IdentitySource>,
     validation: Option<Regex>,
+    /// Says how callers say who they are, where one does not.
+    challenge: Option<HeaderValue>,
     /// There where decisions are kept.
     pub(crate) decisions: Option<Arc<Decisions>>,
     /// The longest time that they are kept.
@@ -71,7 +75,8 @@ impl Gate {
             .map(|text| IdentitySource::parse(text))
             .collect::<Result<_, _>>()?;
         let settings = DecisionCache {
-            max_ttl: edgeward_core::config::Time(ttl),
+            max_ttl: Time(ttl),
+            stale_while_revalidate: model.stale_while_revalidate.unwrap_or(Time::secs(0)),
             ..DecisionCache::default()
         };
         Ok(Arc::new(Self {
@@ -83,12 +88,24 @@ impl Gate {
                 .as_deref()
                 .map(whole_value)
                 .transpose()?,
+            challenge: challenge(name, model, api, sources.first()),
             decisions: (!sources.is_empty() && !ttl.is_zero()).then(|| Decisions::new(&settings)),
             sources,
             ttl,
             model: model.clone(),
             version: Arc::clone(version),
         }))
+    }
+
+    /// What its plugin is told of the sources, if there are any.
+    pub(super) fn sources_told(&self) -> Option<ContextValue> {
+        let sources = &self.model.identity_sources;
+        (!sources.is_empty()).then(|| ContextValue::Json(serde_json::json!(sources).to_string()))
+    }
+
+    /// Its callers are principals of IAM.
+    pub(super) fn is_iam(&self) -> bool {
+        self.kind == AuthorizerType::Iam
     }
 
     /// What a decision about this request is kept under, if it is. What is decided may depend on the route's scopes, of which it knows nothing else.
@@ -109,10 +126,15 @@ impl Gate {
             let is_valid = !first || self.validation.as_ref().is_none_or(fits);
             if values.is_empty() || !is_valid {
                 let reject = Reject::new(RejectCode::Unauthorized, "who calls cannot be told");
-                return Err(reject.because(format_args!(
+                let mut reject = reject.because(format_args!(
                     "authorizer `{}`: {source:?} is missing or does not fit, the plugin was not asked",
                     self.name
-                )));
+                ));
+                let challenge = self.challenge.iter().cloned();
+                reject
+                    .headers
+                    .extend(challenge.map(|challenge| (header::WWW_AUTHENTICATE, challenge)));
+                return Err(reject);
             }
             first = false;
             for value in &values {
@@ -158,6 +180,34 @@ impl Gate {
     pub(crate) fn counts(&self) -> Option<DecisionCounts> {
         self.decisions.as_ref().map(|decisions| decisions.counts())
     }
+}
+
+/// The challenge of an authorizer (RFC 9110 section 11.6.1), by its security scheme, else for a token in `Authorization`. AWS's REST APIs have none, and its HTTP
+/// APIs that of a token.
+fn challenge(
+    name: &str,
+    model: &Authorizer,
+    api: &Api,
+    first: Option<&IdentitySource>,
+) -> Option<HeaderValue> {
+    let is_aws = api.profile == Profile::Apigw;
+    if is_aws && api.protocol == Protocol::Rest {
+        return None;
+    }
+    let member = |key: &str| model.scheme.as_ref()?.get(key)?.as_str();
+    let is_authorization =
+        || matches!(first, Some(IdentitySource::Header(name)) if name.eq_ignore_ascii_case("authorization"));
+    let challenge = match (member("type"), member("scheme")) {
+        (Some("http"), Some(scheme)) if scheme.eq_ignore_ascii_case("basic") => {
+            // RFC 7617 section 2; names have no quotes
+            format!("Basic realm=\"{name}\", charset=\"UTF-8\"")
+        }
+        (Some("http"), Some(scheme)) if !scheme.eq_ignore_ascii_case("bearer") => scheme.to_owned(),
+        (Some("http" | "oauth2" | "openIdConnect"), _) => "Bearer".to_owned(),
+        (None, _) if !is_aws && is_authorization() => "Bearer".to_owned(),
+        _ => return None,
+    };
+    HeaderValue::try_from(challenge).ok()
 }
 
 /// Whether a caller has one of some scopes, by what an authorizer says of it: the facts `scope` (RFC 8693 section 4.2) or `scp`, as some issuers call it, or these
@@ -224,8 +274,16 @@ impl Asked {
         headers: &HeaderMap,
     ) -> Self {
         let finish = known.finish;
+        let is_served_by_get = || {
+            known
+                .context("routeKey")
+                .is_some_and(|key| key.starts_with("GET "))
+        };
         Self {
-            method: finish.method.clone(),
+            method: match finish.method {
+                Method::HEAD if is_served_by_get() => Method::GET,
+                _ => finish.method.clone(),
+            },
             identity: gate.map_or(Ok(None), |gate| gate.identity(known, scopes)),
             circumstances: Circumstances {
                 client: finish.client,
@@ -315,6 +373,16 @@ impl<'a> Access<'a> {
     /// # Errors
     /// The route wants a scope that the caller does not have, or the policies refuse.
     pub(crate) fn after(&mut self, plugin: &str, exchange: &mut Exchange) -> Result<(), Reject> {
+        self.allowed(plugin, exchange, Some(Verdict::from(true)))
+    }
+
+    /// The same with what it says by itself, where it says nothing of policies.
+    fn allowed(
+        &mut self,
+        plugin: &str,
+        exchange: &mut Exchange,
+        by_itself: Option<Verdict>,
+    ) -> Result<(), Reject> {
         let granted = exchange.policy.take();
         let gate = self.gate.filter(|gate| gate.plugin == plugin);
         self.decided |= gate.is_some();
@@ -351,7 +419,7 @@ impl<'a> Access<'a> {
             Some(granted) => Some(granted.policy.judge(&self.request(&arn, caller))),
             // a principal of IAM may what its policies say; all others are let pass by the answer itself
             None if kind == AuthorizerType::Iam => None,
-            None => Some(Verdict::from(true)),
+            None => by_itself,
         };
         let authorization = match kind {
             AuthorizerType::Custom => Authorization::Lambda,
@@ -370,13 +438,13 @@ impl<'a> Access<'a> {
         self.come_of(decision, &arn, user.as_deref())
     }
 
-    /// The same where the gate was not asked, because it failed and its binding says to go on without it.
+    /// The same where the gate has said nothing, because it failed and its binding says to go on without it: where the API has a policy, that has to allow the call.
     ///
     /// # Errors
     /// The policies refuse.
     pub(crate) fn unasked(&mut self, exchange: &mut Exchange) -> Result<(), Reject> {
         match self.gate.filter(|_gate| !self.decided) {
-            Some(gate) => self.after(&gate.plugin, exchange),
+            Some(gate) => self.allowed(&gate.plugin, exchange, None),
             None => Ok(()),
         }
     }
@@ -390,9 +458,15 @@ impl<'a> Access<'a> {
         &self.call.arm.ground
     }
 
+    /// What is called, as the router has found it: without the slash at the end that it does not look at, and by GET where HEAD is served by that.
     fn arn(&self) -> MethodArn {
         let (home, stage) = (&self.ground().home, &self.call.arm.stage);
-        MethodArn::of(home, stage, self.asked.method.as_str(), &self.call.path)
+        let path = &*self.call.path;
+        let path = path
+            .strip_suffix('/')
+            .filter(|path| !path.is_empty())
+            .unwrap_or(path);
+        MethodArn::of(home, stage, self.asked.method.as_str(), path)
     }
 
     fn request<'r>(&'r self, arn: &'r MethodArn, caller: Caller<'r>) -> Request<'r> {

@@ -21,9 +21,66 @@ const PIECE: usize = 16 << 10;
 
 /// A coding that can be undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Undone {
+pub(super) enum Coded {
+    Identity,
     Gzip,
     Deflate,
+}
+
+impl Coded {
+    /// How a body is coded, if it says so and there is one. `unknown` is the refusal of codings that are not known.
+    ///
+    /// # Errors
+    /// The coding is neither `gzip` nor `deflate`, or there are several.
+    pub(super) fn of(headers: &HeaderMap, body: &Body, unknown: RejectCode) -> Result<Option<Self>, Reject> {
+        let mut values = headers.get_all(header::CONTENT_ENCODING).iter();
+        let (Some(value), rest) = (values.next(), values.next()) else {
+            return Ok(None);
+        };
+        if body.is_empty() {
+            return Ok(None);
+        }
+        let name = value.to_str().unwrap_or_default().trim();
+        match name.to_ascii_lowercase().as_str() {
+            _ if rest.is_some() => {}
+            "identity" | "" => return Ok(Some(Self::Identity)),
+            "gzip" | "x-gzip" => return Ok(Some(Self::Gzip)),
+            "deflate" => return Ok(Some(Self::Deflate)),
+            _ => {}
+        }
+        let mut reject = Reject::new(unknown, format!("the content coding `{name}` cannot be read"));
+        if unknown == RejectCode::UnsupportedMediaType {
+            // RFC 9110 section 15.5.16
+            let known = HeaderValue::from_static("gzip, deflate");
+            reject.headers.push((header::ACCEPT_ENCODING, known));
+        }
+        Err(reject)
+    }
+
+    /// Takes out of the fields what is not true of the plain body.
+    pub(super) fn plain(self, headers: &mut HeaderMap) {
+        headers.remove(header::CONTENT_ENCODING);
+        if self != Self::Identity {
+            coding::recoded(headers);
+        }
+    }
+
+    /// The body as it was before it was compressed, of at most `limit` bytes.
+    pub(super) fn undone(self, body: Body, limit: u64) -> Body {
+        if self == Self::Identity {
+            return body;
+        }
+        Body::boxed(Stream {
+            body,
+            coded: self,
+            decoder: None,
+            input: Bytes::new(),
+            more: false,
+            ended: false,
+            trailers: None,
+        })
+        .with_limit(limit)
+    }
 }
 
 /// The body as it was before it was compressed, of at most `limit` bytes; its fields say so. `unknown` is the refusal of codings that are not known.
@@ -36,51 +93,17 @@ pub(super) fn decoded(
     limit: u64,
     unknown: RejectCode,
 ) -> Result<Body, Reject> {
-    let mut values = headers.get_all(header::CONTENT_ENCODING).iter();
-    let (Some(value), rest) = (values.next(), values.next()) else {
+    let Some(coded) = Coded::of(headers, &body, unknown)? else {
         return Ok(body);
     };
-    if body.is_empty() {
-        return Ok(body);
-    }
-    let name = value.to_str().unwrap_or_default().trim();
-    let coding = match name.to_ascii_lowercase().as_str() {
-        _ if rest.is_some() => None,
-        "identity" | "" => {
-            headers.remove(header::CONTENT_ENCODING);
-            return Ok(body);
-        }
-        "gzip" | "x-gzip" => Some(Undone::Gzip),
-        "deflate" => Some(Undone::Deflate),
-        _ => None,
-    };
-    let Some(coding) = coding else {
-        let mut reject = Reject::new(unknown, format!("the content coding `{name}` cannot be read"));
-        if unknown == RejectCode::UnsupportedMediaType {
-            // RFC 9110 section 15.5.16
-            let known = HeaderValue::from_static("gzip, deflate");
-            reject.headers.push((header::ACCEPT_ENCODING, known));
-        }
-        return Err(reject);
-    };
-    headers.remove(header::CONTENT_ENCODING);
-    coding::recoded(headers);
-    Ok(Body::boxed(Stream {
-        body,
-        coding,
-        decoder: None,
-        input: Bytes::new(),
-        more: false,
-        ended: false,
-        trailers: None,
-    })
-    .with_limit(limit))
+    coded.plain(headers);
+    Ok(coded.undone(body, limit))
 }
 
 /// A body whose coding is undone while it flows.
 struct Stream {
     body: Body,
-    coding: Undone,
+    coded: Coded,
     /// Made with the first byte, which tells what `deflate` means; none between the members of gzip.
     decoder: Option<Decompress>,
     input: Bytes,
@@ -94,16 +117,16 @@ struct Stream {
 impl Stream {
     /// Some bytes, if there are any.
     fn piece(&mut self) -> Result<Vec<u8>, BodyError> {
-        let coding = self.coding;
+        let coded = self.coded;
         let first = self.input.first().copied().unwrap_or_default();
-        if self.decoder.is_none() && self.ended && coding == Undone::Deflate {
+        if self.decoder.is_none() && self.ended && coded == Coded::Deflate {
             return Err(BodyError::Coding("there is more behind its end"));
         }
         self.ended = false;
-        let decoder = self.decoder.get_or_insert_with(|| match coding {
-            Undone::Gzip => Decompress::new_gzip(15),
+        let decoder = self.decoder.get_or_insert_with(|| match coded {
+            Coded::Gzip => Decompress::new_gzip(15),
             // RFC 1950 wants a header, which some leave out
-            Undone::Deflate => Decompress::new(first & 0x0f == 8),
+            Coded::Identity | Coded::Deflate => Decompress::new(first & 0x0f == 8),
         });
         let before = decoder.total_in();
         let mut output = Vec::with_capacity(PIECE);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use edgeward_core::{
-    api::mapping::Facts,
+    api::{context, mapping::Facts},
     normalize::parse_query,
     reject::{Reject, RejectCode},
     route::decode_param,
@@ -61,6 +61,16 @@ impl<'a> Known<'a> {
 }
 
 impl Known<'_> {
+    /// What is said of a principal of IAM, where the route's authorizer is one for these.
+    fn principal(&self, fact: &str) -> Option<String> {
+        let route = self
+            .finish
+            .route
+            .and_then(|index| self.call.arm.table.routes.get(index));
+        let gate = route?.api.as_ref()?.authorizer.as_ref()?;
+        gate.is_iam().then(|| self.authorizer.get(fact).cloned())?
+    }
+
     /// When the request came, since 1970.
     pub(super) fn began(&self) -> Duration {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -167,7 +177,13 @@ impl Facts for Known<'_> {
                 self.error.filter(about)?.cause.clone()?
             }
             "status" => self.status?.as_u16().to_string(),
-            _ => self.authorizer.get(name.strip_prefix("authorizer.")?)?.clone(),
+            "identity.accountId" | "identity.userArn" | "identity.accessKey" => {
+                self.principal(name.strip_prefix("identity.")?)?
+            }
+            "identity.caller" | "identity.user" => self.principal("userId")?,
+            _ => context::said(name.strip_prefix("authorizer.")?, |name| {
+                self.authorizer.get(name).cloned()
+            })?,
         })
     }
 

@@ -44,6 +44,13 @@ pub(crate) struct Stage {
     pub(crate) canary: Option<Canary>,
 }
 
+impl Stage {
+    /// Its arms: the first one, and the canary if there is one.
+    pub(crate) fn arms(&self) -> impl Iterator<Item = &Arc<Arm>> {
+        std::iter::once(&self.control).chain(self.canary.as_ref().map(|canary| &canary.arm))
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Canary {
     pub(crate) arm: Arc<Arm>,
@@ -141,9 +148,15 @@ impl Apis {
     /// Every arm of every stage.
     pub(crate) fn arms(&self) -> impl Iterator<Item = &Arc<Arm>> {
         let stages = self.by_name.values().flat_map(|site| site.stages.values());
-        stages.flat_map(|stage| {
-            std::iter::once(&stage.control).chain(stage.canary.as_ref().map(|canary| &canary.arm))
-        })
+        stages.flat_map(|stage| stage.arms())
+    }
+
+    /// The stages of an API that serve something.
+    pub(crate) fn stages(&self, api: &str) -> impl Iterator<Item = &Arc<Stage>> {
+        self.by_name
+            .get(api)
+            .into_iter()
+            .flat_map(|site| site.stages.values())
     }
 
     /// The stage of an API.

@@ -44,6 +44,7 @@ pub(crate) use voice::Voice;
 
 use self::{
     access::{Access, Asked},
+    decode::Coded,
     engine::Engine,
     facts::Known,
 };
@@ -169,16 +170,13 @@ pub(crate) async fn before(
         // by one a body would be validated or mapped, and by the other read
         return Err(Reject::new(RejectCode::BadRequest, "more than one Content-Type"));
     }
-    let body = if api.reads_body {
-        decode::decoded(
-            &mut head.headers,
-            body,
-            route.body_limit,
-            RejectCode::UnsupportedMediaType,
-        )?
-    } else {
-        body
-    };
+    let mut coded = None;
+    if api.reads_body {
+        coded = Coded::of(&head.headers, &body, RejectCode::UnsupportedMediaType)?;
+    }
+    if let Some(coded) = coded {
+        coded.plain(&mut head.headers);
+    }
     let mut refused = Ok(());
     if let (Some(validation), Some(call)) = (validation, &finish.call) {
         let known = Known {
@@ -206,6 +204,9 @@ pub(crate) async fn before(
                 let scopes = serde_json::json!(scopes).to_string();
                 told.push(("authorization-scopes", ContextValue::Json(scopes)));
             }
+            if let Some(sources) = gate.and_then(|gate| gate.sources_told()) {
+                told.push(("identity-sources", sources));
+            }
             told
         });
         (Asked::of(&known, gate, scopes, &head.headers), told)
@@ -213,12 +214,21 @@ pub(crate) async fn before(
     let Some(told) = told else {
         Access::new(asked, Known::of(finish)?.call, gate).before()?;
         refused?;
+        let body = match coded {
+            Some(coded) => coded.undone(body, route.body_limit),
+            None => body,
+        };
         let body = validated(route, validation, content_type, body).await?;
         return Ok(Step::Next((head, body)));
     };
     let chain = handle::chain(finish, route, params, client, head);
     chain.tell(&GATEWAY, told).await;
     let mut access = Access::new(asked, Known::of(finish)?.call, gate);
+    let body = match coded {
+        // who signs a body signs what is sent
+        Some(coded) => coded.undone(chain.digest(body).await?, route.body_limit),
+        None => body,
+    };
     let body = match chain.admit(body, Some(&mut access)).await? {
         Step::Next(body) => body,
         Step::Answer(answer) => return Ok(Step::Answer(answer)),

@@ -8,8 +8,8 @@ use edgeward_core::{
     phase::Phase,
     reject::{Reject, RejectCode},
 };
-use edgeward_runtime::{BodyMode, BodyState, ContextValue, Decision, ExchangeSlot};
-use http::Response;
+use edgeward_runtime::{Answer, BodyMode, BodyState, ContextValue, Decision, ExchangeSlot};
+use http::{Response, StatusCode};
 
 use super::{
     Chain, Link, SharedChain, Step, Way, active,
@@ -104,8 +104,8 @@ impl SharedChain {
         Ok(Step::Next(collected.into_body()))
     }
 
-    /// Collects and hashes the body, if an authorizer needs that.
-    async fn digest(&self, body: Body) -> Result<Body, Reject> {
+    /// Collects and hashes the body, if an authorizer needs that and it was not done.
+    pub(crate) async fn digest(&self, body: Body) -> Result<Body, Reject> {
         let mut chain = self.lock().await;
         let Chain { exchange, links } = &mut *chain;
         let wants = |link: &&mut Link| link.session.interest().request_digest;
@@ -116,7 +116,11 @@ impl SharedChain {
         else {
             return Ok(body);
         };
-        if body.is_empty() {
+        if body.is_empty()
+            || exchange
+                .as_deref()
+                .is_some_and(|exchange| exchange.body_digest.is_some())
+        {
             return Ok(body);
         }
         match collect(body, limit).await? {
@@ -156,16 +160,14 @@ impl SharedChain {
                     headers,
                     ..
                 }) => {
-                    let (code, status) = match status.as_u16() {
-                        401 => (RejectCode::Unauthorized, 401),
-                        // what was asked gave no decision, and neither did the authorizer
-                        502 => (RejectCode::AuthorizerConfiguration, 500),
-                        failed @ 500.. => (RejectCode::AuthorizerFailure, failed),
-                        denied => (RejectCode::AccessDenied, denied),
-                    };
+                    let code = refusal(status);
                     let mut reject =
                         Reject::new(code, reason).because(format_args!("denied by plugin `{}`", link.name()));
-                    reject.status = status;
+                    reject.status = match code {
+                        // what was asked gave no decision, and neither did the authorizer
+                        RejectCode::AuthorizerConfiguration => 500,
+                        _ => status.as_u16(),
+                    };
                     reject.headers = headers;
                     return Err(reject);
                 }
@@ -175,7 +177,7 @@ impl SharedChain {
                         Some(reject) => {
                             Err(reject.because(format_args!("refused by plugin `{}`", link.name())))
                         }
-                        None => Ok(Some(respond_with(answer))),
+                        None => Ok(Some(refused_with(answer, refusal, link.name()))),
                     };
                 }
                 Err(failure) => {
@@ -191,6 +193,29 @@ impl SharedChain {
         }
         Ok(None)
     }
+}
+
+/// What a refusal of an authorizer is, by its status.
+fn refusal(status: StatusCode) -> RejectCode {
+    match status.as_u16() {
+        401 => RejectCode::Unauthorized,
+        502 => RejectCode::AuthorizerConfiguration,
+        500.. => RejectCode::AuthorizerFailure,
+        _ => RejectCode::AccessDenied,
+    }
+}
+
+/// A plugin's own answer, which is a refusal for metrics and logs where its status is an error.
+fn refused_with(answer: Answer, code: impl Fn(StatusCode) -> RejectCode, plugin: &str) -> Response<Body> {
+    let status = answer.status();
+    let mut response = respond_with(answer);
+    if status.is_client_error() || status.is_server_error() {
+        let reject = Reject::new(code(status), "the request was refused");
+        let mut reject = reject.because(format_args!("answered by plugin `{plugin}`"));
+        reject.status = status.as_u16();
+        response.extensions_mut().insert(reject);
+    }
+    response
 }
 
 /// Records what an inspection found and refuses if it says so.
@@ -228,7 +253,11 @@ fn judge(
     }
     match verdict.block {
         None => Ok(None),
-        Some((_, Some(answer))) => Ok(Some(respond_with(answer))),
+        Some((_, Some(answer))) => Ok(Some(refused_with(
+            answer,
+            |_status| RejectCode::WafFiltered,
+            link.name(),
+        ))),
         Some((status, None)) => {
             let cause = format!("blocked by plugin `{}`, rules {}", link.name(), rules.join(", "));
             let mut reject = Reject::new(RejectCode::WafFiltered, "the request was blocked").because(cause);

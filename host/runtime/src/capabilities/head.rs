@@ -168,6 +168,13 @@ impl HostRequestHead for HostState {
             .unwrap_or(&exchange.request.authority)
             .to_owned())
     }
+    fn raw_headers(&mut self, _: Request) -> Result<Vec<Header>> {
+        let exchange = self.read()?;
+        Ok(all(exchange
+            .raw_headers
+            .as_ref()
+            .unwrap_or(&exchange.request.headers)))
+    }
     fn body_digest(&mut self, _: Request) -> Result<Option<Vec<u8>>> {
         Ok(self.read()?.body_digest.map(|digest| digest.to_vec()))
     }

@@ -448,7 +448,11 @@ fn a_new_key_is_found_at_the_issuer_once_a_token_names_it() {
     outside.pass(30_000);
     assert!(check(&new_token, &outside).is_ok());
     assert!(check(&old_token, &outside).is_ok());
-    assert_eq!(outside.fetches(), 2);
+    assert_eq!(
+        outside.fetches(),
+        3,
+        "the first name that was not there had a fetch, too"
+    );
     // Unknown names during an outage say nothing about the token; known ones go on.
     outside.serve(URL, 503, String::new());
     outside.pass(25_000);
@@ -456,8 +460,41 @@ fn a_new_key_is_found_at_the_issuer_once_a_token_names_it() {
     outside.pass(5_000);
     assert_eq!(check(&odd, &outside).unwrap_err().kind, Kind::Unavailable);
     assert_eq!(check(&odd, &outside).unwrap_err().kind, Kind::Unavailable);
-    assert_eq!(outside.fetches(), 3);
+    assert_eq!(outside.fetches(), 4);
     assert!(check(&new_token, &outside).is_ok());
+}
+
+#[test]
+fn a_key_that_takes_the_place_of_another_is_found_with_its_name_and_without() {
+    const URL: &str = "https://id.test/jwks";
+    let (old, new) = (Signer::new(Algorithm::Es256), Signer::new(Algorithm::Es256));
+    for kid in [json!("k"), Value::Null] {
+        let jwk = |signer: &Signer| {
+            let mut jwk = signer.jwk("k");
+            jwk["kid"] = kid.clone();
+            jwk.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+            json!({"keys": [jwk]}).to_string()
+        };
+        let token = |signer: &Signer| {
+            let mut head = json!({"alg": "ES256", "kid": kid});
+            head.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+            signer.token(head, &claims())
+        };
+        let outside = now();
+        outside.serve(URL, 200, jwk(&old));
+        let mut authorizer = authorizer(config(json!([{"jwks": {"url": URL}}]), json!({})));
+        assert!(authorizer.check(&token(&old), &[], &outside).is_ok());
+        outside.serve(URL, 200, jwk(&new));
+        assert!(authorizer.check(&token(&new), &[], &outside).is_ok(), "{kid}");
+        // what is signed by none of them is refused, whether the issuer can be asked or not
+        outside.serve(URL, 503, String::new());
+        outside.pass(30_000);
+        for _ in 0..3 {
+            let refusal = authorizer.check(&token(&old), &[], &outside).unwrap_err();
+            assert_eq!(refusal.kind, Kind::InvalidToken, "{}", refusal.detail);
+        }
+        assert!(authorizer.check(&token(&new), &[], &outside).is_ok());
+    }
 }
 
 #[test]

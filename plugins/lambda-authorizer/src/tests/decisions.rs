@@ -13,6 +13,7 @@ use crate::{
     refusal::{Kind, Refusal},
     seen::Seen,
     settings::Settings,
+    source::Source,
 };
 
 fn settings(extra: Value) -> Settings {
@@ -122,7 +123,7 @@ fn a_failure_that_is_told_in_the_body_alone_counts_too() {
 
 #[test]
 fn without_identity_the_function_is_not_called() {
-    let token = json!({"type": "token", "token": {"header": "Authorization", "validation": "^token-"}});
+    let token = json!({"type": "token", "token": {"header": "Authorization", "validation": "token-.*"}});
     let missing = Seen {
         headers: Vec::new(),
         ..seen()
@@ -155,6 +156,44 @@ fn without_identity_the_function_is_not_called() {
     let fake = Fake::answering(&policy());
     assert!(check(&settings(token), &seen(), &fake).is_ok());
     assert_eq!(fake.event()["authorizationToken"], "token-1");
+}
+
+#[test]
+fn sources_of_the_api_are_those_of_the_function_and_what_it_says_is_kept_by_them_alone() {
+    let source = |text: &str| Source::parse(text).unwrap();
+    let [own, other] = ["$request.header.Authorization", "$request.header.X-Tenant"].map(source);
+    let told = |sources: &[&Source]| {
+        let mut seen = seen();
+        seen.headers.push(("x-tenant".to_owned(), b"pets".to_vec()));
+        seen.sources = sources.iter().map(|source| (*source).clone()).collect();
+        seen
+    };
+    let http = json!({"payload-format": "2.0"});
+    let with_own = json!({"payload-format": "2.0", "identity-sources": ["$request.header.Authorization"]});
+    let token = json!({"type": "token"});
+    let named = json!({"type": "token", "token": {"header": "Authorization"}});
+    for (config, sources, identity, is_kept) in [
+        (&http, vec![&own, &other], json!(["token-1", "pets"]), true),
+        (&http, vec![&other], json!(["pets"]), true),
+        (&http, vec![], json!(null), true),
+        (&with_own, vec![&own, &other], json!(["token-1"]), true),
+        (&with_own, vec![&other], json!(["token-1"]), false),
+        (&token, vec![&own], json!("token-1"), true),
+        (&token, vec![&other], json!("pets"), true),
+        (&named, vec![&other], json!("token-1"), false),
+        (&named, vec![], json!("token-1"), true),
+    ] {
+        let fake = Fake::answering(&policy());
+        let accepted = check(&settings(config.clone()), &told(&sources), &fake).unwrap();
+        let event = fake.event();
+        let found = if event["type"] == "TOKEN" {
+            &event["authorizationToken"]
+        } else {
+            &event["identitySource"]
+        };
+        assert_eq!(found, &identity, "{config} {sources:?}");
+        assert_eq!(accepted.ttl_seconds.is_some(), is_kept, "{config} {sources:?}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Says what the request's field `x-verdict` asks for, as JSON: `{"allow": {"principal": "alice", "facts": {"k": "v"}, "policy": {...}, "ttl": 60}}`,
-//! `{"deny": {"status": 403, "ttl": 60}}`, `"trap"`, `"loop"`. Without it the caller is `alice`. The digest of the body, the raw target and the raw authority
-//! are facts of whoever is let pass.
+//! `{"deny": {"status": 403, "ttl": 60}}`, `"trap"`, `"loop"`. Without it the caller is `alice`. The digest of the body, the raw target, the raw authority
+//! and the fields that the client sent are facts of whoever is let pass.
 
 #![expect(clippy::panic, reason = "a trap is one of the answers")]
 
@@ -59,7 +59,8 @@ impl Authorize for Says {
                 let mut allowed = Allowed::new(allow.principal)
                     .fact("digest", digest)
                     .fact("raw-target", request.raw_target())
-                    .fact("raw-authority", request.raw_authority());
+                    .fact("raw-authority", request.raw_authority())
+                    .fact("sent", sent(request));
                 for (key, value) in allow.facts {
                     allowed = match value {
                         serde_json::Value::String(text) => allowed.fact(key, text),
@@ -88,6 +89,13 @@ impl Authorize for Says {
             Err(error) => panic!("x-verdict: {error}"),
         }
     }
+}
+
+/// The fields that the client sent, `name: value` each.
+fn sent(request: &RequestHead) -> String {
+    let fields = request.raw_headers().into_iter();
+    let fields = fields.map(|field| format!("{}: {}", field.name, String::from_utf8_lossy(&field.value)));
+    fields.collect::<Vec<_>>().join("; ")
 }
 
 edgeward_sdk::export!(Says: authorize);

@@ -156,6 +156,10 @@ impl RequestHead {
         self.authority.clone()
     }
 
+    pub fn raw_headers(&self) -> Vec<Header> {
+        self.headers()
+    }
+
     pub fn body_digest(&self) -> Option<Vec<u8>> {
         self.body_digest.clone()
     }

@@ -1,0 +1,160 @@
+//! What authorizers of APIs say is kept for as long as AWS keeps it, and they are asked where AWS asks them.
+
+use edgeward_tests::{Gateway, Origin, Raw, Reply, guest, within};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::{
+    apis::{PETS, Site},
+    authorizers::{ANY, allow, api, ask, asked, policy, statement, with_principal},
+};
+
+#[tokio::test]
+async fn a_decision_is_kept_for_as_long_as_aws_keeps_it_where_the_api_does_not_say() {
+    let site = crate::authorizers::start();
+    let sources = json!({"identity-sources": ["$request.header.authorization"]});
+    let mut before = 0;
+    for (profile, protocol, questions) in [("apigw", "REST", 1), ("apigw", "HTTP", 2), ("native", "REST", 2)]
+    {
+        api(&site, profile, protocol, sources.clone(), None).await;
+        for _ in 0..2 {
+            assert_eq!(ask(&site, "/a", Some("one"), &allow(None)).await.status, 200);
+        }
+        assert_eq!(asked(&site).await - before, questions, "{profile} {protocol}");
+        before += questions;
+    }
+}
+
+/// A gateway whose `forward-auth` asks at `listener` and keeps what it hears for no time, but may serve it late.
+async fn late(listener: &TcpListener) -> (Gateway, Origin) {
+    let (origin, service) = (Origin::start(), listener.local_addr().unwrap());
+    let gateway = Gateway::start(json!({
+        "upstreams": {"origin": {"endpoints": [origin.endpoint()]}},
+        "plugins": {"who": {
+            "module": "forward-auth",
+            "grants": {"http": {"hosts": [service.to_string()], "private-addresses": true}},
+            "limits": {"wall-time": "30s"},
+            "decision-cache": {"headers": ["authorization"], "max-ttl": "1us", "stale-while-revalidate": "1h"},
+            "config": {"url": format!("http://{service}/"), "allow-plain-http": true, "timeout-ms": 20000, "decision-ttl-seconds": 60},
+        }},
+        "routes": [{"path": "/{path+}", "upstream": "origin", "pipeline": ["who"]}],
+    }))
+    .await;
+    (gateway, origin)
+}
+
+#[tokio::test]
+async fn while_an_authorizer_is_asked_anew_others_need_not_wait() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (gateway, _origin) = late(&listener).await;
+    let gateway = std::sync::Arc::new(gateway);
+    let call = || {
+        let gateway = std::sync::Arc::clone(&gateway);
+        tokio::spawn(async move { gateway.call("GET", "/a", &[("authorization", "one")]).await })
+    };
+    let question = async || {
+        let (stream, _) = within("a question", listener.accept()).await.unwrap();
+        let mut service = Raw::from(stream);
+        service.until("\r\n\r\n").await;
+        service
+    };
+    let answer = async |mut service: Raw, status: &str| {
+        let head = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        service.send(head).await;
+        service.finish().await;
+    };
+    let status = async |call| -> u16 {
+        let reply: Reply = within("an answer", call).await.unwrap();
+        reply.status
+    };
+    let first = call();
+    answer(question().await, "204 No Content").await;
+    assert_eq!(status(first).await, 200);
+    // the time of that is over: one asks, and the others have what was said
+    let asking = call();
+    let service = question().await;
+    for _ in 0..3 {
+        assert_eq!(status(call()).await, 200);
+    }
+    assert!(!asking.is_finished());
+    answer(service, "403 Forbidden").await;
+    assert_eq!(status(asking).await, 403);
+    // which has ended with the refusal
+    let again = call();
+    answer(question().await, "403 Forbidden").await;
+    assert_eq!(status(again).await, 403);
+}
+
+#[tokio::test]
+async fn a_request_is_refused_by_what_comes_first() {
+    let site = Site::with_config(|config, _folder| {
+        config["aws"] = json!({"region": "eu-west-1", "account-id": "123456789012"});
+        config["plugins"]["verdict"] = json!({"module": guest("verdict")});
+        config["plugins"]["waf"] = json!({"module": guest("waf-rules")});
+    });
+    let mut evil = with_principal(statement("Deny", ANY), "*");
+    evil["Condition"] = json!({"StringEquals": {"aws:Referer": "https://evil.example/"}});
+    site.apply(json!({"apis": {"pets": {
+        "protocol": "REST",
+        "profile": "apigw",
+        "policy": policy(&[with_principal(statement("Allow", ANY), "*"), evil]),
+        "authorizers": {"who": {"plugin": "verdict", "identity-sources": ["method.request.header.Authorization"], "result-ttl": "0s"}},
+        "integrations": {"echo": {"type": "HTTP_PROXY", "uri": site.web("/echo")}},
+        "models": {"pet": {"schema": {"type": "object", "required": ["name"]}}},
+        "validators": {"all": {"parameters": true, "body": true}},
+        "routes": {"POST /pets": {
+            "integration": "echo",
+            "pipeline": ["waf"],
+            "authorizer": "who",
+            "validator": "all",
+            "request-parameters": {"method.request.querystring.page": true},
+            "request-models": {"application/json": "pet"},
+        }},
+        "stages": {"prod": {"auto-deploy": true}},
+    }}}))
+    .await;
+    let attack = "q=1%27%20UNION%20SELECT%20password%20FROM%20users--";
+    let deny = json!({"deny": {"status": 401}}).to_string();
+    let referer = ("referer", "https://evil.example/");
+    let (token, denied) = (("authorization", "one"), ("x-verdict", deny.as_str()));
+    let call = async |target: &str, fields: &[(&str, &str)], body: &str| {
+        let fields = [fields, &[("content-type", "application/json")]].concat();
+        let reply = site
+            .call(PETS, "POST", &format!("/prod{target}"), &fields, body)
+            .await;
+        (reply.status, reply.header("x-amzn-errortype").to_owned())
+    };
+    // each has all the faults of those below it
+    let faults: [(&str, &[(&str, &str)], &str, u16, &str, u64); 7] = [
+        (
+            "/nowhere",
+            &[referer, denied],
+            "{}",
+            403,
+            "MissingAuthenticationTokenException",
+            0,
+        ),
+        ("/pets", &[referer, denied], "{}", 403, "ForbiddenException", 0),
+        ("/pets", &[referer, denied], "{}", 403, "AccessDeniedException", 0),
+        ("/pets", &[denied], "{}", 401, "UnauthorizedException", 0),
+        ("/pets", &[token, denied], "{}", 401, "UnauthorizedException", 1),
+        ("/pets", &[token], "{}", 400, "BadRequestException", 2),
+        ("/pets?page=1", &[token], "{}", 400, "BadRequestException", 3),
+    ];
+    for (row, (path, fields, body, status, kind, questions)) in faults.into_iter().enumerate() {
+        let target = if row < 2 {
+            format!("{path}?{attack}")
+        } else {
+            path.to_owned()
+        };
+        assert_eq!(
+            call(&target, fields, body).await,
+            (status, kind.to_owned()),
+            "row {row}"
+        );
+        assert_eq!(asked(&site).await, questions, "row {row}");
+    }
+    assert_eq!(site.origin.hits("/echo"), 0);
+    let good = call("/pets?page=1", &[token], r#"{"name": "rex"}"#).await;
+    assert_eq!(good.0, 200);
+}
