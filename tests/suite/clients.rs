@@ -5,8 +5,8 @@ use std::{net::SocketAddr, process::Stdio};
 
 use edgeward_tests::{
     Ca, Gateway, Origin, WebSocketOrigin,
-    real::{is_there, python, python_has, run, told},
-    scripted_upstream, workspace,
+    real::{is_there, python_has, run, script, told},
+    scripted_upstream,
 };
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -360,12 +360,9 @@ async fn aioquic_finds_http3_by_alt_svc_and_uses_all_of_it() {
         return;
     }
     let site = Site::start().await;
-    let mut script = Command::new(python());
+    let mut script = script("h3_calls.py");
     script
-        .arg(workspace().join("tests/real/h3_calls.py"))
-        .arg("127.0.0.1");
-    script
-        .arg(site.listener("tls").port().to_string())
+        .args(["127.0.0.1", &site.listener("tls").port().to_string()])
         .arg(site.file("ca.pem"));
     told(&mut script).await;
 }
@@ -403,8 +400,7 @@ async fn websockets_talks_to_its_own_server_through_the_gateway() {
             .1
             .to_string()
     };
-    let mut script = Command::new(python());
-    script.arg(workspace().join("tests/real/websocket_calls.py"));
+    let mut script = script("websocket_calls.py");
     script
         .args([server.to_string(), address("plain"), address("tls")])
         .arg(trust);
@@ -436,8 +432,7 @@ async fn h2_and_wsproto_talk_over_streams_of_a_connection() {
     let (origin, socket, ca) = (Origin::start(), WebSocketOrigin::start().await, Ca::new());
     let gateway = talking(&origin, &socket, &ca).await;
     let trust = ca.write(gateway.folder.path());
-    let mut script = Command::new(python());
-    script.arg(workspace().join("tests/real/websocket_h2_calls.py"));
+    let mut script = script("websocket_h2_calls.py");
     script.arg(gateway.address().port().to_string()).arg(trust);
     told(&mut script).await;
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use edgeward_tests::{
     Body, Ca, Connection, Gateway, H3, Origin, QuicClient, Reply, bytes, empty, eventually, real,
-    record_logs, wait_for_log, within, workspace,
+    record_logs, wait_for_log, within,
 };
 use futures_util::stream;
 use http::{HeaderMap, Request, Response};
@@ -496,8 +496,7 @@ async fn grpcio_calls_its_own_server_through_the_gateway() {
         "routes": [{"path": "/test.Talk/{method}", "upstream": "origin"}],
     }))
     .await;
-    let mut script = Command::new(real::python());
-    script.arg(workspace().join("tests/real/grpc_calls.py"));
+    let mut script = real::script("grpc_calls.py");
     script.args([server.to_string(), gateway.address().to_string()]);
     real::told(&mut script).await;
 }

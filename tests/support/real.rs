@@ -46,6 +46,16 @@ pub async fn python_has(library: &str) -> bool {
     .await
 }
 
+/// A script of `tests/real`, for [`python`]; the folder stays as it is.
+#[must_use]
+pub fn script(name: &str) -> Command {
+    let mut command = Command::new(python());
+    command
+        .arg(paths::workspace().join("tests/real").join(name))
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
 /// Runs a client to its end.
 pub async fn run(command: &mut Command) -> Output {
     let running = command.stdin(Stdio::null()).kill_on_drop(true).output();
