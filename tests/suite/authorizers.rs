@@ -1,20 +1,13 @@
 //! Authorizers of APIs: who is asked, what is kept, and what policies make of the answer. The tables are those of Amazon API Gateway.
 
-use edgeward_tests::{
-    Gateway, Reply, WebSocketOrigin, cli, guest,
-    real::{python, python_has, told},
-    workspace,
-};
+use edgeward_tests::{Reply, cli, guest};
 use serde_json::{Value, json};
-use tokio::process::Command;
 
 use crate::{
     apis::{PETS, Site},
     authorize::{Keys, claims},
 };
 
-/// A secret key of AWS's documentation.
-const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 const STAGE: &str = "/v1/apis/pets/stages/prod";
 
 pub(crate) fn start() -> Site {
@@ -601,52 +594,6 @@ async fn a_route_of_the_file_fails_closed_where_its_authorizer_answers_with_a_po
 }
 
 #[tokio::test]
-async fn signers_of_aws_are_let_in_as_they_sign_and_under_the_policy_of_their_key() {
-    if !python_has("botocore").await {
-        return;
-    }
-    let site = Site::with_config(|config, folder| {
-        std::fs::write(folder.join("key"), SECRET).unwrap();
-        config["aws"] = json!({"region": "eu-west-1", "account-id": "123456789012"});
-        config["plugins"]["iam"] = json!({
-            "module": guest("sigv4-authorizer"),
-            "grants": {"secrets": {"key": {"file": folder.join("key")}}},
-            "config": {
-                "regions": ["eu-west-1"],
-                "credentials": [{
-                    "access-key-id": "AKIDEXAMPLE",
-                    "secret": "key",
-                    "principal-arn": "arn:aws:iam::123456789012:user/ada",
-                    "policy": policy(&[statement("Allow", &format!("{ANY}/*")), statement("Deny", "arn:aws:execute-api:*:*:pets/prod/GET/secret")]),
-                }],
-            },
-        });
-    });
-    let echo = json!({"integration": "echo", "authorizer": "iam"});
-    let route = |methods: &[&str]| -> serde_json::Map<String, Value> {
-        let keys = methods
-            .iter()
-            .flat_map(|method| ["/", "/{proxy+}"].map(|path| format!("{method} {path}")));
-        keys.map(|key| (key, echo.clone())).collect()
-    };
-    site.apply(json!({"apis": {"pets": {
-        "protocol": "REST",
-        "authorizers": {"iam": {"plugin": "iam", "type": "iam"}},
-        "integrations": {"echo": {"type": "HTTP_PROXY", "uri": site.web("/echo")}},
-        "routes": route(&["GET", "POST", "PUT", "DELETE"]),
-        "stages": {"prod": {"auto-deploy": true}},
-    }}}))
-    .await;
-    let mut script = Command::new(python());
-    script
-        .arg(workspace().join("tests/real/sigv4_calls.py"))
-        .args(["127.0.0.1", &site.process.address().port().to_string()])
-        .args([PETS, "eu-west-1", "AKIDEXAMPLE", SECRET]);
-    let said = told(&mut script).await;
-    assert!(said.contains("were let in"), "{said}");
-}
-
-#[tokio::test]
 async fn a_client_cannot_say_in_place_of_an_authorizer_who_it_is() {
     let site = start();
     for (profile, protocol, key, from) in [
@@ -681,39 +628,6 @@ async fn a_client_cannot_say_in_place_of_an_authorizer_who_it_is() {
             assert_eq!(reply.echoed_all("x-user"), wanted, "{profile} {protocol} {path}");
         }
     }
-}
-
-#[tokio::test]
-async fn sockets_are_opened_by_presigned_addresses_and_by_no_others() {
-    if !(python_has("botocore").await && python_has("websockets").await) {
-        return;
-    }
-    let (socket, folder) = (WebSocketOrigin::start().await, tempfile::tempdir().unwrap());
-    std::fs::write(folder.path().join("key"), SECRET).unwrap();
-    let routes = ["/talk", "/talk/{more+}"]
-        .map(|path| json!({"path": path, "upstream": "socket", "websocket": true, "pipeline": ["iam"]}));
-    let gateway = Gateway::start_in(
-        folder,
-        json!({
-            "upstreams": {"socket": {"endpoints": [socket.endpoint()]}},
-            "plugins": {"iam": {
-                "module": guest("sigv4-authorizer"),
-                "grants": {"secrets": {"key": {"file": "key"}}},
-                "config": {
-                    "regions": ["eu-west-1"],
-                    "credentials": [{"access-key-id": "AKIDEXAMPLE", "secret": "key", "principal-arn": "arn:aws:iam::123456789012:user/ada"}],
-                },
-            }},
-            "routes": routes,
-        }),
-    )
-    .await;
-    let mut script = Command::new(python());
-    script
-        .arg(workspace().join("tests/real/sigv4_websocket.py"))
-        .args([&gateway.address().to_string(), "eu-west-1", "AKIDEXAMPLE", SECRET]);
-    let said = told(&mut script).await;
-    assert!(said.contains("sockets were opened"), "{said}");
 }
 
 /// An API with routes that want different scopes of callers.

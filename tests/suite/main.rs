@@ -53,6 +53,7 @@ mod proxy_protocol;
 mod routing;
 mod schemathesis;
 mod shadows;
+mod signed;
 mod snapshot;
 mod soak;
 mod streaming;

@@ -1,0 +1,336 @@
+//! Requests with a signature at `sigv4-authorizer`, signed by AWS's own signers: botocore, and awscrt for Signature Version 4a.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use edgeward_tests::{
+    Gateway, Origin, Raw, Reply, WebSocketOrigin, closed, guest,
+    real::{python_has, script, told},
+};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use crate::{
+    apis::{PETS, Site},
+    authorizers::{ANY, policy, statement},
+};
+
+/// A secret key of AWS's documentation.
+const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+/// A session token, with characters that a query cannot have as they are.
+const TOKEN: &str = "IQoJb3JpZ2luX2VjEHwaCWV1LXdlc3QtMSJH//+example/+==";
+const HOST: &str = "pets.example.test";
+const UNKNOWN: &str = r#"{"message":"The security token included in the request is invalid."}"#;
+
+/// A gateway in front of an origin that echoes. Requests have to be signed for it; by whom, `config` of the plugin says.
+async fn gateway(grants: Value, mut config: Value) -> (Gateway, Origin) {
+    let (origin, folder) = (Origin::start(), tempfile::tempdir().unwrap());
+    for (name, secret) in [("key", SECRET), ("token", TOKEN)] {
+        std::fs::write(folder.path().join(name), secret).unwrap();
+    }
+    config["regions"] = json!(["eu-west-1"]);
+    let plugin = json!({
+        "module": "sigv4-authorizer",
+        "limits": {"cpu-time": "500ms", "wall-time": "30s"},
+        "grants": grants,
+        "config": config,
+    });
+    let gateway = Gateway::start_in(
+        folder,
+        json!({
+            "upstreams": {"origin": {"endpoints": [origin.endpoint()]}},
+            "plugins": {"iam": plugin},
+            "routes": [{"path": "/{path+}", "upstream": "origin", "pipeline": ["iam"]}],
+        }),
+    )
+    .await;
+    (gateway, origin)
+}
+
+/// One that knows `AKIDEXAMPLE`, and `ASIAEXAMPLE` with [`TOKEN`].
+async fn with_keys() -> (Gateway, Origin) {
+    gateway(
+        json!({"secrets": {"key": {"file": "key"}, "token": {"file": "token"}}}),
+        json!({"credentials": [
+            {"access-key-id": "AKIDEXAMPLE", "secret": "key"},
+            {"access-key-id": "ASIAEXAMPLE", "secret": "key", "session-token": "token"},
+        ]}),
+    )
+    .await
+}
+
+/// Runs `tests/real/sigv4_calls.py` in one of its modes with an access key and what belongs to it; what it wrote.
+async fn calls(mode: &str, gateway: SocketAddr, host: &str, credentials: &[&str]) -> String {
+    let mut script = script("sigv4_calls.py");
+    script
+        .args([mode, &gateway.to_string(), host, "eu-west-1"])
+        .args(credentials);
+    told(&mut script).await
+}
+
+#[tokio::test]
+async fn signers_of_aws_are_let_in_as_they_sign_and_under_the_policy_of_their_key() {
+    if !python_has("botocore").await {
+        return;
+    }
+    let site = Site::with_config(|config, folder| {
+        std::fs::write(folder.join("key"), SECRET).unwrap();
+        config["aws"] = json!({"region": "eu-west-1", "account-id": "123456789012"});
+        config["plugins"]["iam"] = json!({
+            "module": guest("sigv4-authorizer"),
+            "grants": {"secrets": {"key": {"file": folder.join("key")}}},
+            "config": {
+                "regions": ["eu-west-1"],
+                "credentials": [{
+                    "access-key-id": "AKIDEXAMPLE",
+                    "secret": "key",
+                    "principal-arn": "arn:aws:iam::123456789012:user/ada",
+                    "policy": policy(&[statement("Allow", &format!("{ANY}/*")), statement("Deny", "arn:aws:execute-api:*:*:pets/prod/GET/secret")]),
+                }],
+            },
+        });
+    });
+    let echo = json!({"integration": "echo", "authorizer": "iam"});
+    let route = |methods: &[&str]| -> serde_json::Map<String, Value> {
+        let keys = methods
+            .iter()
+            .flat_map(|method| ["/", "/{proxy+}"].map(|path| format!("{method} {path}")));
+        keys.map(|key| (key, echo.clone())).collect()
+    };
+    site.apply(json!({"apis": {"pets": {
+        "protocol": "REST",
+        "authorizers": {"iam": {"plugin": "iam", "type": "iam"}},
+        "integrations": {"echo": {"type": "HTTP_PROXY", "uri": site.web("/echo")}},
+        "routes": route(&["GET", "POST", "PUT", "DELETE"]),
+        "stages": {"prod": {"auto-deploy": true}},
+    }}}))
+    .await;
+    calls("plain", site.process.address(), PETS, &["AKIDEXAMPLE", SECRET]).await;
+}
+
+#[tokio::test]
+async fn temporary_credentials_are_let_in_with_their_session_token_and_with_no_other() {
+    if !python_has("botocore").await {
+        return;
+    }
+    let (gateway, _origin) = with_keys().await;
+    calls(
+        "session",
+        gateway.address(),
+        HOST,
+        &["ASIAEXAMPLE", SECRET, TOKEN],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn requests_are_let_in_that_are_signed_for_a_set_of_regions_with_this_one() {
+    if !(python_has("botocore").await && python_has("awscrt").await) {
+        return;
+    }
+    let (gateway, _origin) = with_keys().await;
+    calls("sigv4a", gateway.address(), HOST, &["AKIDEXAMPLE", SECRET]).await;
+}
+
+#[tokio::test]
+async fn signatures_are_of_the_authority_and_the_fields_of_http2_as_they_came() {
+    if !(python_has("botocore").await && python_has("h2").await) {
+        return;
+    }
+    let (gateway, _origin) = with_keys().await;
+    calls("http2", gateway.address(), HOST, &["AKIDEXAMPLE", SECRET]).await;
+}
+
+#[tokio::test]
+async fn clocks_of_signers_may_differ_by_five_minutes_while_others_are_let_in() {
+    if !python_has("botocore").await {
+        return;
+    }
+    let (gateway, _origin) = with_keys().await;
+    calls("clock", gateway.address(), HOST, &["AKIDEXAMPLE", SECRET]).await;
+}
+
+#[tokio::test]
+async fn sockets_are_opened_by_presigned_addresses_and_by_no_others() {
+    if !(python_has("botocore").await && python_has("websockets").await) {
+        return;
+    }
+    let (socket, folder) = (WebSocketOrigin::start().await, tempfile::tempdir().unwrap());
+    std::fs::write(folder.path().join("key"), SECRET).unwrap();
+    let routes = ["/talk", "/talk/{more+}"]
+        .map(|path| json!({"path": path, "upstream": "socket", "websocket": true, "pipeline": ["iam"]}));
+    let gateway = Gateway::start_in(
+        folder,
+        json!({
+            "upstreams": {"socket": {"endpoints": [socket.endpoint()]}},
+            "plugins": {"iam": {
+                "module": guest("sigv4-authorizer"),
+                "grants": {"secrets": {"key": {"file": "key"}}},
+                "config": {
+                    "regions": ["eu-west-1"],
+                    "credentials": [{"access-key-id": "AKIDEXAMPLE", "secret": "key", "principal-arn": "arn:aws:iam::123456789012:user/ada"}],
+                },
+            }},
+            "routes": routes,
+        }),
+    )
+    .await;
+    let mut script = script("sigv4_websocket.py");
+    script.args([&gateway.address().to_string(), "eu-west-1", "AKIDEXAMPLE", SECRET]);
+    let said = told(&mut script).await;
+    assert!(said.contains("sockets were opened"), "{said}");
+}
+
+/// A service that knows access keys.
+struct KeyService {
+    address: SocketAddr,
+    /// The ids that it was asked for.
+    asked: Arc<Mutex<Vec<String>>>,
+    serving: JoinHandle<()>,
+}
+
+impl KeyService {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = Arc::<Mutex<Vec<String>>>::default();
+        let heard = Arc::clone(&asked);
+        let serving = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(Self::answer(Raw::from(stream), Arc::clone(&heard)));
+            }
+        });
+        Self {
+            address,
+            asked,
+            serving,
+        }
+    }
+
+    async fn answer(mut connection: Raw, asked: Arc<Mutex<Vec<String>>>) {
+        let question = connection.until(" HTTP/1.1\r\n").await;
+        let id = question.split(['=', ' ']).nth(2).unwrap();
+        asked.lock().push(id.to_owned());
+        let (status, body) = match id {
+            "AKIDSTORED" => ("200 OK", json!({"secretAccessKey": SECRET}).to_string()),
+            "ASIASTORED" => (
+                "200 OK",
+                json!({"secretAccessKey": SECRET, "sessionToken": TOKEN}).to_string(),
+            ),
+            "AKIDBROKEN" => ("500 Internal Server Error", String::new()),
+            "AKIDSLOW" => return std::future::pending().await,
+            _ => ("404 Not Found", String::new()),
+        };
+        let length = body.len();
+        connection
+            .send(format!(
+                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            ))
+            .await;
+        connection.finish().await;
+        connection.to_end().await;
+    }
+
+    /// A gateway that asks it, with a time limit.
+    async fn gateway(&self, timeout_ms: u64) -> (Gateway, Origin) {
+        let url = format!("http://{}/keys", self.address);
+        gateway(
+            json!({"http": {"hosts": [self.address.to_string()], "private-addresses": true}, "kv": {"sigv4": {}}}),
+            json!({"source": {"url": url, "allow-plain-http": true, "timeout-ms": timeout_ms, "unknown-ttl-seconds": 300}}),
+        )
+        .await
+    }
+
+    fn asked_for(&self, id: &str) -> usize {
+        self.asked.lock().iter().filter(|asked| *asked == id).count()
+    }
+
+    /// Nobody listens there any more.
+    async fn stop(&self) {
+        self.serving.abort();
+        closed(self.address).await;
+    }
+}
+
+/// Fields that sign `GET /prod/a`.
+type Signature = Vec<(String, String)>;
+
+/// Those of each of these keys.
+async fn signatures<const N: usize>(
+    gateway: &Gateway,
+    keys: [&str; N],
+    token: Option<&str>,
+) -> [Signature; N] {
+    let keys = keys.join(",");
+    let mut credentials = vec![keys.as_str(), SECRET];
+    credentials.extend(token);
+    let written = calls("fields", gateway.address(), HOST, &credentials).await;
+    let mut lines = written.lines();
+    std::array::from_fn(|_| serde_json::from_str(lines.next().unwrap()).unwrap())
+}
+
+async fn ask(gateway: &Gateway, signature: &[(String, String)]) -> Reply {
+    let signature = signature.iter();
+    let mut fields: Vec<_> = signature
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    fields.push(("host", HOST));
+    gateway.call("GET", "/prod/a", &fields).await
+}
+
+fn is_unavailable(reply: &Reply) {
+    assert_eq!(
+        (reply.status, &*reply.text(), reply.header("x-amzn-errortype")),
+        (
+            503,
+            r#"{"message":"Service Unavailable"}"#,
+            "ServiceUnavailableException"
+        )
+    );
+}
+
+#[tokio::test]
+async fn keys_of_a_source_are_asked_for_once_and_missed_where_it_fails() {
+    if !python_has("botocore").await {
+        return;
+    }
+    let service = KeyService::start().await;
+    let (gateway, origin) = service.gateway(30_000).await;
+    let keys = ["AKIDSTORED", "AKIDNOBODY", "AKIDBROKEN", "AKIDSLOW", "AKIDLATER"];
+    let [stored, nobody, broken, slow, later] = signatures(&gateway, keys, None).await;
+    let [temporary] = signatures(&gateway, ["ASIASTORED"], Some(TOKEN)).await;
+    let [without_token] = signatures(&gateway, ["ASIASTORED"], None).await;
+    let mut passed = 0;
+    for signature in [&stored, &temporary, &stored, &temporary] {
+        let reply = ask(&gateway, signature).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        passed += 1;
+    }
+    for signature in [&nobody, &without_token, &nobody] {
+        let reply = ask(&gateway, signature).await;
+        assert_eq!(
+            (reply.status, &*reply.text(), reply.header("x-amzn-errortype")),
+            (403, UNKNOWN, "UnrecognizedClientException")
+        );
+    }
+    for id in ["AKIDSTORED", "ASIASTORED", "AKIDNOBODY"] {
+        assert_eq!(service.asked_for(id), 1, "{id}");
+    }
+    is_unavailable(&ask(&gateway, &broken).await);
+    assert_eq!(service.asked_for("AKIDBROKEN"), 1);
+    // one that does not answer in time
+    let (impatient, nothing) = service.gateway(100).await;
+    is_unavailable(&ask(&impatient, &slow).await);
+    assert!(nothing.seen().is_empty());
+    // what is known is known still when it is gone, and nobody else gets in
+    service.stop().await;
+    for signature in [&stored, &temporary] {
+        let reply = ask(&gateway, signature).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        passed += 1;
+    }
+    assert_eq!(ask(&gateway, &nobody).await.status, 403);
+    is_unavailable(&ask(&gateway, &later).await);
+    assert_eq!(service.asked_for("AKIDLATER"), 0);
+    assert_eq!(origin.seen().len(), passed);
+}
