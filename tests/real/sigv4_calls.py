@@ -76,6 +76,10 @@ def made(form):
     fields = [("X-Custom", f"  {word(PLAIN)}   {word(PLAIN)} ") for _ in range(dice.randint(0, 3))]
     if dice.random() < 0.5:
         fields.insert(dice.randint(0, len(fields)), ("Cookie", f"a={word(PLAIN)}; b={word(PLAIN)}; a={word(PLAIN)}"))
+    # what the gateway writes itself is signed as it came
+    for field in (("X-Request-Id", word(PLAIN)), ("Via", "1.1 before"), ("X-Forwarded-For", "192.0.2.1"), ("Forwarded", "for=192.0.2.1")):
+        if dice.random() < 0.3:
+            fields.append(field)
     return Request(method, target(), tuple(fields), body)
 
 
