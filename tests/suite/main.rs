@@ -27,6 +27,7 @@ mod bodies;
 mod budgets;
 mod cache;
 mod capabilities;
+mod cedar;
 mod certificates;
 mod cli;
 mod clients;

@@ -1,10 +1,10 @@
-//! `cargo xtask guests`: builds every wasm guest of the workspace to a component in [`dir`]. The only code that
+//! `cargo xtask guests`: builds every wasm guest of the tree to a component in [`dir`]. The only code that
 //! knows how that is done; everything else takes the `.wasm` files.
 //!
 //! A guest is a package with a cdylib under `plugins/*`, `tests/guests/*` or `examples/*/guest`. Guests in other
 //! languages are described by `examples/*/guest.json` and built by `foreign.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::io::IsTerminal as _;
@@ -32,10 +32,12 @@ pub(crate) struct Options {
     check: bool,
 }
 
-/// A Rust guest of the workspace.
+/// A Rust guest.
 #[derive(Debug)]
 struct Guest<'a> {
     package: &'a str,
+    /// Its manifest, where it is a workspace of its own.
+    own: Option<&'a Path>,
     /// The component is `<name>.wasm`.
     name: &'a str,
     /// File stem of the module that cargo builds.
@@ -91,12 +93,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
             bail!("no guest named {wanted}");
         }
     }
-    let mut targets: BTreeMap<&str, Vec<&Guest<'_>>> = BTreeMap::new();
-    for guest in &rust {
-        targets.entry(guest.target).or_default().push(guest);
-    }
-    toolchain::ensure(&targets.keys().copied().collect::<Vec<_>>())?;
-    for (target, guests) in &targets {
+    let targets: BTreeSet<&str> = rust.iter().map(|guest| guest.target).collect();
+    toolchain::ensure(&targets.iter().copied().collect::<Vec<_>>())?;
+    for target in &targets {
         let compiled = [
             build_dir(workspace),
             workspace.target_dir.join("suite-cache/new-project"),
@@ -105,7 +104,14 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
             &compiled.map(|dir| dir.join(target)),
             &toolchain::std_identity(target)?,
         )?;
-        build(workspace, target, guests, options.check)?;
+    }
+    let mut builds: BTreeMap<(Option<&Path>, &str), Vec<&str>> = BTreeMap::new();
+    for guest in &rust {
+        let packages = builds.entry((guest.own, guest.target)).or_default();
+        packages.push(guest.package);
+    }
+    for ((own, target), packages) in builds {
+        build(workspace, own, target, &packages, options.check)?;
     }
     if options.check {
         return Ok(());
@@ -138,7 +144,10 @@ fn component(workspace: &Workspace, name: &str) -> PathBuf {
 /// The Rust guests, in the order of their names.
 fn find(workspace: &Workspace) -> anyhow::Result<Vec<Guest<'_>>> {
     let mut guests = Vec::new();
-    for package in &workspace.packages {
+    let members = workspace.packages.iter().map(|package| (package, None));
+    let own = workspace.own.iter();
+    let own = own.map(|package| (package, Some(package.manifest_path.as_path())));
+    for (package, own) in members.chain(own) {
         let Some(library) = package.cdylib() else { continue };
         if !is_guest_dir(
             package
@@ -157,6 +166,7 @@ fn find(workspace: &Workspace) -> anyhow::Result<Vec<Guest<'_>>> {
         }
         guests.push(Guest {
             package: &package.name,
+            own,
             name: short_name(&package.name),
             module: library.name.replace('-', "_"),
             target: guest_target(package)?,
@@ -196,7 +206,7 @@ fn short_name(package: &str) -> &str {
 }
 
 fn check_names<'a>(names: impl Iterator<Item = &'a str>) -> anyhow::Result<()> {
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for name in names {
         if !seen.insert(name) {
             bail!("two guests would both be {name}.wasm: rename one");
@@ -226,8 +236,14 @@ fn forget_other_std(compiled: &[PathBuf], identity: &str) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// One cargo run for all guests of a target, so that they share the build of the SDK.
-fn build(workspace: &Workspace, target: &str, guests: &[&Guest<'_>], check: bool) -> anyhow::Result<()> {
+/// One cargo run for all guests of a workspace and a target, so that they share the build of the SDK.
+fn build(
+    workspace: &Workspace,
+    own: Option<&Path>,
+    target: &str,
+    packages: &[&str],
+    check: bool,
+) -> anyhow::Result<()> {
     let mut cargo = cargo();
     cargo.args([
         if check { "check" } else { "build" },
@@ -237,6 +253,9 @@ fn build(workspace: &Workspace, target: &str, guests: &[&Guest<'_>], check: bool
         "--target",
         target,
     ]);
+    if let Some(manifest) = own {
+        cargo.arg("--manifest-path").arg(manifest);
+    }
     cargo.arg("--target-dir").arg(build_dir(workspace));
     // Flags in the environment are meant for the host; they would also replace those given here.
     cargo
@@ -246,8 +265,8 @@ fn build(workspace: &Workspace, target: &str, guests: &[&Guest<'_>], check: bool
     if !std::io::stderr().is_terminal() {
         cargo.arg("--quiet");
     }
-    for guest in guests {
-        cargo.args(["--package", guest.package]);
+    for package in packages {
+        cargo.args(["--package", package]);
     }
     command::run(&mut cargo).with_context(|| format!("guests for {target} do not build"))
 }
@@ -409,6 +428,16 @@ mod tests {
             found,
             expected.map(|(name, module, target)| (name.to_owned(), module.to_owned(), target))
         );
+    }
+
+    #[test]
+    fn a_guest_that_is_a_workspace_of_its_own_is_built_by_its_manifest() {
+        let mut tree = workspace(&package("plugin-headers", "plugins/headers", "null"));
+        tree.own = workspace(&package("plugin-cedar", "plugins/cedar", "null")).packages;
+        let found = find(&tree).unwrap();
+        let found: Vec<_> = found.iter().map(|guest| (guest.name, guest.own)).collect();
+        let manifest = Path::new("/w/plugins/cedar/Cargo.toml");
+        assert_eq!(found, [("cedar", Some(manifest)), ("headers", None)]);
     }
 
     #[test]

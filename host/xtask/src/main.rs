@@ -48,13 +48,13 @@ enum Task {
     /// Tries `rustup target add`; where that fails, builds std from Debian's rust-src of the same version.
     /// EDGEWARD_WASM_STD=source goes straight to the second way.
     Toolchain,
-    /// Build the guests, then run every test of the workspace.
+    /// Build the guests, then run every test, those of plugins that are workspaces of their own first.
     Test(PassThrough),
     /// Install the clients of other makes that the suite uses: curl, nghttp and h2load, Python's aioquic, grpcio and websockets, npm's oidc-provider.
     ///
     /// Programs by apt-get, where that needs no password; Python's libraries and npm's packages into <target>/clients.
     Clients,
-    /// Everything CI checks: format, WIT, guests, clippy, generated files, tests, instructions, the demonstration. Stops at the first failure.
+    /// Everything CI checks: format, lock files, WIT, guests, clippy, generated files, tests, instructions, the demonstration. Stops at the first failure.
     Ci,
     /// Check wit/ and copy it into the SDK crate.
     Wit(Check),

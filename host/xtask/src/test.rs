@@ -1,4 +1,5 @@
-//! `cargo xtask test`: the guests, then the documentation examples of the SDK, then every test of the workspace.
+//! `cargo xtask test`: the guests, then the tests of plugins that are workspaces of their own and the documentation examples of the SDK, then every test of
+//! the workspace.
 
 use std::process::Command;
 
@@ -21,11 +22,18 @@ pub(crate) struct Ci {
 /// A guest does not build, or a test fails.
 pub(crate) fn run(workspace: &Workspace, args: &[String]) -> anyhow::Result<()> {
     guests::run(workspace, &guests::Options::default())?;
-    tests(args, None)
+    tests(workspace, args, None)
 }
 
 /// Runs the tests with the guests as they are. The summary of the whole suite comes last.
-pub(crate) fn tests(args: &[String], ci: Option<Ci>) -> anyhow::Result<()> {
+pub(crate) fn tests(workspace: &Workspace, args: &[String], ci: Option<Ci>) -> anyhow::Result<()> {
+    // Arguments such as filters are meant for the suite.
+    if args.is_empty() {
+        for own in &workspace.own {
+            command::run(workspace.cargo_of(own, "test").arg("--quiet"))
+                .with_context(|| format!("tests of {} failed", own.name))?;
+        }
+    }
     if !command::succeeds(cargo().args(["nextest", "--version"])) {
         println!("test: cargo-nextest is not installed, so this is plain `cargo test`");
         command::run(cargo().args(["build", "--workspace", "--bins"]))?;
@@ -33,7 +41,7 @@ pub(crate) fn tests(args: &[String], ci: Option<Ci>) -> anyhow::Result<()> {
         test.arg("test").args(scope(args)).args(args);
         return command::run(with_clients(&mut test, ci)).context("tests failed");
     }
-    // Doctests are what nextest cannot run. Arguments such as filters are meant for the suite.
+    // Doctests are what nextest cannot run.
     if args.is_empty() {
         command::run(cargo().args(["test", "--quiet", "--doc", "--package", "edgeward-sdk"]))
             .context("documentation examples of the SDK failed")?;
