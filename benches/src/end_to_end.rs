@@ -9,8 +9,15 @@ use edgeward_proxy::{ApisInput, Certificates, Material, Proxy, Snapshot, Snapsho
 use edgeward_runtime::{PluginVersion, Runtime, RuntimeOptions};
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::{TcpListener, TcpStream};
+use rustls_pki_types::ServerName;
+use serde_json::{Map, Value, json};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+};
+use tokio_rustls::TlsConnector;
 
 use crate::{
     hooks::load,
@@ -32,16 +39,18 @@ const CASES: [Case; 4] = [
     ("/5", &["a", "b", "c", "d", "e"], "5 plugins, fresh"),
 ];
 
+/// Name of the gateway.
+pub(crate) const HOST: &str = "bench.example.com";
+
 /// A gateway with one worker and an origin for it, which runs on the calling runtime.
 pub(crate) struct Gateway {
-    _proxy: Proxy,
-    address: SocketAddr,
+    proxy: Proxy,
 }
 
 impl Gateway {
     /// With a route for each case.
     pub(crate) async fn start(runtime: Runtime, cases: &[Case]) -> Result<Self> {
-        let (mut plugins, mut bindings) = (BTreeMap::new(), serde_json::Map::new());
+        let (mut plugins, mut bindings) = (BTreeMap::new(), Map::new());
         for name in cases.iter().flat_map(|(_, pipeline, _)| *pipeline) {
             if !plugins.contains_key(*name) {
                 let guest = if *name == IDLE {
@@ -49,54 +58,93 @@ impl Gateway {
                 } else {
                     "read-headers"
                 };
-                let version = load(&runtime, guest, name, serde_json::json!({})).await?;
+                let version = load(&runtime, guest, name, json!({})).await?;
                 plugins.insert((*name).to_owned(), version);
-                bindings.insert((*name).to_owned(), serde_json::json!({"module": "x.wasm"}));
+                bindings.insert((*name).to_owned(), json!({"module": "x.wasm"}));
             }
         }
-        let route = |(path, pipeline, _): &Case| serde_json::json!({"path": path, "upstream": "origin", "pipeline": pipeline});
-        Self::of(runtime, cases.iter().map(route).collect(), bindings, &plugins).await
+        let route =
+            |(path, pipeline, _): &Case| json!({"path": path, "upstream": "origin", "pipeline": pipeline});
+        let routes: Vec<_> = cases.iter().map(route).collect();
+        let site = json!({
+            "listeners": [{"name": "plain", "address": "127.0.0.1:0"}],
+            "plugins": bindings,
+            "routes": routes,
+        });
+        Self::of(runtime, Path::new("."), site, &plugins).await
     }
 
-    /// With these routes and plugins.
+    /// With these listeners, plugins and routes. The files of listeners are in `folder`.
     pub(crate) async fn of(
         runtime: Runtime,
-        routes: Vec<serde_json::Value>,
-        bindings: serde_json::Map<String, serde_json::Value>,
+        folder: &Path,
+        mut site: Value,
         plugins: &BTreeMap<String, Arc<PluginVersion>>,
     ) -> Result<Self> {
         let origin = server(Bytes::from(vec![b'x'; 1024]), HeaderMap::new()).await?;
-        let config = config::from_value(serde_json::json!({
-            "listeners": [{"address": "127.0.0.1:0"}],
-            "workers": 1,
-            "log": {"access": false},
-            "upstreams": {"origin": {"endpoints": [origin.to_string()]}},
-            "plugins": bindings,
-            "routes": routes,
-        }))?;
+        site["workers"] = json!(1);
+        site["log"] = json!({"access": false});
+        site["upstreams"] = json!({"origin": {"endpoints": [origin.to_string()]}});
+        let config = config::from_value(site)?;
         let snapshot = Snapshot::build(SnapshotInput {
             config: &config,
-            material: &Material::new(Path::new("."), Certificates::new()),
+            material: &Material::new(folder, Certificates::new()),
             plugins,
             shadows: &BTreeMap::new(),
             apis: &ApisInput::default(),
             previous: None,
         })?;
         let proxy = Proxy::start(runtime, snapshot)?;
-        let address = proxy.addresses().first().context("no listener")?.1;
-        Ok(Self {
-            _proxy: proxy,
-            address,
-        })
+        Ok(Self { proxy })
     }
 
-    /// Sends that many requests over each of `clients` connections.
+    /// Opens that many connections to the listener `plain`, or with TLS to the listener `tls`.
+    pub(crate) async fn connect(
+        &self,
+        clients: usize,
+        tls: Option<&Arc<rustls::ClientConfig>>,
+    ) -> Result<Clients> {
+        let wanted = if tls.is_some() { "tls" } else { "plain" };
+        let found = self
+            .proxy
+            .addresses()
+            .into_iter()
+            .find(|(name, _)| name == wanted);
+        let (_, address) = found.with_context(|| format!("no listener {wanted}"))?;
+        let mut senders = Vec::new();
+        for _ in 0..clients {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            senders.push(match tls {
+                Some(config) => {
+                    let connector = TlsConnector::from(Arc::clone(config));
+                    let connecting = connector.connect(ServerName::try_from(HOST)?, stream);
+                    Box::pin(sender(Box::pin(connecting).await?)).await?
+                }
+                None => sender(stream).await?,
+            });
+        }
+        Ok(Clients(senders))
+    }
+
+    /// Sends that many requests over each of `clients` new connections.
     pub(crate) async fn drive(&self, call: &Arc<Call>, clients: usize, requests: usize) -> Result<()> {
-        let all: Vec<_> = (0..clients)
-            .map(|_| tokio::spawn(client(self.address, Arc::clone(call), requests)))
+        self.connect(clients, None).await?.drive(call, requests).await
+    }
+}
+
+/// Open connections to a gateway.
+pub(crate) struct Clients(Vec<SendRequest<Full<Bytes>>>);
+
+impl Clients {
+    /// Sends that many requests over each connection.
+    pub(crate) async fn drive(&mut self, call: &Arc<Call>, requests: usize) -> Result<()> {
+        let senders = self.0.drain(..);
+        let all: Vec<_> = senders
+            .map(|sender| tokio::spawn(client(sender, Arc::clone(call), requests)))
             .collect();
         for client in all {
-            client.await??;
+            self.0.push(client.await??);
         }
         Ok(())
     }
@@ -154,19 +202,28 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     })
 }
 
-async fn client(address: SocketAddr, call: Arc<Call>, requests: usize) -> Result<()> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+async fn sender(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<SendRequest<Full<Bytes>>> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
+    Ok(sender)
+}
+
+async fn client(
+    mut sender: SendRequest<Full<Bytes>>,
+    call: Arc<Call>,
+    requests: usize,
+) -> Result<SendRequest<Full<Bytes>>> {
     for _ in 0..requests {
         let mut request = Request::builder()
             .method(call.method.clone())
             .uri(&call.path)
-            .header("host", "bench.example.com");
+            .header("host", HOST);
         for (name, value) in &call.fields {
             request = request.header(name, value);
         }
+        sender.ready().await?;
         let response = sender
             .send_request(request.body(Full::new(call.body.clone()))?)
             .await?;
@@ -179,7 +236,7 @@ async fn client(address: SocketAddr, call: Arc<Call>, requests: usize) -> Result
             String::from_utf8_lossy(&body)
         );
     }
-    Ok(())
+    Ok(sender)
 }
 
 /// Where clients and origins run, on threads whose time is not counted.

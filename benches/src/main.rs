@@ -57,6 +57,8 @@ fn main() -> Result<()> {
         Some(Command::Origin { port }) => return compare::origin(port),
         None => {}
     }
+    // one per process, which TLS and what is published ask for; nobody else has installed one
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     let mut report = Report::default();
     let runs = |name: &str| cli.parts.is_empty() || cli.parts.iter().any(|given| name.starts_with(given));
     if runs("router") {

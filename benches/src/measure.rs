@@ -101,7 +101,7 @@ impl Report {
             .filter_map(|case| {
                 let limit = case.limit.filter(|limit| case.median > *limit)?;
                 Some(format!(
-                    "{}: {:.1} {unit} of {limit} {unit}",
+                    "{}: {:.2} {unit} of {limit} {unit}",
                     case.name,
                     case.median,
                     unit = case.unit

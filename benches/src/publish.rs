@@ -1,10 +1,6 @@
 //! Publishing of APIs: from the call to the moment that requests are served by it, the store on disk included; and what a request costs among few and many APIs.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Once},
-    time::Instant,
-};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -46,8 +42,6 @@ struct Gateway {
 
 impl Gateway {
     async fn start() -> Result<Self> {
-        static CRYPTO: Once = Once::new();
-        CRYPTO.call_once(|| drop(rustls::crypto::aws_lc_rs::default_provider().install_default()));
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("gateway.yaml");
         std::fs::write(folder.path().join("velocity.wasm"), guest("vtl-transform")?)?;

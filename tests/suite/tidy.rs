@@ -140,6 +140,20 @@ fn every_plugin_has_a_readme_and_a_schema() {
 }
 
 #[test]
+fn every_authorizer_is_measured() {
+    let bench = fs::read_to_string(workspace().join("benches/src/authorizers.rs")).unwrap();
+    for entry in fs::read_dir(workspace().join("plugins")).unwrap() {
+        let folder = entry.unwrap().path();
+        let glue = fs::read_to_string(folder.join("src/lib.rs")).unwrap();
+        let name = folder.file_name().unwrap().to_str().unwrap();
+        assert!(
+            !glue.contains("impl Authorize for") || bench.contains(&format!("guest: \"{name}\"")),
+            "benches/src/authorizers.rs has no case of {name}"
+        );
+    }
+}
+
+#[test]
 fn tests_that_the_page_on_compatibility_names_are_there() {
     let sources: String = all_sources()
         .iter()
