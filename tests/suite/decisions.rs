@@ -1,8 +1,8 @@
 //! What authorizers of APIs say is kept for as long as AWS keeps it, and they are asked where AWS asks them.
 
 use edgeward_tests::{Gateway, Origin, Raw, Reply, guest, within};
-use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use serde_json::json;
+use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
     apis::{PETS, Site},
@@ -63,10 +63,7 @@ async fn while_an_authorizer_is_asked_anew_others_need_not_wait() {
         service.send(head).await;
         service.finish().await;
     };
-    let status = async |call| -> u16 {
-        let reply: Reply = within("an answer", call).await.unwrap();
-        reply.status
-    };
+    let status = async |call: JoinHandle<Reply>| within("an answer", call).await.unwrap().status;
     let first = call();
     answer(question().await, "204 No Content").await;
     assert_eq!(status(first).await, 200);
@@ -125,33 +122,31 @@ async fn a_request_is_refused_by_what_comes_first() {
         (reply.status, reply.header("x-amzn-errortype").to_owned())
     };
     // each has all the faults of those below it
-    let faults: [(&str, &[(&str, &str)], &str, u16, &str, u64); 7] = [
+    for (row, (path, fields, status, kind, questions)) in [
         (
             "/nowhere",
-            &[referer, denied],
-            "{}",
+            vec![referer, denied],
             403,
             "MissingAuthenticationTokenException",
             0,
         ),
-        ("/pets", &[referer, denied], "{}", 403, "ForbiddenException", 0),
-        ("/pets", &[referer, denied], "{}", 403, "AccessDeniedException", 0),
-        ("/pets", &[denied], "{}", 401, "UnauthorizedException", 0),
-        ("/pets", &[token, denied], "{}", 401, "UnauthorizedException", 1),
-        ("/pets", &[token], "{}", 400, "BadRequestException", 2),
-        ("/pets?page=1", &[token], "{}", 400, "BadRequestException", 3),
-    ];
-    for (row, (path, fields, body, status, kind, questions)) in faults.into_iter().enumerate() {
+        ("/pets", vec![referer, denied], 403, "ForbiddenException", 0),
+        ("/pets", vec![referer, denied], 403, "AccessDeniedException", 0),
+        ("/pets", vec![denied], 401, "UnauthorizedException", 0),
+        ("/pets", vec![token, denied], 401, "UnauthorizedException", 1),
+        ("/pets", vec![token], 400, "BadRequestException", 2),
+        ("/pets?page=1", vec![token], 400, "BadRequestException", 3),
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let target = if row < 2 {
             format!("{path}?{attack}")
         } else {
             path.to_owned()
         };
-        assert_eq!(
-            call(&target, fields, body).await,
-            (status, kind.to_owned()),
-            "row {row}"
-        );
+        let reply = call(&target, &fields, "{}").await;
+        assert_eq!(reply, (status, kind.to_owned()), "row {row}");
         assert_eq!(asked(&site).await, questions, "row {row}");
     }
     assert_eq!(site.origin.hits("/echo"), 0);

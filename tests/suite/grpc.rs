@@ -17,7 +17,7 @@ use hyper_util::{
     server::conn::auto,
 };
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, process::Command, sync::mpsc};
+use tokio::{net::TcpListener, sync::mpsc};
 
 /// A body whose frames are sent one by one.
 fn frames() -> (mpsc::Sender<Frame<Bytes>>, Body) {
