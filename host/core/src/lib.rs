@@ -4,6 +4,7 @@
 pub mod api;
 pub mod balance;
 pub mod breaker;
+pub mod cidr;
 pub mod config;
 pub mod exposition;
 pub mod forwarded;

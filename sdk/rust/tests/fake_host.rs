@@ -161,7 +161,15 @@ fn matcher_sets_report_all_patterns_and_the_leftmost_hit() {
     let hit = literals.find(b"xabcd").unwrap();
     assert_eq!((hit.pattern, hit.start, hit.end), (0, 1, 5));
 
-    let blocks = IpSet::new(["10.0.0.0/8", "10.1.0.0/16", "::/0", "192.0.2.7"]).unwrap();
+    let blocks = IpSet::new([
+        "10.0.0.0/8",
+        "10.1.0.0/16",
+        "::/0",
+        "192.0.2.7",
+        "::ffff:10.1.2.0/120",
+    ])
+    .unwrap();
+    assert_eq!(blocks.find("10.1.2.9"), Some(4));
     assert_eq!(blocks.find("10.1.9.9"), Some(1));
     assert_eq!(blocks.find("::ffff:192.0.2.7"), Some(3));
     assert_eq!(blocks.find("2001:db8::1"), Some(2));

@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::acme_certificate_name;
-use crate::route::HostPattern;
+use crate::{cidr, route::HostPattern};
 
 /// A socket that clients connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -202,11 +202,8 @@ pub(super) fn yes() -> bool {
 fn blocks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
     let block = |text: &String| {
-        let parsed = text
-            .parse()
-            .or_else(|_not_a_block| text.parse::<IpAddr>().map(IpNet::from));
-        parsed
-            .map_err(|_neither| D::Error::custom(format!("`{text}` is neither a CIDR block nor an address")))
+        cidr::block(text)
+            .ok_or_else(|| D::Error::custom(format!("`{text}` is neither a CIDR block nor an address")))
     };
     texts.iter().map(block).collect()
 }

@@ -12,6 +12,7 @@ use super::{
     pattern::{Pattern, Reading},
     request::Request,
 };
+use crate::cidr;
 
 /// What a condition compares, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -270,7 +271,8 @@ impl Condition {
                 Err(error) => Err(format!("is not in base64: {error}")),
             })?),
             Base::Address => Tests::Address(all(&values, |value| {
-                network(value).ok_or_else(|| "is neither an address nor a range of them (CIDR)".to_owned())
+                cidr::block(value)
+                    .ok_or_else(|| "is neither an address nor a range of them (CIDR)".to_owned())
             })?),
             Base::Arn => Tests::Arn(all(&values, |value| ArnPattern::read(value, wild))?),
             Base::Null => {
@@ -395,17 +397,6 @@ fn flag(text: &str) -> Option<bool> {
     [true, false]
         .into_iter()
         .find(|flag| text.eq_ignore_ascii_case(if *flag { "true" } else { "false" }))
-}
-
-/// A range of addresses, or a single one. Of IPv4 addresses in IPv6 form only the IPv4 address counts.
-fn network(text: &str) -> Option<IpNet> {
-    match text.parse::<IpNet>() {
-        Ok(network) => Some(network),
-        Err(_no_range) => text
-            .parse::<IpAddr>()
-            .ok()
-            .map(|address| IpNet::from(address.to_canonical())),
-    }
 }
 
 #[expect(
@@ -539,6 +530,16 @@ mod tests {
             ("IpAddress", "2001:db8::/32", "2001:db8:1::1", "2001:db9::"),
             ("IpAddress", "0.0.0.0/0", "192.0.2.7", "2001:db8::"),
             ("IpAddress", "::/0", "2001:db8::", "example.com"),
+            ("IpAddress", "::/0", "2001:db8::", "::ffff:192.0.2.7"),
+            ("IpAddress", "10.0.0.0/8", "::ffff:10.1.2.3", "::ffff:11.1.2.3"),
+            ("IpAddress", "::ffff:10.0.0.0/104", "10.1.2.3", "11.1.2.3"),
+            (
+                "IpAddress",
+                "::ffff:10.1.2.3/104",
+                "::ffff:10.9.9.9",
+                "2001:db8::",
+            ),
+            ("IpAddress", "::ffff:0:0/96", "192.0.2.7", "::fffe:192.0.2.7"),
             (
                 "ArnLike",
                 "arn:aws:iam::*:user/a*",

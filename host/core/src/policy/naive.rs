@@ -324,19 +324,18 @@ fn in_range(base: &str, length: Option<u32>, seen: &str) -> bool {
     let (Ok(base), Ok(seen)) = (base.parse::<IpAddr>(), seen.parse::<IpAddr>()) else {
         return false;
     };
-    // a range is of the family that it is written in; a single address of that which it is in truth
-    let base = if length.is_none() {
-        base.to_canonical()
-    } else {
-        base
+    // all in the form of IPv6
+    let bits = |address: IpAddr| match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits(),
     };
-    let (base, seen, width) = match (base, seen.to_canonical()) {
-        (IpAddr::V4(base), IpAddr::V4(seen)) => (u128::from(base.to_bits()), u128::from(seen.to_bits()), 32),
-        (IpAddr::V6(base), IpAddr::V6(seen)) => (base.to_bits(), seen.to_bits(), 128),
-        _ => return false,
-    };
-    let free = width - length.unwrap_or(width);
-    base.checked_shr(free).unwrap_or(0) == seen.checked_shr(free).unwrap_or(0)
+    let length = length.map_or(128, |length| if base.is_ipv4() { 96 + length } else { length });
+    // what is larger than all IPv4 addresses is of IPv6 and has none of them
+    if length < 96 && seen.to_canonical().is_ipv4() {
+        return false;
+    }
+    let free = 128 - length;
+    bits(base).checked_shr(free).unwrap_or(0) == bits(seen).checked_shr(free).unwrap_or(0)
 }
 
 /// A value or a list of some as texts.

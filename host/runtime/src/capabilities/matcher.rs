@@ -4,6 +4,7 @@
 use std::{net::IpAddr, sync::OnceLock};
 
 use aho_corasick::{AhoCorasick, MatchKind};
+use edgeward_core::cidr;
 use ipnet::IpNet;
 use regex_automata::{
     Input, MatchKind as RegexMatchKind, PatternSet,
@@ -260,12 +261,8 @@ impl IpSet {
     fn build(blocks: &[String]) -> std::result::Result<Self, String> {
         let mut by_length = std::collections::BTreeMap::<u8, std::collections::HashMap<IpNet, u32>>::new();
         for (index, text) in (0u32..).zip(blocks) {
-            let net: IpNet = text
-                .parse::<IpNet>()
-                .or_else(|_not_a_block| text.parse::<IpAddr>().map(IpNet::from))
-                .map_err(|_ignored| {
-                    format!("block {index} `{text}` is neither an address nor a CIDR block")
-                })?;
+            let net = cidr::block(text)
+                .ok_or_else(|| format!("block {index} `{text}` is neither an address nor a CIDR block"))?;
             by_length
                 .entry(net.prefix_len())
                 .or_default()
@@ -421,11 +418,17 @@ mod tests {
 
     #[test]
     fn the_most_specific_block_wins_and_mapped_addresses_count_as_ipv4() {
-        let blocks = ["10.0.0.0/8", "10.1.0.0/16", "2001:db8::/32", "192.0.2.7"]
-            .map(str::to_owned)
-            .to_vec();
+        let blocks = [
+            "10.0.0.0/8",
+            "10.1.0.0/16",
+            "2001:db8::/32",
+            "192.0.2.7",
+            "::ffff:10.1.2.0/120",
+        ];
+        let blocks = blocks.map(str::to_owned).to_vec();
         let set = Matcher::build(Source::Ip { blocks }).unwrap();
-        assert_eq!(set.find_ip("10.1.2.3"), Some(1));
+        assert_eq!(set.find_ip("10.1.3.3"), Some(1));
+        assert_eq!(set.find_ip("10.1.2.3"), Some(4));
         assert_eq!(set.find_ip("10.2.2.3"), Some(0));
         assert_eq!(set.find_ip("::ffff:192.0.2.7"), Some(3));
         assert_eq!(set.find_ip("2001:db8::1"), Some(2));

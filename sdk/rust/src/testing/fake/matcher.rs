@@ -108,11 +108,23 @@ pub fn build_ip(blocks: &[String]) -> Result<u32, String> {
         block
             .parse::<IpNet>()
             .or_else(|_| address())
+            .map(in_short)
             .map_err(|error| format!("block {index} `{block}`: {error}"))
     };
     add(Set::Ip(
         blocks.iter().enumerate().map(parse).collect::<Result<_, _>>()?,
     ))
+}
+
+/// A block of IPv4 addresses in IPv6 form is one of IPv4 addresses.
+fn in_short(block: IpNet) -> IpNet {
+    let v4 = match block.addr() {
+        IpAddr::V6(address) => address.to_ipv4_mapped(),
+        IpAddr::V4(_) => None,
+    };
+    let length = block.prefix_len().checked_sub(96);
+    let short = v4.zip(length).map(|(v4, length)| IpNet::new(v4.into(), length));
+    short.and_then(Result::ok).unwrap_or(block)
 }
 
 pub fn matches(set: u32, input: &[u8]) -> Vec<u32> {
