@@ -447,6 +447,38 @@ async fn a_session_is_known_by_its_role() {
 }
 
 #[tokio::test]
+async fn policies_know_of_a_caller_what_an_authorizer_for_iam_says_and_no_other() {
+    let site = start();
+    let arn = "arn:aws:iam::123456789012:user/team/ann";
+    let facts = json!({
+        "accountId": "123456789012", "userArn": arn, "userId": "AIDA", "principalOrgId": "o-a1", "principalOrgPaths": ["o-a1/r-b2/"],
+        "principalTags": {"Team": "pets"}, "tokenIssueTime": 1_700_000_000, "multiFactorAuthPresent": true, "multiFactorAuthTime": 1_700_000_000,
+    });
+    for (kind, status) in [("iam", 200), ("custom", 403)] {
+        api(&site, "apigw", "REST", json!({"type": kind}), None).await;
+        for (operator, key, value) in [
+            ("StringEquals", "aws:PrincipalAccount", "123456789012"),
+            ("ArnLike", "aws:PrincipalArn", "arn:aws:iam::*:user/team/*"),
+            ("StringEquals", "aws:PrincipalType", "User"),
+            ("StringEquals", "aws:username", "ann"),
+            ("StringEquals", "aws:userid", "AIDA"),
+            ("StringEquals", "aws:PrincipalOrgID", "o-a1"),
+            ("ForAnyValue:StringLike", "aws:PrincipalOrgPaths", "o-a1/*"),
+            ("StringEquals", "aws:PrincipalTag/team", "pets"),
+            ("DateLessThan", "aws:TokenIssueTime", "2023-11-15"),
+            ("Bool", "aws:MultiFactorAuthPresent", "true"),
+            ("NumericGreaterThan", "aws:MultiFactorAuthAge", "60"),
+        ] {
+            let mut one = statement("Allow", "*");
+            one["Condition"] = json!({operator: {key: value}});
+            let verdict = json!({"allow": {"principal": arn, "facts": facts, "policy": policy(&[one])}});
+            let reply = ask(&site, "/a", None, &verdict).await;
+            assert_eq!(reply.status, status, "{kind} {key}: {}", reply.text());
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_a_binding_keeps_is_not_for_routes_of_apis() {
     let site = start();
     let authorizers = [

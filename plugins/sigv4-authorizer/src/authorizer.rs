@@ -8,9 +8,10 @@ use edgeward_sigv4::{
 use crate::{
     credentials::{self, Known},
     ecdsa,
+    identity::Identity,
     outside::{Incoming, Outside},
     refusal::Refusal,
-    settings::{Identity, Settings},
+    settings::Settings,
 };
 
 /// A caller whose signature holds.

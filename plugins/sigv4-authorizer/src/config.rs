@@ -1,5 +1,7 @@
 //! Configuration as an operator writes it. `settings` checks it and turns it into what requests are checked against.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 /// Configuration of the `sigv4-authorizer` plugin.
@@ -76,6 +78,24 @@ pub struct AccessKey {
     /// What the caller may do, as a policy in the language of IAM, for authorizers of the type `iam` of APIs. Default: what the API's policy says.
     #[serde(default)]
     pub policy: Option<serde_json::Value>,
+    /// Tags of the caller by name, for policies of APIs: `aws:PrincipalTag/{name}`. Names have no case.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// Organization of the caller's account, likewise: `aws:PrincipalOrgID`.
+    #[serde(default)]
+    pub org_id: Option<String>,
+    /// Where in the organization the account is, e.g. `o-a1b2c3/r-d4e5/ou-d4e5-f6g7/`: `aws:PrincipalOrgPaths`.
+    #[serde(default)]
+    pub org_paths: Vec<String>,
+    /// When temporary credentials were issued, e.g. `2030-01-31T12:00:00Z`: `aws:TokenIssueTime`.
+    #[serde(default)]
+    pub issued_at: Option<String>,
+    /// Whether they were issued to somebody who had shown more than one factor: `aws:MultiFactorAuthPresent`. Default: true with `mfa-at`, else the key is absent.
+    #[serde(default)]
+    pub mfa: Option<bool>,
+    /// When that was: `aws:MultiFactorAuthAge` is the time since then.
+    #[serde(default)]
+    pub mfa_at: Option<String>,
 }
 
 /// A service that knows access keys: `GET <url>?access-key-id=<id>` answers 200 with JSON, or 404.

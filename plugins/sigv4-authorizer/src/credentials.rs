@@ -3,7 +3,7 @@
 //! Under `sigv4-key:<url> <id>` the store has what the source said last: a key, that there is none, or that it failed. Counters with a
 //! time to live bound how much is kept and how often the source is asked, whatever ids callers make up.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use edgeward_sdk::log::Level;
 use edgeward_sigv4::{Timestamp, encode};
@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::Source,
+    identity::{Attributes, Identity, time},
     outside::Outside,
-    settings::{Identity, Key, Settings},
+    settings::{Key, Settings},
 };
 
 /// How long a failed question is not asked again, in milliseconds.
@@ -55,6 +56,12 @@ struct Answer {
     account_id: Option<String>,
     user_id: Option<String>,
     policy: Option<serde_json::Value>,
+    tags: Option<BTreeMap<String, String>>,
+    org_id: Option<String>,
+    org_paths: Option<Vec<String>>,
+    issued_at: Option<String>,
+    mfa: Option<bool>,
+    mfa_at: Option<String>,
     expiration: Option<String>,
 }
 
@@ -178,21 +185,29 @@ fn known(source: &Source, answer: Answer) -> Result<Known, String> {
     if answer.secret_access_key.is_empty() {
         return Err(format!("{}: secretAccessKey is empty", source.url));
     }
-    let expires = answer.expiration.as_deref().map(|text| {
-        Timestamp::parse_extended(text).ok_or_else(|| {
-            format!(
-                "{}: expiration is no time such as 2030-01-31T12:00:00Z",
-                source.url
-            )
-        })
-    });
+    let at = |name: &str, text: &Option<String>| {
+        let read = text.as_deref().map(time).transpose();
+        read.map_err(|error| format!("{}: {name} {error}", source.url))
+    };
+    let expires = at("expiration", &answer.expiration)?;
+    let attributes = Attributes {
+        tags: answer.tags.unwrap_or_default(),
+        org_id: answer.org_id,
+        org_paths: answer.org_paths.unwrap_or_default(),
+        issued: at("issuedAt", &answer.issued_at)?,
+        mfa: answer.mfa,
+        mfa_at: at("mfaAt", &answer.mfa_at)?,
+    };
+    let identity = Identity::new(answer.principal_arn, answer.account_id, answer.user_id)
+        .with_policy(answer.policy.as_ref())
+        .with_attributes(attributes)
+        .map_err(|error| format!("{}: {error}", source.url))?;
     Ok(Known {
         secret: Some(answer.secret_access_key),
         public_key: None,
         session_token: answer.session_token,
-        identity: Identity::new(answer.principal_arn, answer.account_id, answer.user_id)
-            .with_policy(answer.policy.as_ref()),
-        expires: expires.transpose()?,
+        identity,
+        expires,
     })
 }
 
@@ -340,6 +355,15 @@ mod tests {
             (
                 json!({"secretAccessKey": "hunter2", "expiration": "hunter2"}).to_string(),
                 "expiration is no time",
+            ),
+            (
+                json!({"secretAccessKey": "hunter2", "issuedAt": "hunter2"}).to_string(),
+                "issuedAt is no time",
+            ),
+            (
+                json!({"secretAccessKey": "hunter2", "mfa": false, "mfaAt": "2030-01-31T12:00:00Z"})
+                    .to_string(),
+                "mfa: false, and there is a time",
             ),
             (
                 r#"{"secretAccessKey":"hunter2","secretAccessKey":"b"}"#.to_owned(),

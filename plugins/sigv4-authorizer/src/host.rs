@@ -1,12 +1,15 @@
 //! The seams of the logic, answered by the gateway.
 
 use edgeward_sdk::{
-    Allowed, Answer, Decision, Denied, RequestHead, clock, crypto, http_client, kv, log, secret,
+    Allowed, Answer, ContextValue, Decision, Denied, RequestHead, clock, crypto, http_client, kv, log, secret,
 };
+use edgeward_sigv4::Timestamp;
+use serde_json::{Value, json};
 
 use crate::{
     authorizer::Accepted,
     config::Errors,
+    identity::Attributes,
     outside::{Incoming, Outside},
     refusal::{Kind, Refusal},
     settings::Settings,
@@ -101,16 +104,32 @@ pub(crate) fn allowed(accepted: Accepted) -> Allowed {
         access_key_id,
         identity,
     } = accepted;
-    let policy = identity.policy.clone();
     let principal = identity.arn.clone().unwrap_or_else(|| access_key_id.clone());
+    let user_id = identity.user_id.unwrap_or_else(|| access_key_id.clone());
+    let Attributes {
+        tags,
+        org_id,
+        org_paths,
+        issued,
+        mfa,
+        mfa_at,
+    } = identity.attributes;
+    let text = |text: Option<String>| text.map(ContextValue::from);
+    let some = |is_empty: bool, value: Value| (!is_empty).then(|| ContextValue::from(value));
+    let seconds = |time: Option<Timestamp>| {
+        time.map(|time| ContextValue::Integer(i64::try_from(time.0).unwrap_or(i64::MAX)))
+    };
     let facts = [
-        ("accountId", identity.account),
-        ("userArn", identity.arn),
-        (
-            "userId",
-            Some(identity.user_id.unwrap_or_else(|| access_key_id.clone())),
-        ),
-        ("accessKey", Some(access_key_id)),
+        ("accountId", text(identity.account)),
+        ("userArn", text(identity.arn)),
+        ("userId", text(Some(user_id))),
+        ("accessKey", text(Some(access_key_id))),
+        ("principalOrgId", text(org_id)),
+        ("principalOrgPaths", some(org_paths.is_empty(), json!(org_paths))),
+        ("principalTags", some(tags.is_empty(), json!(tags))),
+        ("tokenIssueTime", seconds(issued)),
+        ("multiFactorAuthPresent", mfa.map(ContextValue::from)),
+        ("multiFactorAuthTime", seconds(mfa_at)),
     ];
     let allowed = facts
         .into_iter()
@@ -118,7 +137,7 @@ pub(crate) fn allowed(accepted: Accepted) -> Allowed {
         .fold(Allowed::new(principal), |allowed, (key, value)| {
             allowed.fact(key, value)
         });
-    match policy {
+    match identity.policy {
         Some(policy) => allowed.policy(policy),
         None => allowed,
     }
@@ -139,7 +158,7 @@ pub(crate) fn refused(refusal: &Refusal, settings: &Settings) -> Decision {
 }
 
 fn aws(refusal: &Refusal) -> Answer {
-    let body = serde_json::json!({ "message": refusal.aws }).to_string();
+    let body = json!({ "message": refusal.aws }).to_string();
     Answer::new(refusal.kind.aws_status())
         .header("content-type", "application/json")
         .header("x-amzn-errortype", refusal.kind.aws_type())

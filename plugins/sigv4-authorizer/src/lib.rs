@@ -1,5 +1,5 @@
 //! Authorizes requests signed with AWS Signature Version 4 or 4a. This file is the glue to the gateway; the logic knows nothing of it and reads in
-//! this order: [`config`] -> [`settings`], [`authorizer`] -> ([`credentials`], [`ecdsa`]) -> [`refusal`]. What a signature is, the crate
+//! this order: [`config`] -> [`settings`], [`authorizer`] -> ([`credentials`] -> [`identity`], [`ecdsa`]) -> [`refusal`]. What a signature is, the crate
 //! `edgeward-sigv4` knows.
 
 pub mod authorizer;
@@ -9,6 +9,7 @@ pub mod ecdsa;
 #[cfg(test)]
 mod fake;
 mod host;
+pub mod identity;
 pub mod outside;
 pub mod refusal;
 pub mod settings;

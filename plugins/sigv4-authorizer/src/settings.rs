@@ -8,6 +8,7 @@ use edgeward_sigv4::{Algorithm, Credential, Form, PathStyle};
 use crate::{
     config::{AcceptedAlgorithm, AcceptedForm, AccessKey, Config, Errors, Source},
     ecdsa,
+    identity::{Attributes, Identity, time},
 };
 
 /// Longest address of a source in bytes: with an access key id it is part of the key in the `kv` store, which takes 512.
@@ -63,47 +64,6 @@ pub struct Key {
     pub session_token: Option<String>,
     /// Whose key it is.
     pub identity: Identity,
-}
-
-/// Whose key it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
-    /// ARN of the principal.
-    pub arn: Option<String>,
-    /// Account.
-    pub account: Option<String>,
-    /// Unique id.
-    pub user_id: Option<String>,
-    /// What it may do, as a policy.
-    pub policy: Option<String>,
-}
-
-impl Identity {
-    /// An identity; the account is that of the ARN when it is not given.
-    #[must_use]
-    pub fn new(arn: Option<String>, account: Option<String>, user_id: Option<String>) -> Self {
-        // arn:partition:service:region:account:resource
-        let of_arn = || {
-            arn.as_ref()?
-                .split(':')
-                .nth(4)
-                .filter(|account| !account.is_empty())
-        };
-        let account = account.or_else(|| of_arn().map(str::to_owned));
-        Self {
-            arn,
-            account,
-            user_id,
-            policy: None,
-        }
-    }
-
-    /// The same, and what it may do.
-    #[must_use]
-    pub fn with_policy(mut self, policy: Option<&serde_json::Value>) -> Self {
-        self.policy = policy.map(ToString::to_string);
-        self
-    }
 }
 
 fn lists(problems: &mut Problems, config: &Config) {
@@ -183,13 +143,35 @@ fn access_key(problems: &mut Problems, path: &str, key: &AccessKey, config: &Con
         secret: key.secret.clone(),
         public_key,
         session_token: key.session_token.clone(),
-        identity: Identity::new(
-            key.principal_arn.clone(),
-            key.account_id.clone(),
-            key.user_id.clone(),
-        )
-        .with_policy(key.policy.as_ref()),
+        identity: identity(problems, path, key),
     }
+}
+
+fn identity(problems: &mut Problems, path: &str, key: &AccessKey) -> Identity {
+    let mut at = |name: &str, text: &Option<String>| {
+        let read = time(text.as_deref()?);
+        read.map_err(|error| problems.push(format!("{path}.{name}: {error}")))
+            .ok()
+    };
+    let attributes = Attributes {
+        tags: key.tags.clone(),
+        org_id: key.org_id.clone(),
+        org_paths: key.org_paths.clone(),
+        issued: at("issued-at", &key.issued_at),
+        mfa: key.mfa,
+        mfa_at: at("mfa-at", &key.mfa_at),
+    };
+    Identity::new(
+        key.principal_arn.clone(),
+        key.account_id.clone(),
+        key.user_id.clone(),
+    )
+    .with_policy(key.policy.as_ref())
+    .with_attributes(attributes)
+    .unwrap_or_else(|error| {
+        problems.push(format!("{path}.{error}"));
+        Identity::default()
+    })
 }
 
 fn key_source(problems: &mut Problems, source: &Source) {
@@ -335,19 +317,6 @@ mod tests {
     }
 
     #[test]
-    fn the_account_is_that_of_the_arn() {
-        let identity = |arn: &str| Identity::new(Some(arn.into()), None, None).account;
-        assert_eq!(
-            identity("arn:aws:iam::123456789012:user/a:b"),
-            Some("123456789012".into())
-        );
-        assert_eq!(identity("arn:aws:iam:::user/a"), None);
-        assert_eq!(identity("arn:x"), None);
-        let given = Identity::new(Some("arn:aws:iam::1:user/a".into()), Some("2".into()), None);
-        assert_eq!(given.account, Some("2".into()));
-    }
-
-    #[test]
     fn mistakes_are_named_with_their_path() {
         let key = |extra: Value| {
             let mut key = json!({"access-key-id": "AKID", "secret": "s"});
@@ -396,6 +365,22 @@ mod tests {
             (
                 no_4a,
                 "config.credentials[0].public-key: `algorithms` does not have sigv4a",
+            ),
+            (
+                key(json!({"issued-at": "yesterday"})),
+                "config.credentials[0].issued-at: is no time such as",
+            ),
+            (
+                key(json!({"mfa-at": "2030-01-31"})),
+                "config.credentials[0].mfa-at: is no time such as",
+            ),
+            (
+                key(json!({"mfa": false, "mfa-at": "2030-01-31T12:00:00Z"})),
+                "config.credentials[0].mfa: false, and there is a time of it",
+            ),
+            (
+                key(json!({"tags": {"Team": "a", "team": "b"}})),
+                "config.credentials[0].tags: \"team\" is there in another case",
             ),
             (
                 json!({"credentials": [{"access-key-id": "A", "secret": "s"}, {"access-key-id": "A", "secret": "t"}]}),

@@ -15,15 +15,15 @@ pub enum Key {
     Referer,
     /// `aws:SecureTransport`: whether it came over TLS.
     SecureTransport,
-    /// `aws:SourceArn`: the resource that makes the request.
+    /// `aws:SourceArn`: the resource that makes the request; no request to a gateway has it.
     SourceArn,
     /// `aws:SourceIp`: the client's address.
     SourceIp,
-    /// `aws:SourceVpc`: the network that it came from; private APIs only.
+    /// `aws:SourceVpc`: the network that it came from; likewise.
     SourceVpc,
-    /// `aws:SourceVpce`: the endpoint that it came through; private APIs only.
+    /// `aws:SourceVpce`: the endpoint that it came through; likewise.
     SourceVpce,
-    /// `aws:VpcSourceIp`: the client's address in that network.
+    /// `aws:VpcSourceIp`: the client's address in that network; likewise.
     VpcSourceIp,
     /// `aws:UserAgent`: the field `User-Agent` of the request.
     UserAgent,
@@ -114,6 +114,14 @@ impl Key {
         let distance = |known: &str| strsim::damerau_levenshtein(&known.to_ascii_lowercase(), &name);
         let (known, _) = NAMES.iter().min_by_key(|(known, _)| distance(known))?;
         (distance(known) <= 4).then_some(known)
+    }
+
+    /// Whether it is one that only requests within AWS have.
+    pub(super) fn is_nobodys(&self) -> bool {
+        matches!(
+            self,
+            Self::SourceArn | Self::SourceVpc | Self::SourceVpce | Self::VpcSourceIp
+        )
     }
 
     /// Whether a request may have several values of it.

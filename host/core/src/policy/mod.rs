@@ -7,6 +7,7 @@ mod condition;
 mod date;
 mod decide;
 pub mod explain;
+mod identity;
 mod key;
 pub(crate) mod naive;
 mod pattern;
@@ -21,7 +22,8 @@ mod tree;
 
 pub use arn::{Action, Home, MethodArn};
 pub use decide::{Authorization, Decision, Outcome, Side, decide, decide_before};
+pub use identity::Identity;
 pub use key::{Context, Facts, Key, Nothing, Value, Values};
 pub use read::Read;
-pub use request::{Caller, Request, role_of_session};
+pub use request::{Caller, Request};
 pub use statement::{Effect, Policy, PolicyKind, Verdict};

@@ -629,15 +629,20 @@ impl<'k> Reader<'k> {
 
     /// Warns of a key that no request has.
     fn key(&mut self, key: &Key, place: &str) {
-        let Key::Other(name) = key else { return };
-        if !self.warned.insert(key.clone()) {
-            return;
+        let hint = match key {
+            Key::Other(name) => Key::nearest(name).map_or_else(String::new, |known| format!("; `{known}`?")),
+            key if key.is_nobodys() => {
+                ": the gateway is in no network of AWS, and nothing there calls it".to_owned()
+            }
+            _ => return,
+        };
+        if self.warned.insert(key.clone()) {
+            let name = key.name();
+            self.warn(
+                place,
+                format!("no request has the condition key {}{hint}", shown(&name)),
+            );
         }
-        let hint = Key::nearest(name).map_or_else(String::new, |known| format!("; `{known}`?"));
-        self.warn(
-            place,
-            format!("no request has the condition key {}{hint}", shown(name)),
-        );
     }
 }
 

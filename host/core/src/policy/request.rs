@@ -70,8 +70,7 @@ impl Request<'_> {
 }
 
 /// The ARN of the role that a session is of (`aws:PrincipalArn`), as far as it is known: the path of the role is not. None of all others.
-#[must_use]
-pub fn role_of_session(arn: &str) -> Option<String> {
+pub(super) fn role_of_session(arn: &str) -> Option<String> {
     let [_, partition, "sts", _, account, resource] = split(arn)? else {
         return None;
     };

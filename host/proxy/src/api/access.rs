@@ -15,8 +15,8 @@ use edgeward_core::{
     },
     config::{DecisionCache, Time},
     policy::{
-        Action, Authorization, Caller, Context, Decision, Home, Key, MethodArn, Outcome, Policy, Request,
-        Side, Value, Values, Verdict, decide, decide_before, role_of_session,
+        Action, Authorization, Caller, Context, Decision, Home, Identity, Key, MethodArn, Outcome, Policy,
+        Request, Side, Value, Values, Verdict, decide, decide_before,
     },
     reject::{Reject, RejectCode},
 };
@@ -213,11 +213,7 @@ fn challenge(
 /// Whether a caller has one of some scopes, by what an authorizer says of it: the facts `scope` (RFC 8693 section 4.2) or `scp`, as some issuers call it, or these
 /// members of its `claims`.
 fn has_one(wanted: &[String], plugin: &str, exchange: &Exchange) -> bool {
-    let fact = |key: &str| match fact(exchange, plugin, key) {
-        Some(ContextValue::Text(text)) => serde_json::Value::String(text.clone()),
-        Some(ContextValue::Json(text)) => serde_json::from_str(text).unwrap_or_default(),
-        _ => serde_json::Value::Null,
-    };
+    let fact = |key: &str| fact(exchange, plugin, key);
     let is_wanted = |scope: &str| wanted.iter().any(|one| one == scope);
     let has = |said: &serde_json::Value| match said {
         serde_json::Value::String(text) => text.split(' ').any(is_wanted),
@@ -231,9 +227,15 @@ fn has_one(wanted: &[String], plugin: &str, exchange: &Exchange) -> bool {
         .any(|name| has(&fact(name)) || claims.get(name).is_some_and(has))
 }
 
-/// What a plugin says of a caller.
-fn fact<'e>(exchange: &'e Exchange, plugin: &str, key: &str) -> Option<&'e ContextValue> {
-    exchange.context.get(&(Arc::from(plugin), key.to_owned()))
+/// What a plugin says of a caller; null where it says nothing of the kind.
+fn fact(exchange: &Exchange, plugin: &str, key: &str) -> serde_json::Value {
+    match exchange.context.get(&(Arc::from(plugin), key.to_owned())) {
+        Some(ContextValue::Text(text)) => text.as_str().into(),
+        Some(ContextValue::Json(text)) => serde_json::from_str(text).unwrap_or_default(),
+        Some(ContextValue::Integer(number)) => (*number).into(),
+        Some(ContextValue::Boolean(flag)) => (*flag).into(),
+        Some(ContextValue::Number(_) | ContextValue::Bytes(_)) | None => serde_json::Value::Null,
+    }
 }
 
 fn add(hash: &mut digest::Context, text: &str) {
@@ -290,8 +292,7 @@ impl Asked {
                 https: finish.conn.https,
                 agent: headers.get(header::USER_AGENT).cloned(),
                 referer: headers.get(header::REFERER).cloned(),
-                user_id: None,
-                role: None,
+                identity: Identity::default(),
             },
         }
     }
@@ -303,8 +304,8 @@ struct Circumstances {
     https: bool,
     agent: Option<HeaderValue>,
     referer: Option<HeaderValue>,
-    user_id: Option<String>,
-    role: Option<String>,
+    /// Who calls, once an authorizer of the type `iam` has said so.
+    identity: Identity,
 }
 
 impl Context for Circumstances {
@@ -314,9 +315,7 @@ impl Context for Circumstances {
             Key::SecureTransport => Some(Value::Flag(self.https)),
             Key::UserAgent => text(self.agent.as_ref()),
             Key::Referer => text(self.referer.as_ref()),
-            Key::UserId => self.user_id.as_deref().map(Value::Text),
-            Key::PrincipalArn => self.role.as_deref().map(Value::Text),
-            _ => None,
+            key => return self.identity.values(key),
         })
     }
 }
@@ -393,27 +392,14 @@ impl<'a> Access<'a> {
         if granted.is_none() && !gate.is_some_and(counts) {
             return Ok(());
         }
-        let fact = |key: &str| match fact(exchange, plugin, key) {
-            Some(ContextValue::Text(text)) => Some(text.clone()),
-            _ => None,
-        };
         let kind = gate.map_or(AuthorizerType::Custom, |gate| gate.kind);
-        let (account, user) = match kind {
-            AuthorizerType::Iam => (fact("accountId"), fact("userArn")),
-            AuthorizerType::Custom | AuthorizerType::Cognito => (None, None),
+        // policies of a caller whom another authorizer knows do not see this one's
+        self.asked.circumstances.identity = match kind {
+            AuthorizerType::Iam => Identity::of(|key| fact(exchange, plugin, key), now()),
+            AuthorizerType::Custom | AuthorizerType::Cognito => Identity::default(),
         };
-        if kind == AuthorizerType::Iam {
-            self.asked.circumstances.user_id = fact("userId");
-            self.asked.circumstances.role = user.as_deref().and_then(role_of_session);
-        }
-        let caller = match (&account, &user) {
-            (Some(account), Some(arn)) => Caller::Aws {
-                account,
-                arn,
-                role: None,
-            },
-            _ => Caller::Anonymous,
-        };
+        let identity = &self.asked.circumstances.identity;
+        let caller = identity.caller();
         let arn = self.arn();
         let said = match &granted {
             Some(granted) => Some(granted.policy.judge(&self.request(&arn, caller))),
@@ -424,7 +410,7 @@ impl<'a> Access<'a> {
         let authorization = match kind {
             AuthorizerType::Custom => Authorization::Lambda,
             AuthorizerType::Cognito => Authorization::Cognito,
-            AuthorizerType::Iam if account.as_deref() == Some(self.ground().home.account()) => {
+            AuthorizerType::Iam if identity.account() == Some(self.ground().home.account()) => {
                 Authorization::IamSameAccount
             }
             AuthorizerType::Iam => Authorization::IamCrossAccount,
@@ -435,7 +421,7 @@ impl<'a> Access<'a> {
             None
         };
         let decision = decide(authorization, said, resource);
-        self.come_of(decision, &arn, user.as_deref())
+        self.come_of(decision, &arn, identity.arn())
     }
 
     /// The same where the gate has said nothing, because it failed and its binding says to go on without it: where the API has a policy, that has to allow the call.
@@ -470,12 +456,11 @@ impl<'a> Access<'a> {
     }
 
     fn request<'r>(&'r self, arn: &'r MethodArn, caller: Caller<'r>) -> Request<'r> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Request {
             action: Action::Invoke,
             arn,
             caller,
-            now: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
+            now: now(),
             context: &self.asked.circumstances,
         }
     }
@@ -509,6 +494,12 @@ impl<'a> Access<'a> {
         };
         Err(Reject::new(RejectCode::PolicyDenied, text).because(by))
     }
+}
+
+/// Seconds since 1970.
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// An ARN whose account shows its end only, as AWS's answers have it.

@@ -54,6 +54,56 @@ fn a_caller_with_a_good_signature_goes_on_with_principal_and_facts() {
 }
 
 #[test]
+fn what_policies_may_ask_of_the_caller_is_in_facts_wherever_the_key_is_from() {
+    let said = json!({
+        "tags": {"Team": "pets"},
+        "org-id": "o-a1",
+        "org-paths": ["o-a1/r-b2/"],
+        "issued-at": "2015-08-30T12:00:00Z",
+        "mfa-at": "2015-08-30T11:59:00Z",
+    });
+    let mut key = json!({"access-key-id": ID, "secret": "key", "user-id": "AIDA"});
+    key.as_object_mut()
+        .unwrap()
+        .extend(said.as_object().unwrap().clone());
+    let wanted: Decision = Allowed::new(ID)
+        .fact("userId", "AIDA")
+        .fact("accessKey", ID)
+        .fact("principalOrgId", "o-a1")
+        .fact("principalOrgPaths", json!(["o-a1/r-b2/"]))
+        .fact("principalTags", json!({"Team": "pets"}))
+        .fact("tokenIssueTime", 1_440_936_000_i64)
+        .fact("multiFactorAuthPresent", true)
+        .fact("multiFactorAuthTime", 1_440_935_940_i64)
+        .into();
+    let good = wire("/").signed(&signer());
+    let configured = host();
+    assert_eq!(ask(json!({"credentials": [key]}), &good), wanted);
+    drop(configured);
+    let _host = Host::new()
+        .at_time(NOW.0 * 1000)
+        .with_kv("sigv4")
+        .with_http(move |_| {
+            let body = json!({
+                "secretAccessKey": SECRET, "userId": "AIDA", "tags": said["tags"], "orgId": said["org-id"], "orgPaths": said["org-paths"],
+                "issuedAt": said["issued-at"], "mfaAt": said["mfa-at"],
+            });
+            Ok(http_client::Response {
+                status: 200,
+                headers: Vec::new(),
+                body: body.to_string().into_bytes(),
+            })
+        })
+        .install();
+    let source = json!({"credentials": [], "source": {"url": "https://keys.test/"}});
+    let (mut plugin, _) = init(source);
+    // asked, and from what was kept
+    for _ in 0..2 {
+        assert_eq!(plugin.authorize(&request(&good), &testing::exchange()), wanted);
+    }
+}
+
+#[test]
 fn refusals_look_like_those_of_aws() {
     let host = host();
     let Decision::Respond(answer) = ask(json!({}), &wire("/")) else {

@@ -10,7 +10,7 @@ use crate::{
     config::{Problem, Problems},
     policy::{
         Action, Authorization, Caller, Context as _, Facts, Home, Key, MethodArn, Policy, PolicyKind, Read,
-        Request, Values, arn::split, date, read::shown, role_of_session,
+        Request, Values, arn::split, date, read::shown, request::role_of_session,
     },
 };
 

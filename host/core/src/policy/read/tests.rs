@@ -219,6 +219,7 @@ fn what_looks_like_a_mistake_is_warned_of() {
         "Condition": {
             "StringLike": {"aws:PrincipalOrgPaths": "o-1/*", "aws:SourceIP4": "x"},
             "ForAllValues:StringEquals": {"aws:PrincipalOrgPaths": "x"},
+            "StringEquals": {"aws:SourceVpce": "vpce-1"},
             "Bool": {},
         },
     }});
@@ -235,14 +236,22 @@ fn what_looks_like_a_mistake_is_warned_of() {
             "/Statement/Resource/1",
             "/Statement/Condition/Bool",
             "/Statement/Condition/ForAllValues:StringEquals/aws:PrincipalOrgPaths",
+            "/Statement/Condition/StringEquals/aws:SourceVpce",
             "/Statement/Condition/StringLike/aws:PrincipalOrgPaths",
             "/Statement/Condition/StringLike/aws:SourceIP4",
         ]
     );
     assert!(
-        read.warnings[9].message.ends_with("`aws:SourceIp`?"),
+        read.warnings[8]
+            .message
+            .starts_with("no request has the condition key `aws:SourceVpce`: "),
         "{}",
-        read.warnings[9]
+        read.warnings[8]
+    );
+    assert!(
+        read.warnings[10].message.ends_with("`aws:SourceIp`?"),
+        "{}",
+        read.warnings[10]
     );
 }
 
