@@ -6,7 +6,9 @@ use proptest::{prelude::*, sample::select};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Action, Caller, Facts, Home, MethodArn, Nothing, Policy, PolicyKind, Request, Verdict,
+    Action, Authorization, Caller, Facts, Home, MethodArn, Nothing, Outcome, Policy, PolicyKind, Request,
+    Side, Verdict, decide, decide_before,
+    explain::explain,
     naive::{self, Asked},
 };
 
@@ -314,6 +316,18 @@ const CALLERS: &[Caller<'static>] = &[
     Caller::Federated("idp"),
 ];
 
+/// What answers of authorizers and policies of users name: no short form, and of the former also what is no ARN.
+const OWN_RESOURCES: &[&str] = &[
+    "*",
+    "arn:aws:execute-api:eu-west-1:123456789012:pets/*",
+    "arn:aws:execute-api:*:*:*/prod/GET/*",
+    "arn:aws:execute-api:eu-west-1:123456789012:pets/${a:b}/GET/*",
+    "arn:*:execute-api:*:${aws:PrincipalAccount, '123456789012'}:*/p?ts*",
+    "arn:aws:execute-api:eu-west-1:123456789012:pets/*/?ET/pets${*}",
+    "arn:aws:s3:::bucket",
+];
+const LOOSE_RESOURCES: &[&str] = &["*", "pets/prod/GET/*", "arn:aws:execute-api:*", "${a:b}*"];
+
 /// Operator, key and values.
 fn condition() -> impl Strategy<Value = (String, &'static str, Value)> {
     let operator = (
@@ -330,16 +344,17 @@ fn condition() -> impl Strategy<Value = (String, &'static str, Value)> {
     })
 }
 
-fn statement() -> impl Strategy<Value = Value> {
+/// A statement of a resource policy, or of the caller's own, which names nobody.
+fn statement(resources: impl Strategy<Value = Value>, names_somebody: bool) -> impl Strategy<Value = Value> {
     let parts = (
         any::<[bool; 4]>(),
         some(PRINCIPALS),
         select(&["", "Service", "Federated", "*"]),
         some(ACTIONS),
-        some(RESOURCES),
+        resources,
         prop::collection::vec(condition(), 0..3),
     );
-    parts.prop_map(|(negated, names, other, actions, resources, conditions)| {
+    parts.prop_map(move |(negated, names, other, actions, resources, conditions)| {
         let element = |index: usize, name: &str| format!("{}{name}", if negated[index] { "Not" } else { "" });
         let mut statement = Map::new();
         statement.insert("Effect".into(), json!(if negated[0] { "Deny" } else { "Allow" }));
@@ -348,7 +363,9 @@ fn statement() -> impl Strategy<Value = Value> {
             "" => json!({"AWS": names}),
             kind => json!({"AWS": names, kind: ["a.amazonaws.com", "idp"]}),
         };
-        statement.insert(element(1, "Principal"), principals);
+        if names_somebody {
+            statement.insert(element(1, "Principal"), principals);
+        }
         statement.insert(element(2, "Action"), actions);
         statement.insert(element(3, "Resource"), resources);
         let mut by_operator = Map::new();
@@ -360,6 +377,51 @@ fn statement() -> impl Strategy<Value = Value> {
         statement.insert("Condition".into(), Value::Object(by_operator));
         Value::Object(statement)
     })
+}
+
+/// A policy.
+fn document(statement: impl Strategy<Value = Value>) -> impl Strategy<Value = Value> {
+    let version = select(&["2012-10-17", "2008-10-17"]);
+    let parts = (prop::collection::vec(statement, 1..4), version);
+    parts.prop_map(|(statements, version)| json!({"Version": version, "Statement": statements}))
+}
+
+/// What an authorizer answers, and what a user or role is granted: whether it is the latter, and the policy.
+fn own() -> impl Strategy<Value = (bool, Value)> {
+    let of_user = document(statement(some(OWN_RESOURCES), false));
+    let loose = prop_oneof![some(OWN_RESOURCES), some(LOOSE_RESOURCES)];
+    let of_authorizer = document(statement(loose, false));
+    prop_oneof![
+        of_user.prop_map(|document| (true, document)),
+        of_authorizer.prop_map(|document| (false, document)),
+    ]
+}
+
+/// What comes of two policies, as the tables of AWS's documentation say it, by their cells. Rows are what the caller's says, columns what the API's does: allow, silent, deny.
+fn by_the_tables(kind: Authorization, caller: Option<Verdict>, resource: Option<Verdict>) -> Outcome {
+    use Outcome::{Allow as Yes, ExplicitDeny as Never, ImplicitDeny as No};
+    const TABLE_A: [[Outcome; 3]; 3] = [[Yes, Yes, Never], [Yes, No, Never], [Never, Never, Never]];
+    const TABLE_B: [[Outcome; 3]; 3] = [[Yes, No, Never], [No, No, Never], [Never, Never, Never]];
+    let place = |verdict: Option<Verdict>| match verdict {
+        Some(Verdict::Allow { .. }) => 0,
+        Some(Verdict::Silent) | None => 1,
+        Some(Verdict::Deny { .. }) => 2,
+    };
+    let (row, column) = (place(caller), place(resource));
+    match kind {
+        Authorization::Lambda => TABLE_A[row][column],
+        // what is left to the account is left to the caller's policy
+        Authorization::IamSameAccount => match resource {
+            Some(Verdict::Allow { by_account: true, .. }) => TABLE_A[row][1],
+            _ => TABLE_A[row][column],
+        },
+        Authorization::IamCrossAccount => TABLE_B[row][column],
+        Authorization::None | Authorization::Cognito => match resource {
+            None => Yes,
+            // alone: as if the caller's were silent
+            Some(_) => TABLE_A[1][column],
+        },
+    }
 }
 
 /// The context as the naive evaluator gets it: with what follows from the request.
@@ -392,29 +454,54 @@ proptest! {
 
     #[test]
     fn policies_say_what_a_naive_evaluator_says(
-        statements in prop::collection::vec(statement(), 1..4),
-        version in select(&["2012-10-17", "2008-10-17"]),
+        of_api in prop::option::weighted(0.8, document(statement(some(RESOURCES), true))),
+        of_caller in prop::option::weighted(0.8, own()),
+        kind in select(&Authorization::ALL),
         action in select(&Action::ALL),
         stage in select(&["prod", "a"]),
         path in select(&["/", "/pets", "/pets*", "/pets/17", "/é"]),
         facts in prop::collection::vec((select(KEYS), prop::collection::vec(select(SEEN), 0..3)), 0..4),
         caller in select(CALLERS),
     ) {
-        let document = json!({"Version": version, "Statement": statements});
         let home = home();
-        let read = Policy::from_value(&document, PolicyKind::Resource(&home)).unwrap();
-        let written = read.policy.document();
-        let again = Policy::from_value(&written, PolicyKind::Resource(&home)).unwrap();
-        prop_assert_eq!(&again.policy, &read.policy);
         let arn = MethodArn::of(&home, stage, "GET", path);
         let (given, all) = known(&facts, caller);
         let request = Request { action, arn: &arn, caller, now: 1_700_000_000, context: &given };
         let asked = Asked { action: action.name(), arn: arn.as_str(), caller, facts: &all };
-        let verdict = read.policy.judge(&request);
-        prop_assert_eq!(verdict, naive::judge(&written, &asked), "{} {:?}", written, facts);
-        // an explanation is of the same verdict
-        let explanation = super::explain::explain(super::Authorization::None, None, Some(&read.policy), &request);
-        let by = explanation.decided_by.map(|by| by.statement);
-        prop_assert_eq!(super::decide_before(super::Authorization::None, Some(verdict)).and_then(|d| d.by).map(|by| by.1), by);
+        let judged = |document: Option<&Value>, of: PolicyKind<'_>| -> Result<_, TestCaseError> {
+            let Some(document) = document else { return Ok((None, None)) };
+            let policy = Policy::from_value(document, of).unwrap().policy;
+            let written = policy.document();
+            prop_assert_eq!(&Policy::from_value(&written, of).unwrap().policy, &policy);
+            let verdict = policy.judge(&request);
+            prop_assert_eq!(verdict, naive::judge(&written, &asked), "{} {:?}", written, facts);
+            Ok((Some(policy), Some(verdict)))
+        };
+        let own = match of_caller {
+            Some((true, _)) => PolicyKind::Identity,
+            _ => PolicyKind::Authorizer,
+        };
+        let (own, said) = judged(of_caller.as_ref().map(|(_, document)| document), own)?;
+        let (resource, says) = judged(of_api.as_ref(), PolicyKind::Resource(&home))?;
+        // both together
+        let (_, kind) = kind;
+        let decision = decide(kind, said, says);
+        prop_assert_eq!(decision.outcome, by_the_tables(kind, said, says), "{:?} {:?} {:?}", kind, said, says);
+        // the statement that is named does what comes of it
+        if let Some((side, index)) = decision.by {
+            let policy = if side == Side::Caller { &own } else { &resource };
+            let document = policy.as_ref().unwrap().document();
+            let effect = if decision.outcome == Outcome::Allow { "Allow" } else { "Deny" };
+            prop_assert_eq!(&document["Statement"][index]["Effect"], effect);
+        }
+        // what is decided before does not come out otherwise when the caller is known and its policy says nothing
+        if let Some(before) = decide_before(kind, says) {
+            prop_assert_eq!(before, decide(kind, None, says));
+        }
+        // an explanation is of the same decision
+        let decision = decide_before(kind, says).unwrap_or(decision);
+        let explanation = explain(kind, own.as_ref(), resource.as_ref(), &request);
+        let by = explanation.decided_by.map(|by| (by.policy, by.statement));
+        prop_assert_eq!((explanation.decision, by), (decision.outcome, decision.by));
     }
 }
