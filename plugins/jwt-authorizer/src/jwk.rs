@@ -398,6 +398,27 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_the_rfc_are_usable_for_what_they_say() {
+        let vectors: Vec<Value> = serde_json::from_str(include_str!("../tests/vectors/keys.json")).unwrap();
+        for vector in vectors {
+            let name = &vector["name"];
+            let document = json!({"keys": vector["keys"]}).to_string();
+            let set = KeySet::parse(document.as_bytes(), vector["secret"] == true).unwrap();
+            let mut usable = json!({});
+            for key in &set.keys {
+                let algorithms = key.algorithms.iter().map(|algorithm| algorithm.name());
+                usable[key.kid.as_deref().unwrap()] = algorithms.collect();
+            }
+            assert_eq!(usable, vector["usable"], "{name}");
+            let skipped = vector["skipped"].as_array().unwrap();
+            assert_eq!(set.skipped.len(), skipped.len(), "{name}");
+            for (told, wanted) in set.skipped.iter().zip(skipped) {
+                assert!(told.contains(wanted.as_str().unwrap()), "{name}: {told}");
+            }
+        }
+    }
+
+    #[test]
     fn an_unnamed_key_serves_a_named_token_only_when_no_key_has_that_name() {
         let set = set(json!([p256(json!({})), p256(json!({"kid": "a"}))]));
         let kids = |kid| {
