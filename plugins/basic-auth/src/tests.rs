@@ -111,6 +111,33 @@ fn credentials_that_cannot_be_read_are_refused() {
     }
 }
 
+/// `tests/vectors/requests.json`: fields as they arrive, and what comes of them.
+#[test]
+fn requests_are_decided_on_as_the_vectors_say() {
+    let _host = Host::new().install();
+    let config =
+        json!({"realm": "foo", "users": [{"name": "Aladdin", "hash": ADA}, {"name": "test", "hash": BOB}]});
+    let vectors: Vec<Value> = serde_json::from_str(include_str!("../tests/vectors/requests.json")).unwrap();
+    for vector in vectors {
+        let fields = vector["authorization"].as_array().unwrap().iter();
+        let request = fields.fold(testing::request("GET", "https://api.test/"), |request, field| {
+            request.with_header("authorization", field.as_str().unwrap())
+        });
+        let outcome = match ask(&config, &request) {
+            Decision::Allow(allowed) => ("user", allowed.principal),
+            Decision::Deny(denied) => {
+                assert_eq!(denied.status, 401);
+                // the challenge of RFC 7617 section 2.1
+                assert_eq!(denied.headers[0].name, "www-authenticate");
+                assert_eq!(denied.headers[0].value, "Basic realm=\"foo\", charset=\"UTF-8\"");
+                ("reason", denied.reason)
+            }
+            Decision::Respond(answer) => panic!("{answer:?}"),
+        };
+        assert_eq!(vector[outcome.0], outcome.1, "{}", vector["name"]);
+    }
+}
+
 #[test]
 fn users_come_from_a_file_too() {
     let file =

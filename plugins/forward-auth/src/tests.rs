@@ -112,6 +112,89 @@ fn the_question_describes_the_request_without_its_body() {
     );
 }
 
+/// `tests/vectors/services.json`: what services in use are asked and answer, and what comes of it.
+#[test]
+fn services_decide_as_the_vectors_say() {
+    let timeout = || Err(Error::Timeout("no answer within 2000 ms".into()));
+    let (host, answer) = service(timeout());
+    let vectors: Vec<Value> = serde_json::from_str(include_str!("../tests/vectors/services.json")).unwrap();
+    for vector in vectors {
+        let (name, reply) = (&vector["name"], &vector["reply"]);
+        *answer.borrow_mut() = if reply.is_null() {
+            timeout()
+        } else {
+            let headers: Vec<(&str, &str)> = pairs(&reply["headers"]);
+            let status = u16::try_from(reply["status"].as_u64().unwrap()).unwrap();
+            Ok(response(status, &headers, reply["body"].as_str().unwrap()))
+        };
+        let asked = &vector["request"];
+        let method = asked["method"].as_str().unwrap_or("GET");
+        let fields = asked["headers"].as_object().into_iter().flatten();
+        let request = fields.fold(
+            testing::request(method, asked["url"].as_str().unwrap()),
+            |request, (name, value)| request.with_header(name, value.as_str().unwrap()),
+        );
+        let (mut plugin, _) = init(vector["config"].clone());
+        let exchange = testing::exchange().with_client_address("192.0.2.7");
+        let decision = plugin.authorize(&request, &exchange);
+        let question = host.http_requests().pop().unwrap();
+        let wanted = &vector["question"];
+        for (field, value) in wanted["headers"].as_object().into_iter().flatten() {
+            let sent: Vec<&str> = of(&question.headers, field);
+            assert_eq!(sent, [value.as_str().unwrap()], "{name}: {field}");
+        }
+        for field in wanted["without"].as_array().into_iter().flatten() {
+            assert!(
+                of(&question.headers, field.as_str().unwrap()).is_empty(),
+                "{name}: {field}"
+            );
+        }
+        for (sent, wanted) in [
+            (&question.method, &wanted["method"]),
+            (&question.url, &wanted["url"]),
+        ] {
+            assert!(wanted.is_null() || wanted == sent, "{name}: {sent}");
+        }
+        let outcome = match decision {
+            Decision::Allow(allowed) => {
+                let facts = allowed.context.iter();
+                let facts: serde_json::Map<String, Value> = facts
+                    .map(|fact| (fact.key.clone(), fact.value.to_json().unwrap()))
+                    .collect();
+                json!({"allow": {"principal": allowed.principal, "facts": facts, "ttl": allowed.ttl_seconds}})
+            }
+            Decision::Respond(answer) => {
+                let headers = answer.headers.iter();
+                let headers: Vec<[&str; 2]> = headers
+                    .map(|field| [field.name.as_str(), field.value_str().unwrap()])
+                    .collect();
+                let body = std::str::from_utf8(&answer.body).unwrap();
+                json!({"respond": {"status": answer.status, "headers": headers, "body": body}})
+            }
+            Decision::Deny(denied) => {
+                assert_eq!(Decision::from(denied.clone()), unavailable(), "{name}");
+                json!({"deny": denied.status})
+            }
+        };
+        for kind in ["allow", "respond", "deny"] {
+            assert_eq!(outcome[kind], vector[kind], "{name}");
+        }
+    }
+}
+
+fn pairs(list: &Value) -> Vec<(&str, &str)> {
+    let items = list.as_array().unwrap().iter();
+    items
+        .map(|pair| (pair[0].as_str().unwrap(), pair[1].as_str().unwrap()))
+        .collect()
+}
+
+/// The values of a field.
+fn of<'h>(headers: &'h [Header], name: &str) -> Vec<&'h str> {
+    let lines = headers.iter().filter(|field| field.name == name);
+    lines.map(|field| field.value_str().unwrap()).collect()
+}
+
 #[test]
 fn method_and_path_can_be_those_of_the_request() {
     let (host, _) = service(Ok(response(200, &[], "")));

@@ -66,6 +66,32 @@ fn ipv4_in_ipv6_form_does_not_get_around_a_rule() {
     );
 }
 
+/// `tests/vectors/addresses.json`: rules, the addresses that they let pass with the rule that does, and those that they refuse.
+#[test]
+fn addresses_are_decided_on_as_the_vectors_say() {
+    let vectors: Vec<Value> = serde_json::from_str(include_str!("../tests/vectors/addresses.json")).unwrap();
+    for vector in vectors {
+        let (name, config) = (&vector["name"], &vector["config"]);
+        for (address, rule) in vector["allowed"].as_object().unwrap() {
+            let Decision::Allow(allowed) = from(config, address) else {
+                panic!("{name}: {address} is refused")
+            };
+            let fact = |key: &str| allowed.context.iter().find(|fact| fact.key == key).unwrap();
+            assert_eq!(fact("rule").value.as_text(), rule.as_str(), "{name}: {address}");
+            let seen = fact("address").value.as_text().unwrap();
+            assert_eq!(allowed.principal, format!("ip:{seen}"), "{name}");
+        }
+        for address in vector["refused"].as_array().unwrap() {
+            let Decision::Deny(denied) = from(config, address.as_str().unwrap()) else {
+                panic!("{name}: {address} is let pass")
+            };
+            let status = config["status"].as_u64().unwrap_or(403);
+            assert_eq!(u64::from(denied.status), status, "{name}: {address}");
+            assert!(denied.headers.is_empty());
+        }
+    }
+}
+
 #[test]
 fn either_address_can_be_looked_at() {
     let mut config = json!({"rules": [{"allow": ["10.0.0.0/8"]}]});
