@@ -239,10 +239,7 @@ fn email(text: &str) -> Result<String, String> {
 fn ip(text: &str) -> Result<IpNet, String> {
     let net = text
         .parse::<IpNet>()
-        .or_else(|_not_a_block| {
-            text.parse::<IpAddr>()
-                .map(|address| address.to_canonical().into())
-        })
+        .or_else(|_not_a_block| text.parse::<IpAddr>().map(IpNet::from))
         .map_err(|_neither| format!("{text:?} is neither an address nor a CIDR block"))?;
     if net.trunc() != net {
         return Err(format!(
@@ -250,7 +247,14 @@ fn ip(text: &str) -> Result<IpNet, String> {
             net.trunc()
         ));
     }
-    Ok(net)
+    // addresses of certificates are compared as what they are: IPv4 in its IPv6 form is IPv4
+    let v4 = match net.addr() {
+        IpAddr::V6(address) => address.to_ipv4_mapped(),
+        IpAddr::V4(_) => None,
+    };
+    let length = net.prefix_len().checked_sub(96);
+    let short = v4.zip(length).map(|(v4, length)| IpNet::new(v4.into(), length));
+    Ok(short.and_then(Result::ok).unwrap_or(net))
 }
 
 fn digits(text: &str) -> Option<String> {
