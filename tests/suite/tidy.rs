@@ -130,10 +130,10 @@ fn every_reason_of_an_error_is_documented() {
 }
 
 #[test]
-fn every_plugin_has_a_readme_and_a_schema() {
+fn every_plugin_has_a_readme_a_schema_and_vectors() {
     for entry in fs::read_dir(workspace().join("plugins")).unwrap() {
         let folder = entry.unwrap().path();
-        for file in ["README.md", "config.schema.json"] {
+        for file in ["README.md", "config.schema.json", "tests/vectors"] {
             assert!(folder.join(file).exists(), "{} has no {file}", folder.display());
         }
     }
