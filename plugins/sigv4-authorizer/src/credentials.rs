@@ -69,7 +69,7 @@ struct Answer {
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Entry {
-    Known(Answer),
+    Known(Box<Answer>),
     Unknown,
     Failed,
 }
@@ -126,7 +126,7 @@ fn ask(source: &Source, id: &str, outside: &impl Outside) -> Result<Option<Known
             }
             let fetched = download(source, id, outside);
             let entry = match &fetched {
-                Ok(Some(answer)) => Entry::Known(answer.clone()),
+                Ok(Some(answer)) => Entry::Known(Box::new(answer.clone())),
                 Ok(None) => Entry::Unknown,
                 Err(_) => Entry::Failed,
             };
@@ -136,7 +136,7 @@ fn ask(source: &Source, id: &str, outside: &impl Outside) -> Result<Option<Known
         }
     };
     match entry {
-        Entry::Known(answer) => known(source, answer).map(Some),
+        Entry::Known(answer) => known(source, *answer).map(Some),
         Entry::Unknown => Ok(None),
         Entry::Failed => Err(format!("{} failed a moment ago", source.url)),
     }
