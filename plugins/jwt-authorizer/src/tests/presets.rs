@@ -689,7 +689,7 @@ fn a_rotated_key_costs_no_request() {
             .unwrap_err();
         assert_eq!(answer(authorizer.settings(), &[], &refusal).status, 401);
     }
-    assert_eq!(outside.fetches(), 4 + 2 * 4);
+    assert_eq!(outside.fetches(), 4 + 2 * 3);
     // while the issuer is away, what is known serves
     outside.serve(ABOUT, 503, String::new());
     outside.pass(30_000);

@@ -175,7 +175,7 @@ fn sources_of_the_api_are_those_of_the_function_and_what_it_says_is_kept_by_them
     for (config, sources, identity, is_kept) in [
         (&http, vec![&own, &other], json!(["token-1", "pets"]), true),
         (&http, vec![&other], json!(["pets"]), true),
-        (&http, vec![], json!(null), true),
+        (&http, vec![], json!([]), true),
         (&with_own, vec![&own, &other], json!(["token-1"]), true),
         (&with_own, vec![&other], json!(["token-1"]), false),
         (&token, vec![&own], json!("token-1"), true),
@@ -333,7 +333,7 @@ fn a_policy_is_handed_on_whether_it_allows_or_denies() {
     let accepted = ask(json!({}), &policy()).unwrap();
     assert_eq!(
         (accepted.principal.as_str(), accepted.ttl_seconds),
-        ("ada", Some(300))
+        ("ada", Some(3600))
     );
     let handed: Value = serde_json::from_str(accepted.policy.as_deref().unwrap()).unwrap();
     assert_eq!(handed, policy()["policyDocument"]);
@@ -377,13 +377,13 @@ fn a_policy_that_nobody_would_judge_is_refused() {
 #[test]
 fn simple_responses_take_real_booleans_only() {
     let accepted = ask(simple(), &json!({"isAuthorized": true})).unwrap();
-    assert_eq!((accepted.policy, accepted.ttl_seconds), (None, Some(300)));
+    assert_eq!((accepted.policy, accepted.ttl_seconds), (None, Some(3600)));
     assert_eq!(accepted.principal, "authorized");
     let refusal = ask(simple(), &json!({"isAuthorized": false, "context": {"a": 1}})).unwrap_err();
     assert_eq!((refusal.kind, refusal.kind.status()), (Kind::Forbidden, 403));
     assert_eq!(
         (refusal.kind.public(), refusal.ttl_seconds),
-        ("Forbidden", Some(300))
+        ("Forbidden", Some(3600))
     );
     for answer in [
         json!({"isAuthorized": "true"}),

@@ -52,7 +52,7 @@ fn a_caller_whom_the_function_allows_goes_on_with_everything_it_said() {
         .fact("plan", "gold")
         .usage_key("key-1")
         .policy(policy.to_string())
-        .ttl_seconds(300);
+        .ttl_seconds(3600);
     assert_eq!(ask(json!({})), allowed.clone().fact("seats", "3").into());
     let typed = allowed.fact("seats", ContextValue::Integer(3));
     assert_eq!(ask(json!({"payload-format": "2.0"})), typed.into());
