@@ -11,20 +11,29 @@ use crate::{
 const STAGE: &str = "/v1/apis/pets/stages/prod";
 
 pub(crate) fn start() -> Site {
-    Site::with_config(|config, _folder| {
-        config["aws"] = json!({"region": "eu-west-1", "account-id": "123456789012"});
-        config["plugins"]["verdict"] = json!({
-            "module": guest("verdict"),
-            "limits": {"cpu-time": "20ms", "wall-time": "2s"},
-        });
-        config["plugins"]["open"] = json!({"module": guest("verdict"), "on-error": "open"});
-        config["plugins"]["keeps"] =
-            json!({"module": guest("verdict"), "decision-cache": {"headers": ["authorization"]}});
-    })
+    Site::with_config(|config, _folder| verdicts(config))
+}
+
+/// Adds an account, and the guest `verdict` in three bindings.
+pub(crate) fn verdicts(config: &mut Value) {
+    config["aws"] = json!({"region": "eu-west-1", "account-id": "123456789012"});
+    config["plugins"]["verdict"] = json!({
+        "module": guest("verdict"),
+        "limits": {"cpu-time": "20ms", "wall-time": "2s"},
+    });
+    config["plugins"]["open"] = json!({"module": guest("verdict"), "on-error": "open"});
+    config["plugins"]["keeps"] =
+        json!({"module": guest("verdict"), "decision-cache": {"headers": ["authorization"]}});
 }
 
 /// An API whose routes lead to a server that echoes, by the integration `echo`. Those that say so ask the authorizer `who`.
-fn echoing(site: &Site, profile: &str, protocol: &str, authorizer: &Value, routes: &Value) -> Value {
+pub(crate) fn echoing(
+    site: &Site,
+    profile: &str,
+    protocol: &str,
+    authorizer: &Value,
+    routes: &Value,
+) -> Value {
     json!({
         "protocol": protocol,
         "profile": profile,

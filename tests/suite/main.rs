@@ -9,6 +9,7 @@
 mod access;
 mod acme;
 mod admin;
+mod api_policies;
 mod apis;
 mod apis_answers;
 mod apis_beside;

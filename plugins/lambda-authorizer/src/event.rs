@@ -41,9 +41,12 @@ const IDENTITY: [&str; 13] = [
     "clientCert",
 ];
 
-/// `arn:{partition}:execute-api:{region}:{account}:{api}/{stage}/{VERB}/{path}`, with the path as it was sent.
+/// `arn:{partition}:execute-api:{region}:{account}:{api}/{stage}/{VERB}/{path}`: the one that the gateway holds policies against, where it says it.
 #[must_use]
 pub fn method_arn(settings: &Settings, seen: &Seen) -> String {
+    if let Some(arn) = seen.variable("methodArn") {
+        return arn;
+    }
     let said = |name: &str, own: &str| seen.variable(name).unwrap_or_else(|| own.to_owned());
     let partition = said("partition", &settings.partition);
     let (region, method) = (said("region", &settings.region), &seen.method);

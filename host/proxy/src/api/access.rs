@@ -276,16 +276,8 @@ impl Asked {
         headers: &HeaderMap,
     ) -> Self {
         let finish = known.finish;
-        let is_served_by_get = || {
-            known
-                .context("routeKey")
-                .is_some_and(|key| key.starts_with("GET "))
-        };
         Self {
-            method: match finish.method {
-                Method::HEAD if is_served_by_get() => Method::GET,
-                _ => finish.method.clone(),
-            },
+            method: method(known),
             identity: gate.map_or(Ok(None), |gate| gate.identity(known, scopes)),
             circumstances: Circumstances {
                 client: finish.client,
@@ -296,6 +288,34 @@ impl Asked {
             },
         }
     }
+}
+
+/// What is called, as policies name it.
+pub(super) fn method_arn(known: &Known<'_>) -> MethodArn {
+    arn(known.call, &method(known))
+}
+
+/// The method that policies look at: GET where HEAD is served by that.
+fn method(known: &Known<'_>) -> Method {
+    let is_served_by_get = || {
+        known
+            .context("routeKey")
+            .is_some_and(|key| key.starts_with("GET "))
+    };
+    match known.finish.method {
+        Method::HEAD if is_served_by_get() => Method::GET,
+        _ => known.finish.method.clone(),
+    }
+}
+
+/// The path is that which the router has found a route for: without the slash at the end that it does not look at.
+fn arn(call: &Call, method: &Method) -> MethodArn {
+    let path = &*call.path;
+    let path = path
+        .strip_suffix('/')
+        .filter(|path| !path.is_empty())
+        .unwrap_or(path);
+    MethodArn::of(&call.arm.ground.home, &call.arm.stage, method.as_str(), path)
 }
 
 /// What policies may look at.
@@ -444,15 +464,8 @@ impl<'a> Access<'a> {
         &self.call.arm.ground
     }
 
-    /// What is called, as the router has found it: without the slash at the end that it does not look at, and by GET where HEAD is served by that.
     fn arn(&self) -> MethodArn {
-        let (home, stage) = (&self.ground().home, &self.call.arm.stage);
-        let path = &*self.call.path;
-        let path = path
-            .strip_suffix('/')
-            .filter(|path| !path.is_empty())
-            .unwrap_or(path);
-        MethodArn::of(home, stage, self.asked.method.as_str(), path)
+        arn(self.call, &self.asked.method)
     }
 
     fn request<'r>(&'r self, arn: &'r MethodArn, caller: Caller<'r>) -> Request<'r> {

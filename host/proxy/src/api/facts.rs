@@ -13,7 +13,7 @@ use edgeward_core::{
 };
 use http::{HeaderMap, StatusCode, Version};
 
-use super::{Call, voice};
+use super::{Call, access, voice};
 use crate::finish::Finish;
 
 /// What is known of an exchange at some point.
@@ -99,6 +99,7 @@ impl Known<'_> {
                 tree.insert(name.to_owned(), part.into());
             }
         }
+        tree.insert("methodArn".to_owned(), access::method_arn(self).as_str().into());
         tree.into()
     }
 }
