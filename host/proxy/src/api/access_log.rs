@@ -19,7 +19,10 @@ use edgeward_core::{
     reject::{Origin, Reject, RejectCode},
 };
 
-use super::{Call, facts::Known};
+use super::{
+    Call,
+    facts::{Known, is_said},
+};
 use crate::finish::Finish;
 
 /// Lines that wait at most, and their bytes.
@@ -86,7 +89,7 @@ impl StageLog {
 
     /// Leaves the line of an exchange that has ended.
     pub(crate) fn leave(&self, finish: &Finish, call: &Call, duration: Duration, request_bytes: u64) {
-        let authorizer = if self.format.names().any(|name| name.starts_with("authorizer.")) {
+        let authorizer = if self.format.names().any(is_said) {
             super::authorizer_now(finish)
         } else {
             BTreeMap::new()

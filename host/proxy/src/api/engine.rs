@@ -85,6 +85,7 @@ impl Engine {
     ) -> Result<Self, Reject> {
         let known = Known {
             headers: Some(&head.headers),
+            authorizer,
             ..Known::of(finish)?
         };
         let call = known.call;

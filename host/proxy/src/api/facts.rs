@@ -16,6 +16,25 @@ use http::{HeaderMap, StatusCode, Version};
 use super::{Call, access, voice};
 use crate::finish::Finish;
 
+/// Variables of principals of IAM.
+const PRINCIPAL: [&str; 5] = [
+    "identity.accessKey",
+    "identity.accountId",
+    "identity.caller",
+    "identity.user",
+    "identity.userArn",
+];
+
+/// Whether a variable has its value from an authorizer.
+pub(super) fn is_said(name: &str) -> bool {
+    name.starts_with("authorizer.") || PRINCIPAL.contains(&name)
+}
+
+/// Whether a text may name such a variable.
+pub(super) fn names_said(text: &str) -> bool {
+    text.contains("authorizer.") || PRINCIPAL.iter().any(|name| text.contains(name))
+}
+
 /// What is known of an exchange at some point.
 pub(super) struct Known<'a> {
     pub(super) finish: &'a Finish,
@@ -77,10 +96,10 @@ impl Known<'_> {
         now.saturating_sub(self.finish.started.elapsed())
     }
 
-    /// The variables that plugins are told of, as a tree.
+    /// The variables that plugins are told of, as a tree; those of a principal where an authorizer has said who calls.
     pub(super) fn told(&self) -> serde_json::Value {
         let mut tree = serde_json::Map::new();
-        for name in super::TOLD {
+        for name in super::TOLD.into_iter().chain(PRINCIPAL) {
             let Some(value) = self.context(name) else { continue };
             match name.split_once('.') {
                 None => drop(tree.insert(name.to_owned(), value.into())),

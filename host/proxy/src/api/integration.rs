@@ -20,7 +20,7 @@ use super::{
     Voice,
     convert::{self, Converting},
     engine::{Engine, RequestOverrides},
-    facts::Known,
+    facts::{Known, names_said},
     fields,
     templates::{Mapped, Passing, Template, Templates, apply},
     trace,
@@ -95,17 +95,6 @@ impl Integration {
         }
         let responses = Mapped::all(name, &model.responses)?;
         let templates = Template::of_requests(name, model);
-        let reads_authorizer = model
-            .request_parameters
-            .values()
-            .chain(
-                model
-                    .responses
-                    .iter()
-                    .flat_map(|response| response.parameters.values()),
-            )
-            .chain(model.response_parameters.values().flat_map(BTreeMap::values))
-            .any(|value| value.contains("authorizer"));
         let mut proxied = by_status.values().flatten();
         let reads_response = responses.iter().any(Mapped::reads_body)
             || proxied.any(|mapping: &Mapping| mapping.value.reads_response_body());
@@ -131,7 +120,7 @@ impl Integration {
                 .map_err(|_ignored| ("method", "is not a method".to_owned()))?,
             is_proxy: model.kind == IntegrationType::HttpProxy,
             reads_body: mappings.iter().any(|mapping| mapping.value.reads_request_body()),
-            reads_authorizer,
+            reads_authorizer: reads_authorizer(model),
             mappings,
             has_scripts: templates.any(Template::is_script) || responses.iter().any(Mapped::has_scripts),
             templates,
@@ -470,6 +459,17 @@ fn write_request(headers: &mut HeaderMap, name: &HeaderName, action: Action, val
         headers.remove(name);
     }
     write(headers, name, action, values);
+}
+
+/// Whether mappings of an integration tell what an authorizer said.
+pub(super) fn reads_authorizer(model: &Model) -> bool {
+    let responses = model.responses.iter();
+    let mut values = model
+        .request_parameters
+        .values()
+        .chain(responses.flat_map(|response| response.parameters.values()))
+        .chain(model.response_parameters.values().flat_map(BTreeMap::values));
+    values.any(|value| names_said(value))
 }
 
 fn append(query: &mut Option<String>, name: &str, value: &str) {

@@ -12,6 +12,7 @@ use super::{
     engine::Engine,
     facts::Known,
     fields,
+    integration::reads_authorizer,
     templates::{Mapped, Passing, Templates, running},
 };
 use crate::{body::Body, pipeline};
@@ -28,6 +29,7 @@ pub(crate) struct Mock {
     converting: Option<Converting>,
     /// Some of its templates are scripts.
     pub(crate) has_scripts: bool,
+    pub(crate) reads_authorizer: bool,
 }
 
 /// The status that a template gives.
@@ -56,6 +58,7 @@ impl Mock {
         });
         let responses = Mapped::all(name, &model.responses)?;
         Ok(Self {
+            reads_authorizer: reads_authorizer(model),
             has_scripts: requests.any(|status| matches!(status, Status::Script(_)))
                 || responses.iter().any(Mapped::has_scripts),
             requests,

@@ -325,7 +325,8 @@ pub(crate) async fn mock(
     if call.arm.voice == Voice::Rest {
         head.headers.remove(header::CONTENT_LENGTH);
     }
-    let authorizer = authorizer(finish, route, mock.has_scripts).await;
+    let wants = mock.reads_authorizer || mock.has_scripts;
+    let authorizer = authorizer(finish, route, wants).await;
     let mut engine = engine(finish, mock.has_scripts, &head, &authorizer).await?;
     let known = Known {
         authorizer: &authorizer,

@@ -12,7 +12,11 @@ use edgeward_core::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
-use super::{Call, cors, facts::Known, find};
+use super::{
+    Call, cors,
+    facts::{Known, names_said},
+    find,
+};
 use crate::{body::Body, finish::Finish, respond};
 
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
@@ -92,7 +96,7 @@ impl Responses {
                 let mut texts = response.parameters.values().chain(response.templates.values());
                 let ready = Ready {
                     status: response.status,
-                    reads_authorizer: texts.any(|text| text.contains("context.authorizer.")),
+                    reads_authorizer: texts.any(|text| names_said(text)),
                     fields: fields
                         .filter_map(|(key, value)| Mapping::gateway_response(key, value).ok())
                         .collect(),
