@@ -34,7 +34,7 @@ async fn metrics(site: &Site) -> String {
 }
 
 /// Changes a stage; what it serves stays.
-async fn set(site: &Site, patch: Value) {
+pub(crate) async fn set(site: &Site, patch: Value) {
     let fields = [("content-type", "application/merge-patch+json")];
     let reply = site
         .with("PATCH", "/v1/apis/pets/stages/prod", &fields, patch)
@@ -170,7 +170,7 @@ fn log_file(site: &Site, name: &str) -> PathBuf {
 }
 
 /// The lines of a log, once there are so many.
-async fn lines(site: &Site, name: &str, count: usize) -> Vec<String> {
+pub(crate) async fn lines(site: &Site, name: &str, count: usize) -> Vec<String> {
     eventually(&format!("{count} lines in {name}"), || async {
         let text = std::fs::read_to_string(log_file(site, name)).ok()?;
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();

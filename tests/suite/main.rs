@@ -21,6 +21,7 @@ mod apis_requests;
 mod apis_stages;
 mod apis_templates;
 mod authorize;
+mod authorizer_edges;
 mod authorizer_plugins;
 mod authorizers;
 mod backup;
