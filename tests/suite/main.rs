@@ -22,6 +22,7 @@ mod apis_stages;
 mod apis_templates;
 mod authorize;
 mod authorizer_edges;
+mod authorizer_functions;
 mod authorizer_plugins;
 mod authorizers;
 mod backup;

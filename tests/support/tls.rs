@@ -11,7 +11,7 @@ use std::{
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber,
+    IsCa, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -103,7 +103,7 @@ impl Ca {
         list.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 
-    /// A certificate for these names or addresses, good for servers and clients.
+    /// A certificate for these names, addresses or URIs, good for servers and clients.
     #[must_use]
     pub fn issue(&self, names: &[&str]) -> Issued {
         self.sign(names, |_| {})
@@ -127,10 +127,12 @@ impl Ca {
 
     fn sign(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Issued {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        let mut params = CertificateParams::new(names.clone()).unwrap();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, names.join(","));
+        let common_name = names.join(",");
+        let (uris, names): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name.contains("://"));
+        let mut params = CertificateParams::new(names).unwrap();
+        let uris = uris.into_iter().map(|uri| SanType::URI(uri.try_into().unwrap()));
+        params.subject_alt_names.extend(uris);
+        params.distinguished_name.push(DnType::CommonName, common_name);
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
@@ -195,6 +197,13 @@ impl Issued {
 
     fn key(&self) -> PrivateKeyDer<'static> {
         PrivatePkcs8KeyDer::from(self.key.clone()).into()
+    }
+
+    /// SHA-256 of the certificate, in hex.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &self.cert);
+        digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The certificate in hex, as the kitchen sink reports it.
