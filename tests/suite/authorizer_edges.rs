@@ -1,6 +1,6 @@
 //! Authorizers of APIs at the edges: who is not asked, what comes of one that fails or is too slow, and where what it says has a name.
 
-use edgeward_tests::guest;
+use edgeward_tests::{Origin, eventually, guest, scripted_upstream};
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 
@@ -516,5 +516,137 @@ async fn principals_of_iam_have_names_in_mappings_templates_answers_and_logs() {
         for line in lines(&site, &log, count).await {
             assert!(line.ends_with(&format!(" {logged}")), "{kind} {protocol}: {line}");
         }
+    }
+}
+
+#[tokio::test]
+async fn tokens_of_a_user_pool_that_have_ended_are_told_so_and_others_nothing() {
+    let keys = Keys::new();
+    let site = Site::with_config(|config, _folder| {
+        config["plugins"]["users"] = json!({
+            "module": guest("jwt-authorizer"),
+            "config": {"preset": "cognito", "issuer": "https://id.example", "audience": "pets", "keys": [{"jwks": {"inline": keys.jwks()}}]},
+        });
+    });
+    let token = |more: Value| format!("Bearer {}", keys.rsa(&claims(more)));
+    let good = token(json!({"token_use": "id"}));
+    let ended = token(json!({"token_use": "id", "exp": 1}));
+    let forged = format!("{good}x");
+    for sources in [json!([]), json!(["method.request.header.Authorization"])] {
+        for template in [None, Some(r#"{"told":$context.error.messageString}"#)] {
+            let routes = json!({"GET /a": {"integration": "echo", "authorizer": "who"}});
+            let authorizer = json!({"plugin": "users", "type": "cognito", "identity-sources": sources});
+            let mut pets = echoing(&site, "apigw", "REST", &authorizer, &routes);
+            if let Some(template) = template {
+                pets["gateway-responses"] =
+                    json!({"UNAUTHORIZED": {"templates": {"application/json": template}}});
+            }
+            site.apply(json!({"apis": {"pets": pets}})).await;
+            for (token, says) in [
+                (None, "Unauthorized"),
+                (Some(&forged), "Unauthorized"),
+                (Some(&ended), "The incoming token has expired"),
+            ] {
+                let fields: Vec<_> = token
+                    .map(|token| ("authorization", &**token))
+                    .into_iter()
+                    .collect();
+                let reply = site.call(PETS, "GET", "/prod/a", &fields, "").await;
+                let member = if template.is_some() { "told" } else { "message" };
+                assert_eq!(
+                    (reply.status, reply.text(), reply.header("x-amzn-errortype")),
+                    (
+                        401,
+                        format!("{{\"{member}\":\"{says}\"}}"),
+                        "UnauthorizedException"
+                    ),
+                    "{sources} {token:?}"
+                );
+            }
+            let fields = [("authorization", &*good)];
+            let reply = site.call(PETS, "GET", "/prod/a", &fields, "").await;
+            assert_eq!(reply.status, 200, "{sources}: {}", reply.text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn refusals_in_a_plugins_own_words_are_counted_and_logged_as_refusals() {
+    let service = Origin::start();
+    let found = b"HTTP/1.1 302 Found\r\nlocation: https://login.example/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let login = scripted_upstream(found).await;
+    let site = Site::with_config(|config, folder| {
+        std::fs::write(folder.join("key"), "s3cret").unwrap();
+        for (name, address) in [("service", service.address()), ("login", login)] {
+            config["plugins"][name] = json!({
+                "module": guest("forward-auth"),
+                "grants": {"http": {"hosts": [address.to_string()], "private-addresses": true}},
+                "config": {"url": format!("http://{address}/"), "allow-plain-http": true, "append-path": true},
+            });
+        }
+        config["plugins"]["iam"] = json!({
+            "module": guest("sigv4-authorizer"),
+            "grants": {"secrets": {"key": {"file": "key"}}},
+            "config": {"regions": ["eu-west-1"], "credentials": [{"access-key-id": "AKIDEXAMPLE", "secret": "key"}]},
+        });
+    });
+    let format = r#"{"id":"$context.requestId","path":"$context.path","status":$context.status,"type":"$context.error.responseType"}"#;
+    let asks = |name: &str| json!({"integration": "echo", "authorizer": name});
+    for (profile, failed, unsigned) in [
+        ("native", 503, "ACCESS_DENIED"),
+        ("apigw", 500, "MISSING_AUTHENTICATION_TOKEN"),
+    ] {
+        let log = format!("{profile}.log");
+        site.apply(json!({"apis": {"pets": {
+            "protocol": "REST",
+            "profile": profile,
+            "authorizers": {"service": {"plugin": "service"}, "login": {"plugin": "login"}, "iam": {"plugin": "iam", "type": "iam"}},
+            "integrations": {"echo": {"type": "HTTP_PROXY", "uri": site.web("/echo")}},
+            "routes": {"GET /status/{code}": asks("service"), "GET /login": asks("login"), "GET /signed": asks("iam")},
+            "stages": {"prod": {"auto-deploy": true, "access-log": {"format": format, "destination": log}}},
+        }}}))
+        .await;
+        let calls = [
+            ("/prod/status/204", 200, "-"),
+            ("/prod/status/401", 401, "UNAUTHORIZED"),
+            ("/prod/status/403", 403, "ACCESS_DENIED"),
+            ("/prod/status/500", failed, "AUTHORIZER_FAILURE"),
+            ("/prod/login", 302, "-"),
+            ("/prod/signed", 403, unsigned),
+        ];
+        for (path, status, _) in calls {
+            let reply = site.get(PETS, path).await;
+            assert_eq!(reply.status, status, "{profile} {path}: {}", reply.text());
+            if let (401 | 403, Some(code)) = (status, path.strip_prefix("/prod/status/")) {
+                assert_eq!(reply.text(), format!("status {code}"), "{profile}");
+            }
+        }
+        let logged = lines(&site, &log, calls.len()).await;
+        let logged: Vec<Value> = logged
+            .iter()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        for (path, status, kind) in calls {
+            let line = logged.iter().find(|line| line["path"] == path).unwrap();
+            assert_eq!(
+                (&line["status"], &line["type"]),
+                (&json!(status), &json!(kind)),
+                "{line}"
+            );
+        }
+    }
+    let metrics = site.admin("GET", "/metrics", Value::Null).await.text();
+    for (kind, count) in [
+        ("UNAUTHORIZED", 2),
+        ("ACCESS_DENIED", 3),
+        ("AUTHORIZER_FAILURE", 2),
+        ("MISSING_AUTHENTICATION_TOKEN", 1),
+    ] {
+        let line = format!("edgeward_rejects_total{{response_type=\"{kind}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
+    for name in ["service", "iam"] {
+        let line = format!("answered by plugin `{name}`");
+        eventually(&line, async || site.process.log().contains(&line).then_some(())).await;
     }
 }
