@@ -1,11 +1,14 @@
 //! Requests with a signature at `sigv4-authorizer`, signed by AWS's own signers: botocore, and awscrt for Signature Version 4a.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
+use aws_lc_rs::{digest, hmac};
+use edgeward_sigv4::{EMPTY_SHA256, Mac, PathStyle, Request, Signer, Timestamp};
 use edgeward_tests::{
     Gateway, Origin, Raw, Reply, WebSocketOrigin, closed, guest,
     real::{python_has, script, told},
 };
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -68,11 +71,8 @@ async fn calls(mode: &str, gateway: SocketAddr, host: &str, credentials: &[&str]
     told(&mut script).await
 }
 
-#[tokio::test]
-async fn signers_of_aws_are_let_in_as_they_sign_and_under_the_policy_of_their_key() {
-    if !python_has("botocore").await {
-        return;
-    }
+/// A gateway with an API whose callers are principals of IAM: `AKIDEXAMPLE`, who may not `GET /secret`.
+async fn api_of_iam(profile: &str, protocol: &str) -> Site {
     let site = Site::with_config(|config, folder| {
         std::fs::write(folder.join("key"), SECRET).unwrap();
         config["aws"] = json!({"region": "eu-west-1", "account-id": "123456789012"});
@@ -98,14 +98,134 @@ async fn signers_of_aws_are_let_in_as_they_sign_and_under_the_policy_of_their_ke
         keys.map(|key| (key, echo.clone())).collect()
     };
     site.apply(json!({"apis": {"pets": {
-        "protocol": "REST",
+        "protocol": protocol,
+        "profile": profile,
         "authorizers": {"iam": {"plugin": "iam", "type": "iam"}},
         "integrations": {"echo": {"type": "HTTP_PROXY", "uri": site.web("/echo")}},
         "routes": route(&["GET", "POST", "PUT", "DELETE"]),
         "stages": {"prod": {"auto-deploy": true}},
     }}}))
     .await;
+    site
+}
+
+#[tokio::test]
+async fn signers_of_aws_are_let_in_as_they_sign_and_under_the_policy_of_their_key() {
+    if !python_has("botocore").await {
+        return;
+    }
+    let site = api_of_iam("native", "REST").await;
     calls("plain", site.process.address(), PETS, &["AKIDEXAMPLE", SECRET]).await;
+}
+
+/// Fields that sign a request.
+type Signature = Vec<(String, String)>;
+
+/// Hashes and MACs of this process.
+struct Own;
+
+impl Mac for Own {
+    fn sha256(&self, message: &[u8]) -> Vec<u8> {
+        digest::digest(&digest::SHA256, message).as_ref().to_vec()
+    }
+
+    fn hmac_sha256(&self, key: &[u8], message: &[u8]) -> Vec<u8> {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+        hmac::sign(&key, message).as_ref().to_vec()
+    }
+}
+
+/// `GET` of a path of a host, signed by `AKIDEXAMPLE` in fields and in the query.
+pub(crate) fn signed(host: &str, path: &str) -> (Signature, String) {
+    let signer = Signer {
+        access_key_id: "AKIDEXAMPLE",
+        secret: SECRET,
+        session_token: None,
+        sign_token: true,
+        region: "eu-west-1",
+        service: "execute-api",
+        style: PathStyle::default(),
+        send_payload_hash: false,
+    };
+    let request = Request {
+        method: "GET",
+        path,
+        query: "",
+        host,
+        headers: &[],
+    };
+    let now = Timestamp::from(SystemTime::UNIX_EPOCH.elapsed().unwrap());
+    let fields = signer.headers(&request, EMPTY_SHA256, now, &Own).unwrap();
+    let query = signer.query(&request, EMPTY_SHA256, now, 300, &Own).unwrap();
+    (fields, query)
+}
+
+/// As fields of a request.
+fn fields(signature: &[(String, String)]) -> Vec<(&str, &str)> {
+    let signature = signature.iter();
+    signature
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect()
+}
+
+#[tokio::test]
+async fn http_apis_of_the_apigw_profile_take_signatures_too() {
+    let site = api_of_iam("apigw", "HTTP").await;
+    for (path, target, status) in [
+        ("/prod/a", "/prod/a", 200),
+        ("/prod/a", "/prod/b", 403),
+        ("/prod/secret", "/prod/secret", 403),
+    ] {
+        let (signature, query) = signed(PETS, path);
+        let in_fields = site.call(PETS, "GET", target, &fields(&signature), "").await;
+        let in_query = site.get(PETS, &format!("{target}?{query}")).await;
+        for reply in [in_fields, in_query] {
+            assert_eq!(reply.status, status, "{path} {target}: {}", reply.text());
+            if status == 403 {
+                assert_eq!(reply.text(), r#"{"message":"Forbidden"}"#);
+            }
+        }
+    }
+    let unsigned = site.get(PETS, "/prod/a").await;
+    assert_eq!(
+        (unsigned.status, &*unsigned.text()),
+        (403, r#"{"message":"Forbidden"}"#)
+    );
+}
+
+#[tokio::test]
+async fn of_those_who_send_the_same_signature_at_once_one_is_let_in() {
+    let (gateway, origin) = gateway(
+        json!({"secrets": {"key": {"file": "key"}}, "kv": {"sigv4": {}}}),
+        json!({"credentials": [{"access-key-id": "AKIDEXAMPLE", "secret": "key"}], "replay": {}}),
+    )
+    .await;
+    for round in 0..3 {
+        let path = format!("/prod/{round}");
+        let (signature, query) = signed(HOST, &path);
+        let presigned = format!("{path}?{query}");
+        for (target, signature) in [(&path, &*signature), (&presigned, &[])] {
+            let mut fields = fields(signature);
+            fields.push(("host", HOST));
+            let calls = (0..20).map(|_| gateway.call("GET", target, &fields));
+            let mut passed = 0;
+            for reply in join_all(calls).await {
+                if reply.status == 200 {
+                    passed += 1;
+                    continue;
+                }
+                assert_eq!(
+                    (reply.status, reply.header("x-amzn-errortype")),
+                    (403, "InvalidSignatureException"),
+                    "{}",
+                    reply.text()
+                );
+            }
+            assert_eq!(passed, 1, "{target}");
+            assert_eq!(gateway.call("GET", target, &fields).await.status, 403, "later");
+        }
+    }
+    assert_eq!(origin.seen().len(), 6);
 }
 
 #[tokio::test]
@@ -252,10 +372,7 @@ impl KeyService {
     }
 }
 
-/// Fields that sign `GET /prod/a`.
-type Signature = Vec<(String, String)>;
-
-/// Those of each of these keys.
+/// Fields that sign `GET /prod/a`, of each of these keys.
 async fn signatures<const N: usize>(
     gateway: &Gateway,
     keys: [&str; N],
@@ -270,10 +387,7 @@ async fn signatures<const N: usize>(
 }
 
 async fn ask(gateway: &Gateway, signature: &[(String, String)]) -> Reply {
-    let signature = signature.iter();
-    let mut fields: Vec<_> = signature
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .collect();
+    let mut fields = fields(signature);
     fields.push(("host", HOST));
     gateway.call("GET", "/prod/a", &fields).await
 }
