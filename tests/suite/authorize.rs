@@ -23,7 +23,7 @@ fn encode(bytes: impl AsRef<[u8]>) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
-fn token(header: &Value, claims: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
+pub(crate) fn token(header: &Value, claims: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
     let input = format!("{}.{}", encode(header.to_string()), encode(claims.to_string()));
     let signature = encode(sign(input.as_bytes()));
     format!("{input}.{signature}")

@@ -38,6 +38,7 @@ mod conditions;
 mod config;
 mod conformance;
 mod crash;
+mod credentials;
 mod decisions;
 mod examples;
 mod failures;

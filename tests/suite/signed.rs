@@ -19,9 +19,9 @@ use crate::{
 };
 
 /// A secret key of AWS's documentation.
-const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+pub(crate) const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 /// A session token, with characters that a query cannot have as they are.
-const TOKEN: &str = "IQoJb3JpZ2luX2VjEHwaCWV1LXdlc3QtMSJH//+example/+==";
+pub(crate) const TOKEN: &str = "IQoJb3JpZ2luX2VjEHwaCWV1LXdlc3QtMSJH//+example/+==";
 const HOST: &str = "pets.example.test";
 const UNKNOWN: &str = r#"{"message":"The security token included in the request is invalid."}"#;
 
@@ -135,12 +135,12 @@ impl Mac for Own {
     }
 }
 
-/// `GET` of a path of a host, signed by `AKIDEXAMPLE` in fields and in the query.
-pub(crate) fn signed(host: &str, path: &str) -> (Signature, String) {
+/// `GET` of a path of a host, signed with a key in fields and in the query.
+pub(crate) fn signed(key: &str, token: Option<&str>, host: &str, path: &str) -> (Signature, String) {
     let signer = Signer {
-        access_key_id: "AKIDEXAMPLE",
+        access_key_id: key,
         secret: SECRET,
-        session_token: None,
+        session_token: token,
         sign_token: true,
         region: "eu-west-1",
         service: "execute-api",
@@ -176,7 +176,7 @@ async fn http_apis_of_the_apigw_profile_take_signatures_too() {
         ("/prod/a", "/prod/b", 403),
         ("/prod/secret", "/prod/secret", 403),
     ] {
-        let (signature, query) = signed(PETS, path);
+        let (signature, query) = signed("AKIDEXAMPLE", None, PETS, path);
         let in_fields = site.call(PETS, "GET", target, &fields(&signature), "").await;
         let in_query = site.get(PETS, &format!("{target}?{query}")).await;
         for reply in [in_fields, in_query] {
@@ -202,7 +202,7 @@ async fn of_those_who_send_the_same_signature_at_once_one_is_let_in() {
     .await;
     for round in 0..3 {
         let path = format!("/prod/{round}");
-        let (signature, query) = signed(HOST, &path);
+        let (signature, query) = signed("AKIDEXAMPLE", None, HOST, &path);
         let presigned = format!("{path}?{query}");
         for (target, signature) in [(&path, &*signature), (&presigned, &[])] {
             let mut fields = fields(signature);
