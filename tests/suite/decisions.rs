@@ -6,6 +6,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
     apis::{PETS, Site},
+    apis_stages::lines,
     authorizers::{ANY, allow, api, ask, asked, policy, statement, with_principal},
 };
 
@@ -152,4 +153,121 @@ async fn a_request_is_refused_by_what_comes_first() {
     assert_eq!(site.origin.hits("/echo"), 0);
     let good = call("/pets?page=1", &[token], r#"{"name": "rex"}"#).await;
     assert_eq!(good.0, 200);
+}
+
+#[tokio::test]
+async fn what_is_too_much_or_cannot_be_read_is_refused_before_anybody_decides_and_each_refusal_has_its_line()
+{
+    let site = Site::with_config(|config, _folder| {
+        config["aws"] = json!({"region": "eu-west-1", "account-id": "123456789012"});
+        config["plugins"]["verdict"] = json!({"module": guest("verdict")});
+        config["plugins"]["waf"] = json!({"module": guest("waf-rules")});
+    });
+    let mut evil = with_principal(statement("Deny", ANY), "*");
+    evil["Condition"] = json!({"StringEquals": {"aws:Referer": "https://evil.example/"}});
+    site.apply(json!({"apis": {"pets": {
+        "protocol": "REST",
+        "profile": "apigw",
+        "policy": policy(&[with_principal(statement("Allow", ANY), "*"), evil]),
+        "authorizers": {"who": {"plugin": "verdict", "identity-sources": ["method.request.header.Authorization"], "result-ttl": "0s"}},
+        "integrations": {"echo": {"type": "HTTP_PROXY", "uri": site.web("/echo")}},
+        "models": {"pet": {"schema": {"type": "object", "required": ["name"]}}},
+        "validators": {"all": {"parameters": true, "body": true}},
+        "routes": {"POST /pets": {
+            "integration": "echo",
+            "pipeline": ["waf"],
+            "authorizer": "who",
+            "validator": "all",
+            "body-limit": "64B",
+            "request-parameters": {"method.request.querystring.page": true},
+            "request-models": {"application/json": "pet"},
+        }},
+        "stages": {"prod": {"auto-deploy": true, "access-log": {
+            "format": "$context.requestId $context.status $context.error.responseType",
+            "destination": "order.log",
+        }}},
+    }}}))
+    .await;
+    let attack = "q=1%27%20UNION%20SELECT%20password%20FROM%20users--";
+    let deny = json!({"deny": {"status": 401}}).to_string();
+    let (large, long) = ("x".repeat(10_240), "x".repeat(100));
+    // status, type of the error, type of the response, how often the authorizer was asked
+    let rows: [(u16, &str, &str, u64); 13] = [
+        (404, "", "", 0),
+        (403, "ForbiddenException", "", 0),
+        (431, "BadRequestException", "DEFAULT_4XX", 0),
+        (
+            403,
+            "MissingAuthenticationTokenException",
+            "MISSING_AUTHENTICATION_TOKEN",
+            0,
+        ),
+        (413, "BadRequestException", "REQUEST_TOO_LARGE", 0),
+        (415, "BadRequestException", "UNSUPPORTED_MEDIA_TYPE", 0),
+        (403, "ForbiddenException", "WAF_FILTERED", 0),
+        (403, "AccessDeniedException", "ACCESS_DENIED", 0),
+        (401, "UnauthorizedException", "UNAUTHORIZED", 0),
+        (401, "UnauthorizedException", "UNAUTHORIZED", 1),
+        (400, "BadRequestException", "BAD_REQUEST_PARAMETERS", 2),
+        (400, "BadRequestException", "BAD_REQUEST_BODY", 3),
+        (200, "", "-", 4),
+    ];
+    let mut wanted = Vec::new();
+    for (row, (status, error, kind, questions)) in rows.into_iter().enumerate() {
+        // each has all the faults of those below it
+        let fault = |number: usize| row <= number;
+        let host = if fault(0) {
+            "cats.execute-api.localhost"
+        } else {
+            PETS
+        };
+        let stage = if fault(1) { "beta" } else { "prod" };
+        let path = if fault(3) { "nowhere" } else { "pets" };
+        let mut fields = vec![("content-type", "application/json")];
+        let mut query = Vec::new();
+        if fault(2) {
+            fields.push(("x-large", large.as_str()));
+        }
+        if fault(5) {
+            fields.push(("content-encoding", "zz"));
+        }
+        if fault(6) {
+            query.push(attack);
+        }
+        if fault(7) {
+            fields.push(("referer", "https://evil.example/"));
+        }
+        if !fault(8) {
+            fields.push(("authorization", "one"));
+        }
+        if fault(9) {
+            fields.push(("x-verdict", deny.as_str()));
+        }
+        if !fault(10) {
+            query.push("page=1");
+        }
+        let body = match row {
+            0..=4 => long.as_str(),
+            5..=11 => "{}",
+            _ => r#"{"name": "rex"}"#,
+        };
+        let target = format!("/{stage}/{path}?{}", query.join("&"));
+        let reply = site.call(host, "POST", &target, &fields, body).await;
+        assert_eq!(
+            (reply.status, reply.header("x-amzn-errortype")),
+            (status, error),
+            "row {row}: {}",
+            reply.text()
+        );
+        assert_eq!(asked(&site).await, questions, "row {row}");
+        // before there is a stage there is no log of one
+        if !kind.is_empty() {
+            wanted.push(format!("{} {status} {kind}", reply.header("x-amzn-requestid")));
+        }
+    }
+    assert_eq!(site.origin.hits("/echo"), 1);
+    let mut logged = lines(&site, "order.log", wanted.len()).await;
+    logged.sort_unstable();
+    wanted.sort_unstable();
+    assert_eq!(logged, wanted);
 }
