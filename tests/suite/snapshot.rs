@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use edgeward_tests::{Gateway, Origin, guest_bytes, load, logs, record_logs, runtime, wait_for_log};
+use edgeward_tests::{
+    Gateway, Origin, Process, cli, guest, guest_bytes, load, logs, record_logs, runtime, wait_for_log,
+};
 use serde_json::{Value, json};
 
 async fn init(settings: Value) -> Result<Value, String> {
@@ -46,6 +48,52 @@ async fn the_operator_reads_why_init_failed() {
             assert!(text.contains(part), "{mode}: {part} in {text}");
         }
     }
+}
+
+#[tokio::test]
+async fn nothing_that_is_granted_can_be_used_in_init() {
+    let (origin, folder) = (Origin::start(), tempfile::tempdir().unwrap());
+    let key = folder.path().join("key");
+    std::fs::write(&key, "s3cret").unwrap();
+    for (mode, name, grants, says) in [
+        (
+            "secret",
+            "key".to_owned(),
+            json!({"secrets": {"key": {"file": key}}}),
+            "secrets are not available during init",
+        ),
+        (
+            "kv",
+            "shop".to_owned(),
+            json!({"kv": {"shop": {}}}),
+            "kv is not available during init",
+        ),
+        (
+            "http",
+            format!("http://{}/", origin.endpoint()),
+            json!({"http": {"hosts": [origin.endpoint()], "private-addresses": true}}),
+            "http is not available during init",
+        ),
+    ] {
+        let plugin =
+            json!({"module": guest("bad-init"), "config": {"mode": mode, "name": name}, "grants": grants});
+        let text = init(plugin.clone()).await.unwrap_err();
+        assert!(text.contains(says), "{mode}: {text}");
+        // what cannot be made is not deployed
+        let mut config = crate::process::config(&origin);
+        config["plugins"]["bad"] = plugin;
+        crate::process::write(folder.path(), &config);
+        let checked = cli(folder.path(), &["check"]).await;
+        assert_ne!(checked.code, 0, "{mode}: {}", checked.out);
+        assert!(
+            checked.err.contains("bad") && checked.err.contains(says),
+            "{mode}: {}",
+            checked.err
+        );
+        let told = Process::try_start(folder.path()).err().unwrap();
+        assert!(told.contains(says), "{mode}: {told}");
+    }
+    assert!(origin.seen().is_empty());
 }
 
 #[tokio::test]

@@ -3,13 +3,13 @@
 use edgeward_sdk::collections::HashMap;
 use edgeward_sdk::matcher::RegexSet;
 use edgeward_sdk::prelude::*;
-use edgeward_sdk::{clock, entropy, secret};
+use edgeward_sdk::{clock, entropy, http_client, kv, secret};
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
     mode: Mode,
-    /// The capability that mode `needs` asks for, or the secret that mode `secret` reads.
+    /// The capability that mode `needs` asks for, or the secret, store or address that modes `secret`, `kv` and `http` read.
     #[serde(default)]
     name: String,
 }
@@ -33,6 +33,10 @@ enum Mode {
     Needs,
     /// Reads a secret and gives the host's refusal as its own error.
     Secret,
+    /// The same of a key in a store.
+    Kv,
+    /// The same of something elsewhere.
+    Http,
     /// Builds a set with a pattern that does not parse.
     Pattern,
     /// Never returns.
@@ -66,6 +70,14 @@ impl Plugin for BadInit {
             Mode::Secret => match secret::get(&name) {
                 Ok(_) => Err("the secret was given during init".to_owned()),
                 Err(error) => Err(error.to_string()),
+            },
+            Mode::Kv => match kv::get(&name, "key") {
+                Ok(_) => Err("the store answered during init".to_owned()),
+                Err(error) => Err(error.reason().to_owned()),
+            },
+            Mode::Http => match http_client::send(&http_client::Request::get(name)) {
+                Ok(_) => Err("a request was sent during init".to_owned()),
+                Err(error) => Err(error.reason().to_owned()),
             },
             Mode::Pattern => RegexSet::new(["fine", "(broken"], false).map(|_| (BadInit, interest)),
             Mode::Spin => loop {
