@@ -82,6 +82,7 @@ async fn nothing_that_is_granted_can_be_used_in_init() {
         // what cannot be made is not deployed
         let mut config = crate::process::config(&origin);
         config["plugins"]["bad"] = plugin;
+        config["routes"][0]["pipeline"] = json!(["bad"]);
         crate::process::write(folder.path(), &config);
         let checked = cli(folder.path(), &["check"]).await;
         assert_ne!(checked.code, 0, "{mode}: {}", checked.out);
