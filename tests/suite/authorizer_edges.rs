@@ -280,8 +280,9 @@ async fn a_simple_answer_that_is_kept_goes_for_all_routes() {
         for path in ["/a", "/b/1", "/b/2", "/a"] {
             // what the plugin would say now does not count
             let verdict = if path == "/a" { allow(None) } else { json!("trap") };
-            let reply = ask(&site, path, Some("one"), &verdict).await;
-            assert_eq!(reply.status, 200, "{profile} {protocol} {path}: {}", reply.text());
+            let token = format!("{profile} {protocol}");
+            let reply = ask(&site, path, Some(&token), &verdict).await;
+            assert_eq!(reply.status, 200, "{token} {path}: {}", reply.text());
         }
         assert_eq!(asked(&site).await, before + 1, "{profile} {protocol}");
     }

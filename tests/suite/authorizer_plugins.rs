@@ -11,22 +11,38 @@ use crate::authorize::{Keys, claims};
 
 /// A gateway with one plugin in front of an origin that echoes, and that origin.
 async fn gateway(name: &str, more: Value) -> (Gateway, Origin) {
+    start(name, [("/{path+}".to_owned(), more)]).await
+}
+
+/// The same with a plugin for each of some cases, on the paths below its number: its code is compiled once.
+async fn several(name: &str, cases: impl IntoIterator<Item = Value>) -> (Gateway, Origin) {
+    let below = |(number, more)| (format!("/{number}/{{path+}}"), more);
+    start(name, cases.into_iter().enumerate().map(below)).await
+}
+
+async fn start(name: &str, cases: impl IntoIterator<Item = (String, Value)>) -> (Gateway, Origin) {
     let origin = Origin::start();
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("plugin.wasm"), guest_bytes(name)).unwrap();
     std::fs::write(folder.path().join("secret"), "s3cret").unwrap();
-    let mut plugin = json!({"module": "plugin.wasm"});
-    plugin
-        .as_object_mut()
-        .unwrap()
-        .extend(more.as_object().unwrap().clone());
+    let (mut plugins, mut routes) = (json!({}), Vec::new());
+    for (path, mut plugin) in cases {
+        plugin["module"] = "plugin.wasm".into();
+        let who = if routes.is_empty() {
+            "who".to_owned()
+        } else {
+            format!("who-{}", routes.len())
+        };
+        routes.push(json!({"path": path, "upstream": "origin", "pipeline": [who]}));
+        plugins[who] = plugin;
+    }
     let gateway = Gateway::start_in(
         folder,
         json!({
             "listeners": [{"address": "127.0.0.1:0"}],
             "upstreams": {"origin": {"endpoints": [origin.endpoint()]}},
-            "plugins": {"who": plugin},
-            "routes": [{"path": "/{path+}", "upstream": "origin", "pipeline": ["who"]}],
+            "plugins": plugins,
+            "routes": routes,
         }),
     )
     .await;
@@ -194,7 +210,7 @@ async fn an_mtls_authorizer_looks_at_the_certificate_of_the_client() {
 
 #[tokio::test]
 async fn introspection_asks_whether_a_token_is_active() {
-    for (answer, status) in [
+    let rows = [
         (
             json!({"active": true, "sub": "ada", "scope": "pets.read pets.write", "aud": "pets"}),
             200,
@@ -210,77 +226,84 @@ async fn introspection_asks_whether_a_token_is_active() {
         (json!({"active": false}), 401),
         (json!({"active": "true", "sub": "ada", "aud": "pets"}), 503),
         (json!(["no object"]), 503),
-    ] {
-        let server = json_upstream(&answer).await;
-        let (gateway, _origin) = gateway(
-            "oauth2-introspection",
-            json!({
-                "grants": {
-                    "http": {"hosts": [server.to_string()], "private-addresses": true},
-                    "secrets": {"id-client": {"file": "secret"}},
-                },
-                "config": {
-                    "endpoint": format!("http://{server}/introspect"),
-                    "allow-plain-http": true,
-                    "authentication": {"basic": {"client-id": "gateway", "secret": "id-client"}},
-                    "audience": ["pets"],
-                    "scopes": ["pets.read"],
-                },
-            }),
-        )
-        .await;
+    ];
+    let mut cases = Vec::new();
+    for (answer, _) in &rows {
+        let server = json_upstream(answer).await;
+        cases.push(json!({
+            "grants": {
+                "http": {"hosts": [server.to_string()], "private-addresses": true},
+                "secrets": {"id-client": {"file": "secret"}},
+            },
+            "config": {
+                "endpoint": format!("http://{server}/introspect"),
+                "allow-plain-http": true,
+                "authentication": {"basic": {"client-id": "gateway", "secret": "id-client"}},
+                "audience": ["pets"],
+                "scopes": ["pets.read"],
+            },
+        }));
+    }
+    let (gateway, _origin) = several("oauth2-introspection", cases).await;
+    for (number, (answer, status)) in rows.iter().enumerate() {
+        let path = format!("/{number}/a");
         let token = [("authorization", "Bearer 0123456789abcdef0123456789abcdef")];
-        let reply = gateway.call("GET", "/a", &token).await;
-        assert_eq!(reply.status, status, "{answer}: {}", reply.text());
-        if status == 401 || status == 403 {
+        let reply = gateway.call("GET", &path, &token).await;
+        assert_eq!(reply.status, *status, "{answer}: {}", reply.text());
+        if *status == 401 || *status == 403 {
             assert!(
                 reply.header("www-authenticate").starts_with("Bearer "),
                 "{answer}"
             );
         }
-        assert_eq!(gateway.get("/a").await.status, 401, "without a token");
+        assert_eq!(gateway.get(&path).await.status, 401, "without a token");
     }
 }
 
-/// An API whose callers a function decides about: `protocol`, settings of the plugin, and where the function is.
-async fn deciding(protocol: &str, settings: &Value, function: &str) -> crate::apis::Site {
+/// APIs whose callers a function decides about: the protocol of each, settings of the plugin, and where the function is.
+async fn deciding(cases: &[(&str, Value, String)]) -> crate::apis::Site {
     let site = crate::apis::Site::with_config(|config, folder| {
         std::fs::write(folder.join("secret"), "s3cret").unwrap();
-        config["plugins"]["function"] = json!({
-            "module": edgeward_tests::guest("lambda-authorizer"),
-            "grants": {
-                "http": {"hosts": [function], "private-addresses": true},
-                "secrets": {"key": {"file": "secret"}},
-            },
-            "config": settings,
-        });
+        for (number, (_, settings, function)) in cases.iter().enumerate() {
+            config["plugins"][format!("function-{number}")] = json!({
+                "module": edgeward_tests::guest("lambda-authorizer"),
+                "grants": {
+                    "http": {"hosts": [function], "private-addresses": true},
+                    "secrets": {"key": {"file": "secret"}},
+                },
+                "config": settings,
+            });
+        }
     });
-    let source = if protocol == "REST" {
-        "method.request.header.Authorization"
-    } else {
-        "$request.header.Authorization"
-    };
-    let mapping = if protocol == "REST" {
-        json!({"integration.request.header.x-who": "context.authorizer.principalId", "integration.request.header.x-plan": "context.authorizer.plan"})
-    } else {
-        json!({"overwrite:header.x-who": "$context.authorizer.principalId", "overwrite:header.x-plan": "$context.authorizer.plan"})
-    };
-    site.apply(json!({"apis": {"pets": {
-        "protocol": protocol,
-        "profile": "apigw",
-        "authorizers": {"function": {"plugin": "function", "identity-sources": [source], "result-ttl": "0s"}},
-        "integrations": {"echo": {"type": "HTTP_PROXY", "uri": site.web("/echo"), "request-parameters": mapping}},
-        "routes": {"GET /a": {"integration": "echo", "authorizer": "function"}},
-        "stages": {"prod": {"auto-deploy": true}},
-    }}}))
-    .await;
-    assert_eq!(site.get(crate::apis::PETS, "/prod/a").await.status, 401);
+    let mut apis = json!({});
+    for (number, (protocol, ..)) in cases.iter().enumerate() {
+        let source = if *protocol == "REST" {
+            "method.request.header.Authorization"
+        } else {
+            "$request.header.Authorization"
+        };
+        let mapping = if *protocol == "REST" {
+            json!({"integration.request.header.x-who": "context.authorizer.principalId", "integration.request.header.x-plan": "context.authorizer.plan"})
+        } else {
+            json!({"overwrite:header.x-who": "$context.authorizer.principalId", "overwrite:header.x-plan": "$context.authorizer.plan"})
+        };
+        apis[format!("pets-{number}")] = json!({
+            "protocol": protocol,
+            "profile": "apigw",
+            "authorizers": {"function": {"plugin": format!("function-{number}"), "identity-sources": [source], "result-ttl": "0s"}},
+            "integrations": {"echo": {"type": "HTTP_PROXY", "uri": site.web("/echo"), "request-parameters": mapping}},
+            "routes": {"GET /a": {"integration": "echo", "authorizer": "function"}},
+            "stages": {"prod": {"auto-deploy": true}},
+        });
+    }
+    site.apply(json!({"apis": apis})).await;
     site
 }
 
-async fn call(site: &crate::apis::Site, token: &str) -> Reply {
-    let fields = [("authorization", token)];
-    site.call(crate::apis::PETS, "GET", "/prod/a", &fields, "").await
+/// Calls the API of a case.
+async fn call(site: &crate::apis::Site, number: usize, fields: &[(&str, &str)]) -> Reply {
+    let host = format!("pets-{number}.execute-api.localhost");
+    site.call(&host, "GET", "/prod/a", fields, "").await
 }
 
 /// A function that gives the answer that the token names: `row-03` is the fourth.
@@ -338,7 +361,7 @@ async fn a_function_decides_as_on_aws() {
     let of_http = json!({"type": "request", "payload-format": "1.0", "api": "http"});
     let second = json!({"payload-format": "2.0"});
     let simple = json!({"payload-format": "2.0", "simple-responses": true, "principal-from": "user"});
-    for (protocol, mut settings, rows) in [
+    let tables = [
         (
             "REST",
             token,
@@ -381,13 +404,34 @@ async fn a_function_decides_as_on_aws() {
                 (json!({"isAuthorized": "true"}), http_failed),
             ],
         ),
-    ] {
+    ];
+    let mut cases = Vec::new();
+    for (protocol, settings, rows) in &tables {
         let function = function_of(rows.iter().map(|(answer, _)| answer.to_string()).collect()).await;
+        let mut settings = settings.clone();
         settings["function"] =
             json!({"url": {"address": format!("http://{function}/")}, "allow-plain-http": true});
-        let site = deciding(protocol, &settings, &function).await;
+        cases.push((*protocol, settings, function));
+    }
+    // behind the Invoke API, with a signature; and one that cannot be called, or not in time
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    for function in [
+        json_upstream(&allow).await.to_string(),
+        "127.0.0.1:9".to_owned(),
+        silent.local_addr().unwrap().to_string(),
+    ] {
+        let settings = json!({"type": "token", "timeout-ms": 200, "function": {"allow-plain-http": true, "invoke": {
+            "endpoint": format!("http://{function}"),
+            "name": "pets-authorizer",
+            "credentials": {"region": "eu-west-1", "access-key-id": "AKIDEXAMPLE", "secret": "key"},
+        }}});
+        cases.push(("REST", settings, function));
+    }
+    let site = deciding(&cases).await;
+    for (case, (protocol, settings, rows)) in tables.iter().enumerate() {
         for (number, (answer, wanted)) in rows.iter().enumerate() {
-            let reply = call(&site, &format!("row-{number:02}")).await;
+            let token = format!("row-{number:02}");
+            let reply = call(&site, case, &[("authorization", &token)]).await;
             let row = format!(
                 "{protocol} {settings} {answer}: {} {}",
                 reply.status,
@@ -399,36 +443,32 @@ async fn a_function_decides_as_on_aws() {
                 assert_eq!(told, ("ada".to_owned(), "gold".to_owned()), "{row}");
             } else {
                 assert_eq!(reply.text(), wanted.1, "{row}");
-                if protocol == "REST" {
+                if *protocol == "REST" {
                     assert_eq!(reply.header("x-amzn-errortype"), wanted.2, "{row}");
                 }
             }
         }
     }
-    // behind the Invoke API, with a signature; and one that cannot be called, or not in time
-    let function = json_upstream(&allow).await.to_string();
-    let invoke = |endpoint: &str| {
-        json!({"type": "token", "timeout-ms": 200, "function": {"allow-plain-http": true, "invoke": {
-            "endpoint": format!("http://{endpoint}"),
-            "name": "pets-authorizer",
-            "credentials": {"region": "eu-west-1", "access-key-id": "AKIDEXAMPLE", "secret": "key"},
-        }}})
-    };
-    let reply = call(&deciding("REST", &invoke(&function), &function).await, "abc").await;
+    let token = [("authorization", "abc")];
+    let [invoked, nobody, slow] = [0, 1, 2].map(|number| tables.len() + number);
+    let reply = call(&site, invoked, &token).await;
     assert_eq!(
         (reply.status, &*reply.echoed("x-who")),
         (200, "ada"),
         "{}",
         reply.text()
     );
-    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    for function in ["127.0.0.1:9".to_owned(), silent.local_addr().unwrap().to_string()] {
-        let reply = call(&deciding("REST", &invoke(&function), &function).await, "abc").await;
+    for case in [nobody, slow] {
+        let reply = call(&site, case, &token).await;
         assert_eq!(
             (reply.status, &*reply.text(), reply.header("x-amzn-errortype")),
             failed,
-            "{function}"
+            "{:?}",
+            cases[case]
         );
+    }
+    for case in 0..cases.len() {
+        assert_eq!(call(&site, case, &[]).await.status, 401, "{:?}", cases[case]);
     }
 }
 
@@ -512,34 +552,33 @@ async fn what_is_asked_outside_fails_closed_in_time() {
     // the same of addresses where keys are, and where tokens are asked about: by a name that is not granted, and by an address of this machine
     let keys = Keys::new();
     let bearer = format!("Bearer {}", keys.rsa(&claims(json!({}))));
-    for hosts in [json!(["id.example.com"]), json!([service.endpoint()])] {
-        for (plugin, more) in [
-            (
-                "jwt-authorizer",
-                json!({"issuer": "https://id.example", "audience": "pets", "keys": [{"jwks": {"url": format!("http://{}/jwks", service.endpoint()), "allow-plain-http": true}}]}),
-            ),
-            (
-                "oauth2-introspection",
-                json!({"endpoint": format!("http://{}/introspect", service.endpoint()), "allow-plain-http": true, "audience": ["pets"],
-                    "authentication": {"basic": {"client-id": "gateway", "secret": "client"}}}),
-            ),
-            (
-                "lambda-authorizer",
-                json!({"payload-format": "2.0", "simple-responses": true, "function": {"url": {"address": format!("http://{}/", service.endpoint())}, "allow-plain-http": true}}),
-            ),
-        ] {
-            let (denied, _other) = self::gateway(
-                plugin,
-                json!({
-                    "grants": {"http": {"hosts": hosts}, "kv": {"jwks": {}}, "secrets": {"client": {"file": "secret"}}},
-                    "config": more,
-                }),
-            )
-            .await;
-            let reply = denied.call("GET", "/a", &[("authorization", &bearer)]).await;
+    for (plugin, more) in [
+        (
+            "jwt-authorizer",
+            json!({"issuer": "https://id.example", "audience": "pets", "keys": [{"jwks": {"url": format!("http://{}/jwks", service.endpoint()), "allow-plain-http": true}}]}),
+        ),
+        (
+            "oauth2-introspection",
+            json!({"endpoint": format!("http://{}/introspect", service.endpoint()), "allow-plain-http": true, "audience": ["pets"],
+                "authentication": {"basic": {"client-id": "gateway", "secret": "client"}}}),
+        ),
+        (
+            "lambda-authorizer",
+            json!({"payload-format": "2.0", "simple-responses": true, "function": {"url": {"address": format!("http://{}/", service.endpoint())}, "allow-plain-http": true}}),
+        ),
+    ] {
+        let cases = ["id.example.com".to_owned(), service.endpoint()].map(|host| {
+            json!({
+                "grants": {"http": {"hosts": [host]}, "kv": {"jwks": {}}, "secrets": {"client": {"file": "secret"}}},
+                "config": more,
+            })
+        });
+        let (denied, _other) = several(plugin, cases).await;
+        for path in ["/0/a", "/1/a"] {
+            let reply = denied.call("GET", path, &[("authorization", &bearer)]).await;
             assert!(
                 matches!(reply.status, 500 | 503),
-                "{plugin}: {} {}",
+                "{plugin} {path}: {} {}",
                 reply.status,
                 reply.text()
             );
@@ -594,41 +633,40 @@ async fn what_is_asked_outside_fails_closed_in_time() {
 async fn nothing_is_fetched_from_where_a_server_sends_on() {
     let (keys, other) = (Keys::new(), Origin::start());
     let bearer = format!("Bearer {}", keys.rsa(&claims(json!({}))));
+    let mut servers = Vec::new();
     for status in ["301 Moved Permanently", "302 Found", "307 Temporary Redirect"] {
         let location = format!("http://{}/jwks", other.endpoint());
         let answer = format!(
             "HTTP/1.1 {status}\r\nlocation: {location}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
         );
         // a server of a test lives as long as the process
-        let server = scripted_upstream(Box::leak(answer.into_bytes().into_boxed_slice())).await;
-        for (plugin, config) in [
-            (
-                "jwt-authorizer",
-                json!({"issuer": "https://id.example", "audience": "pets", "keys": [{"jwks": {"url": format!("http://{server}/jwks"), "allow-plain-http": true}}]}),
-            ),
-            (
-                "oauth2-introspection",
+        servers.push(scripted_upstream(Box::leak(answer.into_bytes().into_boxed_slice())).await);
+    }
+    for plugin in ["jwt-authorizer", "oauth2-introspection"] {
+        let cases = servers.iter().map(|server| {
+            let config = if plugin == "jwt-authorizer" {
+                json!({"issuer": "https://id.example", "audience": "pets", "keys": [{"jwks": {"url": format!("http://{server}/jwks"), "allow-plain-http": true}}]})
+            } else {
                 json!({"endpoint": format!("http://{server}/introspect"), "allow-plain-http": true, "audience": ["pets"],
-                    "authentication": {"basic": {"client-id": "gateway", "secret": "client"}}}),
-            ),
-        ] {
+                    "authentication": {"basic": {"client-id": "gateway", "secret": "client"}}})
+            };
             // both are granted
-            let (gateway, origin) = gateway(
-                plugin,
-                json!({
-                    "grants": {
-                        "http": {"hosts": [server.to_string(), other.endpoint()], "private-addresses": true},
-                        "kv": {"jwks": {}},
-                        "secrets": {"client": {"file": "secret"}},
-                    },
-                    "config": config,
-                }),
-            )
-            .await;
-            let reply = gateway.call("GET", "/a", &[("authorization", &bearer)]).await;
-            assert_eq!(reply.status, 503, "{plugin} {status}: {}", reply.text());
-            assert!(origin.seen().is_empty());
+            json!({
+                "grants": {
+                    "http": {"hosts": [server.to_string(), other.endpoint()], "private-addresses": true},
+                    "kv": {"jwks": {}},
+                    "secrets": {"client": {"file": "secret"}},
+                },
+                "config": config,
+            })
+        });
+        let (gateway, origin) = several(plugin, cases).await;
+        for number in 0..servers.len() {
+            let path = format!("/{number}/a");
+            let reply = gateway.call("GET", &path, &[("authorization", &bearer)]).await;
+            assert_eq!(reply.status, 503, "{plugin} {path}: {}", reply.text());
         }
+        assert!(origin.seen().is_empty());
     }
     assert!(other.seen().is_empty());
 }

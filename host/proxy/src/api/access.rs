@@ -65,15 +65,19 @@ impl Gate {
             _ => Duration::ZERO,
         };
         let ttl = model.result_ttl.map_or(usual, |ttl| ttl.0);
-        let is_same =
-            |old: &&Arc<Self>| old.model == *model && old.ttl == ttl && Arc::ptr_eq(&old.version, version);
-        if let Some(old) = old.filter(is_same) {
-            return Ok(Arc::clone(old));
-        }
         let sources = model.identity_sources.iter();
         let sources: Vec<_> = sources
             .map(|text| IdentitySource::parse(text))
             .collect::<Result<_, _>>()?;
+        let challenge = challenge(name, model, api, sources.first());
+        let is_same = |old: &&Arc<Self>| {
+            old.model == *model
+                && (old.ttl, &old.challenge) == (ttl, &challenge)
+                && Arc::ptr_eq(&old.version, version)
+        };
+        if let Some(old) = old.filter(is_same) {
+            return Ok(Arc::clone(old));
+        }
         let settings = DecisionCache {
             max_ttl: Time(ttl),
             stale_while_revalidate: model.stale_while_revalidate.unwrap_or(Time::secs(0)),
@@ -88,7 +92,7 @@ impl Gate {
                 .as_deref()
                 .map(whole_value)
                 .transpose()?,
-            challenge: challenge(name, model, api, sources.first()),
+            challenge,
             decisions: (!sources.is_empty() && !ttl.is_zero()).then(|| Decisions::new(&settings)),
             sources,
             ttl,

@@ -94,11 +94,16 @@ impl StageLog {
         } else {
             BTreeMap::new()
         };
+        // the answer to a wrong signature goes on with what should have been signed, a session token perhaps
+        let error = finish.reject.as_ref().map(|reject| Reject {
+            detail: reject.detail.lines().next().unwrap_or_default().to_owned(),
+            ..reject.clone()
+        });
         let known = Known {
             headers: call.headers.as_ref(),
             query: call.query.as_deref(),
             authorizer: &authorizer,
-            error: finish.reject.as_ref(),
+            error: error.as_ref(),
             ..Known::new(finish, call)
         };
         let mut line = self
