@@ -467,8 +467,8 @@ async fn a_function_decides_as_on_aws() {
             cases[case]
         );
     }
-    for case in 0..cases.len() {
-        assert_eq!(call(&site, case, &[]).await.status, 401, "{:?}", cases[case]);
+    for (number, case) in cases.iter().enumerate() {
+        assert_eq!(call(&site, number, &[]).await.status, 401, "{case:?}");
     }
 }
 
