@@ -41,13 +41,7 @@ async fn answer(mut connection: Raw, heard: Events) {
     let allowed = policy(&[statement("Allow", arn.unwrap().as_str().unwrap())]);
     let body = json!({"principalId": "ada", "policyDocument": allowed}).to_string();
     heard.lock().push(event);
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
-    let length = body.len();
-    connection
-        .send(format!("{head}\r\ncontent-length: {length}\r\n\r\n{body}"))
-        .await;
-    connection.finish().await;
-    connection.to_end().await;
+    connection.answer_json(&body).await;
 }
 
 /// Adds a function in one of the forms of payloads; who calls, the API says.

@@ -315,14 +315,9 @@ async fn function_of(answers: Vec<String>) -> String {
             let mut connection = Raw::from(stream);
             connection.until("row-").await;
             let row = String::from_utf8(connection.bytes(2).await).unwrap();
-            let body = &answers[row.parse::<usize>().unwrap()];
-            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
-            let length = body.len();
             connection
-                .send(format!("{head}\r\ncontent-length: {length}\r\n\r\n{body}"))
+                .answer_json(&answers[row.parse::<usize>().unwrap()])
                 .await;
-            connection.finish().await;
-            connection.to_end().await;
         }
     });
     address
@@ -589,16 +584,12 @@ async fn what_is_asked_outside_fails_closed_in_time() {
     let issuer = format!("http://{}", listener.local_addr().unwrap());
     let about =
         json!({"issuer": issuer, "jwks_uri": format!("http://{}/jwks", service.endpoint())}).to_string();
-    let (length, endpoint) = (about.len(), issuer.trim_start_matches("http://").to_owned());
+    let endpoint = issuer.trim_start_matches("http://").to_owned();
     let told = tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
         let mut connection = Raw::from(stream);
         connection.until("\r\n\r\n").await;
-        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
-        connection
-            .send(format!("{head}\r\ncontent-length: {length}\r\n\r\n{about}"))
-            .await;
-        connection.finish().await;
+        connection.answer_json(&about).await;
     });
     let (misled, _other) = self::gateway(
         "jwt-authorizer",

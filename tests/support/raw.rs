@@ -78,6 +78,13 @@ impl Raw {
         std::mem::replace(&mut self.received, rest)
     }
 
+    /// Answers with JSON, and waits until the client has closed.
+    pub async fn answer_json(&mut self, body: &str) {
+        self.send(json_answer(body)).await;
+        self.finish().await;
+        self.to_end().await;
+    }
+
     /// Says that nothing more comes.
     pub async fn finish(&mut self) {
         drop(self.stream.shutdown().await);
@@ -91,6 +98,12 @@ impl From<TcpStream> for Raw {
             received: Vec::new(),
         }
     }
+}
+
+/// A response with a body of JSON, after which the connection ends.
+fn json_answer(body: &str) -> String {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+    format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
 /// Sends bytes on a connection of their own and reads to the end.
@@ -121,11 +134,7 @@ pub async fn scripted_upstream(answer: &'static [u8]) -> SocketAddr {
 
 /// An upstream that gives this answer to everything, as JSON.
 pub async fn json_upstream(answer: &serde_json::Value) -> SocketAddr {
-    let body = answer.to_string();
-    let text = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    );
+    let text = json_answer(&answer.to_string());
     // a server of a test lives as long as the process
     scripted_upstream(Box::leak(text.into_bytes().into_boxed_slice())).await
 }

@@ -221,7 +221,7 @@ impl Decisions {
         let first = match asked {
             None => Some(sender),
             Some(mut asked) => {
-                if let Some(said) = self.known(&key, self.stale) {
+                if let Some(said) = self.late(&key) {
                     self.counts.hits.fetch_add(1, Relaxed);
                     return Found::Said(said);
                 }
@@ -245,18 +245,26 @@ impl Decisions {
 
     /// What was said under a key, by whichever worker's part has it.
     pub(crate) fn get(&self, key: &Key) -> Option<Arc<Said>> {
-        let said = self.known(key, Duration::ZERO);
+        let said = self.known(key);
         if said.is_some() {
             self.counts.hits.fetch_add(1, Relaxed);
         }
         said
     }
 
-    /// What was said under a key and is not over for longer than `late`.
-    fn known(&self, key: &Key, late: Duration) -> Option<Arc<Said>> {
+    /// What was said last under a key, whether it is over or not.
+    fn late(&self, key: &Key) -> Option<Arc<Said>> {
+        let now = Instant::now();
+        let parts = self.parts.iter();
+        let said = parts.filter_map(|part| part.lock().get(key, now, self.stale));
+        said.max_by_key(|said| said.until)
+    }
+
+    /// What was said under a key and is not over.
+    fn known(&self, key: &Key) -> Option<Arc<Said>> {
         let (own, now) = (worker() % self.parts.len(), Instant::now());
         let flushed = self.flushed.load(Relaxed);
-        let serves = |said: &Arc<Said>| said.until + late > now;
+        let serves = |said: &Arc<Said>| said.until > now;
         let look = |part: &Mutex<Part>| part.lock().get(key, now, self.stale).filter(serves);
         if let Some(said) = look(self.parts.get(own)?) {
             return Some(said);
@@ -355,17 +363,19 @@ impl Part {
 
 impl Asking {
     /// Keeps what an authorizer has just said and not yet committed, for as long as it says. Nothing is kept of one that edited the request, which was this
-    /// one only. What it said before is over in either case.
-    pub(crate) fn keep(&self, decision: &Decision, exchange: &Exchange) {
-        match self.said(decision, exchange) {
-            Some(said) => self.of.put(self.key, Arc::new(said), self.flushed),
-            None if self.of.stale.is_zero() => {}
-            None => self.of.forget(&self.key),
+    /// one only. What it said before is over in either case. `usage_key` is the one that it has said itself.
+    pub(crate) fn keep(&self, decision: &Decision, usage_key: Option<String>, exchange: &Exchange) {
+        if !self.of.stale.is_zero() {
+            // other workers' parts may have what is over, but serves late
+            self.of.forget(&self.key);
+        }
+        if let Some(said) = self.said(decision, usage_key, exchange) {
+            self.of.put(self.key, Arc::new(said), self.flushed);
         }
     }
 
     /// What is kept of a decision, if it is.
-    fn said(&self, decision: &Decision, exchange: &Exchange) -> Option<Said> {
+    fn said(&self, decision: &Decision, usage_key: Option<String>, exchange: &Exchange) -> Option<Said> {
         let (ttl, verdict) = match decision {
             Decision::Allow { ttl_seconds } => {
                 let mut context: Vec<((Arc<str>, String), ContextValue)> = Vec::new();
@@ -381,7 +391,7 @@ impl Asking {
                 }
                 let verdict = Verdict::Allow {
                     principal: exchange.principal.clone(),
-                    usage_key: exchange.usage_key.clone(),
+                    usage_key,
                     policy: exchange.policy.clone(),
                     context,
                 };
@@ -431,8 +441,9 @@ impl Said {
                 policy,
                 context,
             } => {
-                exchange.principal.clone_from(principal);
-                exchange.usage_key.clone_from(usage_key);
+                if let Some(principal) = principal {
+                    exchange.set_caller(principal.clone(), usage_key.clone());
+                }
                 exchange.policy.clone_from(policy);
                 for (key, value) in context {
                     exchange.context.insert(key.clone(), value.clone());
@@ -513,6 +524,15 @@ mod tests {
 
     const ALLOW: Decision = Decision::Allow { ttl_seconds: 60 };
 
+    fn deny(ttl_seconds: u32) -> Decision {
+        Decision::Deny {
+            status: StatusCode::FORBIDDEN,
+            reason: "no".to_owned(),
+            headers: Vec::new(),
+            ttl_seconds,
+        }
+    }
+
     /// Asks about a key that nothing is known of.
     fn ask(decisions: &Arc<Decisions>, key: Key) -> Asking {
         use futures_util::FutureExt as _;
@@ -563,7 +583,7 @@ mod tests {
     ) -> bool {
         let key = decisions.key(&first).unwrap();
         edit(&mut first);
-        ask(decisions, key).keep(&ALLOW, &first);
+        ask(decisions, key).keep(&ALLOW, None, &first);
         decisions
             .key(second)
             .is_some_and(|key| decisions.get(&key).is_some())
@@ -622,6 +642,10 @@ mod tests {
         assert!(used_again(&by, request(), &second, say));
         drop(by.get(&by.key(&second).unwrap()).unwrap().again(&mut second));
         assert_eq!(second.principal.as_deref(), Some("alice"));
+        // who was known before keeps the key that usage is counted by
+        second.usage_key = Some("of another".to_owned());
+        drop(by.get(&by.key(&request()).unwrap()).unwrap().again(&mut second));
+        assert_eq!(second.usage_key.as_deref(), Some("of another"));
         assert_eq!(
             second.context[&(Arc::from("login"), "team".to_owned())],
             ContextValue::Text("red".to_owned())
@@ -658,15 +682,9 @@ mod tests {
         let by = decisions(&["a"], &[]);
         let request = exchange("", &[("a", "1")]);
         let key = by.key(&request).unwrap();
-        let deny = |ttl_seconds| Decision::Deny {
-            status: StatusCode::FORBIDDEN,
-            reason: "no".to_owned(),
-            headers: Vec::new(),
-            ttl_seconds,
-        };
-        ask(&by, key).keep(&deny(0), &request);
+        ask(&by, key).keep(&deny(0), None, &request);
         assert!(by.get(&key).is_none());
-        ask(&by, key).keep(&deny(5), &request);
+        ask(&by, key).keep(&deny(5), None, &request);
         let mut again = exchange("", &[("a", "1")]);
         let said = by.get(&key).unwrap().again(&mut again);
         assert!(matches!(said, Decision::Deny { status, .. } if status == StatusCode::FORBIDDEN));
@@ -675,7 +693,7 @@ mod tests {
         let other = by.key(&exchange("", &[("a", "2")])).unwrap();
         let asking = ask(&by, other);
         assert_eq!(by.flush(None), 1);
-        asking.keep(&ALLOW, &request);
+        asking.keep(&ALLOW, None, &request);
         assert!(by.get(&other).is_none() && by.get(&key).is_none());
     }
 
@@ -686,7 +704,7 @@ mod tests {
             let mut request = exchange("", &[("a", value)]);
             let asking = ask(&by, by.key(&request).unwrap());
             request.principal = Some(name.to_owned());
-            asking.keep(&ALLOW, &request);
+            asking.keep(&ALLOW, None, &request);
         }
         assert_eq!(by.flush(Some("alice")), 1);
         let left = by.key(&exchange("", &[("a", "2")])).unwrap();
@@ -703,7 +721,7 @@ mod tests {
         let key = |number: u8| [number; 32];
         for number in 0..3 {
             let asking = ask(&by, key(number));
-            asking.keep(&ALLOW, &exchange("", &[("a", "1")]));
+            asking.keep(&ALLOW, None, &exchange("", &[("a", "1")]));
         }
         assert!(by.get(&key(0)).is_none() && by.get(&key(2)).is_some());
         assert_eq!(by.counts().evictions, 2);
@@ -717,7 +735,7 @@ mod tests {
                 "x",
                 ContextValue::Text("x".repeat(share * 3 / 4)),
             );
-            asking.keep(&ALLOW, &said);
+            asking.keep(&ALLOW, None, &said);
         }
         assert!(by.get(&key(1)).is_none() && by.get(&key(2)).is_some());
     }
@@ -731,7 +749,7 @@ mod tests {
         });
         let request = exchange("", &[("a", "1")]);
         let key = by.key(&request).unwrap();
-        ask(&by, key).keep(&ALLOW, &request);
+        ask(&by, key).keep(&ALLOW, None, &request);
         for _ in 0..2 {
             assert!(by.get(&key).is_none(), "its time is over");
             let asking = ask(&by, key);
@@ -741,21 +759,30 @@ mod tests {
         }
         // what is said now counts from now on, even where it is not kept
         let asking = ask(&by, key);
-        let deny = Decision::Deny {
-            status: StatusCode::FORBIDDEN,
-            reason: "no".to_owned(),
-            headers: Vec::new(),
-            ttl_seconds: 0,
-        };
-        asking.keep(&deny, &request);
+        asking.keep(&deny(0), None, &request);
         let waits = tokio::time::timeout(Duration::from_millis(1), by.ask(key)).await;
         assert!(waits.is_err());
+        drop(asking);
+        // and where it is, whichever worker's part has what was said before
+        let of_others = || {
+            let (by, request) = (Arc::clone(&by), exchange("", &[("a", "1")]));
+            std::thread::spawn(move || ask(&by, key).keep(&ALLOW, None, &request))
+        };
+        for _ in 0..by.parts.len() {
+            of_others().join().unwrap();
+        }
+        ask(&by, key).keep(&deny(1), None, &request);
+        let _asking = ask(&by, key);
+        let Found::Said(said) = by.ask(key).await else {
+            panic!("nothing serves late");
+        };
+        assert!(matches!(said.verdict, Verdict::Deny { .. }));
         // without the time to do so nothing serves late
         let strict = Decisions::new(&DecisionCache {
             max_ttl: Time(Duration::from_nanos(1)),
             ..settings(&["a"], &[])
         });
-        ask(&strict, key).keep(&ALLOW, &request);
+        ask(&strict, key).keep(&ALLOW, None, &request);
         let asking = ask(&strict, key);
         let waits = tokio::time::timeout(Duration::from_millis(1), strict.ask(key)).await;
         assert!(waits.is_err());
@@ -775,7 +802,7 @@ mod tests {
             })
             .collect();
         tokio::task::yield_now().await;
-        first.keep(&ALLOW, &request);
+        first.keep(&ALLOW, None, &request);
         drop(first);
         for other in others {
             assert!(other.await.unwrap());

@@ -253,6 +253,15 @@ impl Exchange {
         }
     }
 
+    /// Who is calling, by what an authorizer says. One that says the same as one before it takes nothing away from that.
+    pub(crate) fn set_caller(&mut self, principal: String, usage_key: Option<String>) {
+        let is_known = self.principal.as_ref() == Some(&principal);
+        if usage_key.is_some() || !is_known {
+            self.usage_key = usage_key;
+        }
+        self.principal = Some(principal);
+    }
+
     /// Name and raw value of each path parameter.
     pub fn params(&self) -> impl Iterator<Item = (&str, &str)> {
         self.params

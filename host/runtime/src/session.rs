@@ -252,6 +252,10 @@ impl Session {
                     let (said, asking) = match found {
                         Ok(Found::Said(said)) => (Some(said), None),
                         Ok(Found::Nothing(asking)) => (None, Some(asking)),
+                        Err(_elapsed) if self.version.may_wait => {
+                            let message = format!("another request has asked for {} ms", limit.as_millis());
+                            return Err(self.failure(Phase::Authorize, (FailureKind::WallTime, message)));
+                        }
                         Err(_elapsed) => (None, None),
                     };
                     if said.is_none() {
@@ -275,9 +279,13 @@ impl Session {
             slot,
             authorize.call_authorize(request(), exchange_handle())
         );
+        let usage_key = match (&decision, &asking) {
+            (authorize::Decision::Allow(allowed), Some(_asking)) => allowed.usage_key.clone(),
+            _ => None,
+        };
         let checked = self.decide(slot, decision);
         if let (Ok(decision), Some(asking), Some(exchange)) = (&checked, &asking, slot.as_deref()) {
-            asking.keep(decision, exchange);
+            asking.keep(decision, usage_key, exchange);
         }
         self.checked(Phase::Authorize, slot, checked)
     }
@@ -298,12 +306,7 @@ impl Session {
                     exchange.set_context(self.version.shared_name(), &fact.key, value);
                 }
                 let policy = allowed.policy.map(|text| granted(&text)).transpose()?;
-                // one that says the same of who is calling as one before it takes nothing away from that
-                let is_known = exchange.principal.as_ref() == Some(&allowed.principal);
-                if allowed.usage_key.is_some() || !is_known {
-                    exchange.usage_key = allowed.usage_key;
-                }
-                exchange.principal = Some(allowed.principal);
+                exchange.set_caller(allowed.principal, allowed.usage_key);
                 exchange.policy = policy;
                 Ok(Decision::Allow {
                     ttl_seconds: allowed.ttl_seconds.unwrap_or(0),

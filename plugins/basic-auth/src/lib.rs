@@ -65,26 +65,19 @@ impl Plugin for BasicAuth {
 
 impl Authorize for BasicAuth {
     fn authorize(&mut self, request: &RequestHead, exchange: &Exchange) -> Decision {
-        // what is kept by something else would go for others who have other passwords
-        let ttl = |seconds| {
-            if exchange.is_kept_by_header(FIELD) {
-                seconds
-            } else {
-                0
-            }
-        };
-        match authorizer::check(&self.0, &request.header_values(FIELD), &Gateway) {
+        let decision = match authorizer::check(&self.0, &request.header_values(FIELD), &Gateway) {
             Ok(Accepted { name, facts }) => {
                 let allowed = Allowed::new(name.as_str())
-                    .ttl_seconds(ttl(self.0.decision_ttl))
+                    .ttl_seconds(self.0.decision_ttl)
                     .fact("user", name);
                 facts
                     .into_iter()
                     .fold(allowed, |allowed, (key, value)| allowed.fact(key, value))
                     .into()
             }
-            Err(refusal) => self.refused(&refusal, ttl(self.0.refused_ttl)).into(),
-        }
+            Err(refusal) => self.refused(&refusal).into(),
+        };
+        exchange.kept_by(&[format!("$request.header.{FIELD}")], decision)
     }
 }
 
@@ -99,7 +92,7 @@ impl Transform for BasicAuth {
 }
 
 impl BasicAuth {
-    fn refused(&self, refusal: &Refusal, wrong_ttl: u32) -> Denied {
+    fn refused(&self, refusal: &Refusal) -> Denied {
         let (reason, ttl) = match refusal {
             Refusal::Absent => {
                 log_debug!("refused: no Authorization field");
@@ -111,7 +104,7 @@ impl BasicAuth {
             }
             Refusal::Wrong(detail) => {
                 log_info!("refused: {detail}");
-                ("user name or password is wrong", wrong_ttl)
+                ("user name or password is wrong", self.0.refused_ttl)
             }
             Refusal::Unavailable(detail) => {
                 log_error!("refused: {detail}");

@@ -213,7 +213,7 @@ pub struct JwksSource {
     /// `url`: age up to which old keys serve while they cannot be fetched, in seconds, at most 604800. Default 21600.
     #[serde(default)]
     pub max_stale_seconds: Option<u32>,
-    /// `url`: least time between two fetches, in seconds, 1 to 3600; a flood of tokens that no key verifies causes up to four more in this time, for one `kid`
+    /// `url`: least time between two fetches, in seconds, 1 to 3600; a flood of tokens that no key verifies causes up to three more in this time, for one other `kid`
     /// each. Default 30.
     #[serde(default)]
     pub cooldown_seconds: Option<u32>,

@@ -5,7 +5,7 @@
 //! - Keys younger than the refresh age are used. Older ones are used too, while the one request that takes the gate fetches.
 //! - When that fetch fails the old keys serve on, up to the stale age, and the gate opens again soon.
 //! - A token that no key verifies has the keys fetched anew, once per cooldown; those that come while that happens, up to eight, fetch too. Within the cooldown
-//!   up to four more do so, one for each key that they name: tokens of a key that is gone must not keep one out that is new.
+//!   up to three more do so, one for each other key that they name: tokens of a key that is gone must not keep one out that is new.
 //! - Without any keys every request may fetch, unless a fetch failed just now.
 
 use std::sync::Arc;
@@ -111,7 +111,8 @@ impl KeyCache {
                 Some(state) if state == FAILED => return Refetch::Unavailable(failed_just_now(source)),
                 _ => match self.newer(source, outside) {
                     Some(keys) => return Refetch::Keys(keys),
-                    None => may_name(source, kid, outside),
+                    // others who name a new key meanwhile fetch as well
+                    None => may_name(source, kid, outside) && set_gate(source, FETCHING, outside),
                 },
             },
             Err(error) => return Refetch::Unavailable(error),
@@ -266,18 +267,28 @@ fn may_join(source: &UrlSource, outside: &dyn Outside) -> bool {
 /// True for the few names of keys that may have the keys fetched within the cooldown, once each.
 fn may_name(source: &UrlSource, kid: Option<&str>, outside: &dyn Outside) -> bool {
     let kid = kid.unwrap_or_default().as_bytes();
+    if kid.len() > NAME_LIMIT {
+        return false;
+    }
     for place in 0..NAMES_LIMIT {
         let name = format!("jwks-name-{place}:{}", source.url);
-        match outside.read(&source.store, &name) {
-            Ok(Some(known)) if known != kid => {}
-            Ok(None) if kid.len() <= NAME_LIMIT => {
-                let taken = outside.write_if_absent(&source.store, &name, kid, source.cooldown_ms);
-                return taken.unwrap_or(false);
-            }
-            _ => return false,
+        match outside.write_if_absent(&source.store, &name, kid, source.cooldown_ms) {
+            Ok(true) => return true,
+            Ok(false) => match outside.read(&source.store, &name) {
+                Ok(Some(known)) if known != kid => {}
+                _ => return false,
+            },
+            Err(_) => return false,
         }
     }
     false
+}
+
+/// True where it was set, for as long as a fetch can take.
+fn set_gate(source: &UrlSource, state: &[u8], outside: &dyn Outside) -> bool {
+    let pause_ms = source.cooldown_ms.max(source.timeout_ms.into());
+    let set = outside.write(&source.store, &gate_name(source), state, pause_ms);
+    set.is_ok()
 }
 
 fn gate(source: &UrlSource, outside: &dyn Outside) -> Option<Vec<u8>> {
@@ -407,7 +418,11 @@ mod tests {
             refetch("gone");
             fake.pass(500);
         }
-        assert_eq!(fake.fetches(), 2, "once for the name");
+        // while one fetches because of a name, others with the same name do so, too
+        fake.put("jwks", "jwks-gate:https://id.test/jwks", FETCHED, 30_000);
+        assert!(may_name(&source(), Some("new"), &fake) && set_gate(&source(), FETCHING, &fake));
+        assert!(matches!(refetch("new"), Refetch::Keys(_)));
+        assert_eq!(fake.fetches(), 3);
         fake.serve(URL, 200, json!({"keys": [p256_jwk("b")]}).to_string());
         assert!(matches!(refetch("b"), Refetch::Keys(set) if set.keys[0].kid.as_deref() == Some("b")));
     }

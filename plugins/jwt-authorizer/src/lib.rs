@@ -71,10 +71,11 @@ impl Authorize for JwtAuthorizer {
         let gateway = Gateway {
             audience: self.audience,
         };
-        match found.and_then(|token| self.authorizer.check(&token, &route, &gateway)) {
+        let decision = match found.and_then(|token| self.authorizer.check(&token, &route, &gateway)) {
             Ok(accepted) => host::allowed(accepted).into(),
             Err(refusal) => self.denied(&route, &refusal).into(),
-        }
+        };
+        request::kept_by(&self.authorizer.settings().locations, exchange, decision)
     }
 }
 

@@ -46,13 +46,14 @@ impl Authorize for Introspection {
         };
         let found = locate::find(&self.0.locations, request);
         let certificate = || exchange.peer().client_certificate;
-        match found
+        let decision = match found
             .map_err(authorizer::Refused::from)
             .and_then(|token| authorizer::check(&self.0, &token, &route, &certificate, &Gateway))
         {
             Ok(accepted) => host::allowed(accepted).into(),
             Err(refused) => host::denied(&refused, &self.0.challenge, &route).into(),
-        }
+        };
+        request::kept_by(&self.0.locations, exchange, decision)
     }
 }
 

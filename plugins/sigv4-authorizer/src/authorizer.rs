@@ -200,7 +200,7 @@ fn check_headers(settings: &Settings, presented: &Presented, request: &Request<'
         .map(shown)
         .collect();
     if names.is_empty() {
-        return Ok(());
+        return goes_on(presented, request);
     }
     let names = names.join(", ");
     Err(Refusal::unsigned(
@@ -210,6 +210,26 @@ fn check_headers(settings: &Settings, presented: &Presented, request: &Request<'
             presented.credential.access_key_id
         ),
     ))
+}
+
+/// Refuses signed fields that `Connection` (RFC 9110 section 7.6.1) takes out of what goes on: whoever adds it would change what was signed.
+fn goes_on(presented: &Presented, request: &Request<'_>) -> Result<(), Refusal> {
+    let mut named = request
+        .values("connection")
+        .flat_map(|value| value.split(|byte| *byte == b','));
+    let is_signed = |option: &[u8]| {
+        let is_it = |name: &String| option.trim_ascii().eq_ignore_ascii_case(name.as_bytes());
+        presented.signed_headers.iter().any(is_it)
+    };
+    match named.find(|option| is_signed(option)) {
+        None => Ok(()),
+        Some(option) => {
+            let name = shown(&String::from_utf8_lossy(option.trim_ascii()));
+            let text = format!("The signed header {name} is named in Connection and would not go on");
+            let detail = format!("key {}: {text}", presented.credential.access_key_id);
+            Err(Refusal::unsigned(text, detail))
+        }
+    }
 }
 
 fn payload_hash(

@@ -47,6 +47,16 @@ pub enum Edit {
 }
 
 impl Location {
+    /// The identity source of an API that it is, as HTTP APIs of AWS write them.
+    #[must_use]
+    pub fn source(&self) -> String {
+        match self {
+            Self::Header { name, .. } | Self::Bare { name, .. } => format!("$request.header.{name}"),
+            Self::Query(name) => format!("$request.querystring.{name}"),
+            Self::Cookie(_) => "$request.header.cookie".to_owned(),
+        }
+    }
+
     /// `Authorization: Bearer <token>`.
     #[must_use]
     pub fn bearer() -> Self {

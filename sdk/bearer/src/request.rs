@@ -1,6 +1,8 @@
 //! The request of a hook, and what becomes of it.
 
-use edgeward_sdk::{Answer, ContextValue, Exchange, HeadAction, RequestHead, log_debug, log_error, log_info};
+use edgeward_sdk::{
+    Answer, ContextValue, Decision, Exchange, HeadAction, RequestHead, log_debug, log_error, log_info,
+};
 
 use crate::{
     locate::{self, Edit, Fields, Location},
@@ -38,6 +40,13 @@ pub fn route_scopes(exchange: &Exchange) -> Result<Vec<String>, Refusal> {
         _ => None,
     };
     scopes.ok_or_else(|| Refusal::scope("a required scope is missing", "the route's scopes cannot be read"))
+}
+
+/// A decision about a token in one of some places: it is not kept where the route's API keeps decisions by something else.
+#[must_use]
+pub fn kept_by(locations: &[Location], exchange: &Exchange, decision: Decision) -> Decision {
+    let sources: Vec<String> = locations.iter().map(Location::source).collect();
+    exchange.kept_by(&sources, decision)
 }
 
 /// Takes the token out of a request that goes on; one that keeps it is refused.

@@ -6,6 +6,7 @@
 
 use ref_cast::RefCast;
 
+use crate::hooks::{Allowed, Decision, Denied};
 use crate::host::head as host;
 use crate::messages::{ContextEntry, ContextValue, Header, Pair, Peer};
 
@@ -74,8 +75,8 @@ impl RequestHead {
         self.0.raw_authority()
     }
 
-    /// All header fields exactly as the client sent them, before the gateway edited any: where the interest has
-    /// [`request_digest`](crate::Interest::request_digest). Else as [`Self::headers`].
+    /// All header fields as the client sent them, before the gateway edited any (hops, addresses, ids, decompressed bodies), for signatures: on routes with a plugin
+    /// whose interest has [`request_digest`](crate::Interest::request_digest). Else as [`Self::headers`].
     pub fn raw_headers(&self) -> Vec<Header> {
         self.0.raw_headers()
     }
@@ -319,15 +320,44 @@ impl Exchange {
             .unwrap_or_default()
     }
 
-    /// Whether a decision that depends on a header field may be kept: it is where the route's API keeps it by that field, or says nothing.
-    pub fn is_kept_by_header(&self, name: &str) -> bool {
-        let told = self.identity_sources();
-        let is_it = |source: &String| {
-            let header = source.strip_prefix("$request.header.");
-            let header = header.or_else(|| source.strip_prefix("method.request.header."));
-            header.is_some_and(|header| header.eq_ignore_ascii_case(name))
+    /// A decision that depends on some sources (`$request.header.authorization`, `$request.querystring.token`): without its time to live where the route's API
+    /// keeps decisions, but not by all of these. What is kept by something else would go for callers with other credentials.
+    #[must_use]
+    pub fn kept_by(&self, sources: &[String], decision: Decision) -> Decision {
+        let ttl = match &decision {
+            Decision::Allow(allowed) => allowed.ttl_seconds,
+            Decision::Deny(denied) => denied.ttl_seconds,
+            Decision::Respond(_) => None,
         };
-        told.is_empty() || told.iter().any(is_it)
+        let told = if ttl.is_some() {
+            self.identity_sources()
+        } else {
+            Vec::new()
+        };
+        let is_told = |source: &String| {
+            // names of fields are compared without case
+            let is_field = source.starts_with("$request.header.");
+            told.iter().any(|one| {
+                let one = one
+                    .strip_prefix("method.")
+                    .map_or_else(|| one.clone(), |rest| format!("${rest}"));
+                one == *source || (is_field && one.eq_ignore_ascii_case(source))
+            })
+        };
+        if told.is_empty() || sources.iter().all(is_told) {
+            return decision;
+        }
+        match decision {
+            Decision::Allow(allowed) => Decision::Allow(Allowed {
+                ttl_seconds: None,
+                ..allowed
+            }),
+            Decision::Deny(denied) => Decision::Deny(Denied {
+                ttl_seconds: None,
+                ..denied
+            }),
+            answer @ Decision::Respond(_) => answer,
+        }
     }
 
     /// Writes an entry into this plugin's own namespace.

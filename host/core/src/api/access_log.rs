@@ -84,9 +84,9 @@ fn name_length(text: &str) -> usize {
             .find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_' && letter != '.')
             .unwrap_or(rest.len());
         let member = text[end..].strip_prefix("['");
-        match member.and_then(|member| member.find("']")) {
+        match member.and_then(|member| member.split_once("']")) {
             // a quote within would end a text of JSON
-            Some(length) if !text[end..end + length].contains('"') => end += length + 4,
+            Some((name, _)) if !name.contains('"') => end += name.len() + 4,
             _ => return end,
         }
     }

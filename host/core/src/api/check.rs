@@ -355,6 +355,9 @@ fn check_authorizer(path: &str, authorizer: &Authorizer, problems: &mut Vec<Prob
     {
         wrong("stale-while-revalidate", format!("{stale} is more than 1h"));
     }
+    if sources.is_empty() && authorizer.stale_while_revalidate.is_some() {
+        wrong("stale-while-revalidate", "needs `identity-sources`".to_owned());
+    }
     if let Some(Err(message)) = authorizer.scheme.as_ref().map(check_scheme) {
         wrong("scheme.type", message);
     }

@@ -95,15 +95,19 @@ impl StageLog {
             BTreeMap::new()
         };
         // the answer to a wrong signature goes on with what should have been signed, a session token perhaps
-        let error = finish.reject.as_ref().map(|reject| Reject {
-            detail: reject.detail.lines().next().unwrap_or_default().to_owned(),
-            ..reject.clone()
+        let reject = finish.reject.as_ref();
+        let cut = reject.and_then(|reject| {
+            let (first, _) = reject.detail.split_once('\n')?;
+            Some(Reject {
+                detail: first.to_owned(),
+                ..reject.clone()
+            })
         });
         let known = Known {
             headers: call.headers.as_ref(),
             query: call.query.as_deref(),
             authorizer: &authorizer,
-            error: error.as_ref(),
+            error: cut.as_ref().or(reject),
             ..Known::new(finish, call)
         };
         let mut line = self

@@ -225,8 +225,12 @@ pub(crate) async fn before(
     chain.tell(&GATEWAY, told).await;
     let mut access = Access::new(asked, Known::of(finish)?.call, gate);
     let body = match coded {
-        // who signs a body signs what is sent
-        Some(coded) => coded.undone(chain.digest(body).await?, route.body_limit),
+        Some(coded) => {
+            // nothing is read of who is refused in any case
+            access.before()?;
+            // who signs a body signs what is sent
+            coded.undone(chain.digest(body).await?, route.body_limit)
+        }
         None => body,
     };
     let body = match chain.admit(body, Some(&mut access)).await? {

@@ -206,6 +206,20 @@ fn fields_of_amazon_must_be_signed_unless_a_proxy_adds_them() {
 }
 
 #[test]
+fn a_signed_field_cannot_be_taken_away_by_connection() {
+    let good = wire("/").with("x-role", "admin").signed(&signer());
+    accepted(json!({}), &good.clone().with("connection", "keep-alive, x-other"));
+    for value in ["x-role", "close, X-Role ", "x-amz-date"] {
+        let refusal = refused(json!({}), &good.clone().with("connection", value));
+        assert!(
+            refusal.aws.contains("is named in Connection"),
+            "{value}: {}",
+            refusal.aws
+        );
+    }
+}
+
+#[test]
 fn the_payload_hash_must_be_signed_and_be_that_of_the_body() {
     let sending = Signer {
         send_payload_hash: true,
