@@ -97,6 +97,22 @@ fn a_wrong_password_and_an_unknown_user_look_the_same() {
 }
 
 #[test]
+fn nothing_is_kept_by_what_is_no_password() {
+    let _host = Host::new().install();
+    for (sources, ttl) in [
+        (json!(["$request.header.Authorization"]), Some(300)),
+        (json!(["$request.header.x-tenant"]), None),
+    ] {
+        let exchange = testing::exchange().with_entry("gateway", "identity-sources", sources.clone());
+        let decision = init(&users()).0.authorize(&request("bob", "123£"), &exchange);
+        let Decision::Allow(allowed) = decision else {
+            panic!("not allowed")
+        };
+        assert_eq!(allowed.ttl_seconds, ttl, "{sources}");
+    }
+}
+
+#[test]
 fn credentials_that_cannot_be_read_are_refused() {
     let _host = Host::new().install();
     let without = testing::request("GET", "https://api.test/");

@@ -4,9 +4,10 @@ use edgeward_sdk::crypto::{self, HashAlgorithm, PublicKey, SignatureAlgorithm};
 use edgeward_sdk::matcher::{IpSet, LiteralSet, RegexSet};
 use edgeward_sdk::testing::{self, Host};
 use edgeward_sdk::{
-    BodyMode, ContextValue, Interest, OverLimit, Plugin, clock, collections::HashMap, entropy, http_client,
-    kv, log, metrics, secret,
+    Allowed, BodyMode, ContextValue, Decision, Denied, Exchange, Interest, OverLimit, Plugin, clock,
+    collections::HashMap, entropy, http_client, kv, log, metrics, secret,
 };
+use serde_json::{Value, json};
 
 #[test]
 fn setters_refuse_framing_hop_by_hop_and_broken_fields() {
@@ -110,6 +111,51 @@ fn context_entries_are_namespaced_and_replaced() {
     assert_eq!(exchange.get("mine", "k"), Some("b".into()));
     assert_eq!(exchange.get("gateway", "k"), Some(ContextValue::Integer(1)));
     assert_eq!(exchange.entries().len(), 2);
+}
+
+#[test]
+fn decisions_are_kept_by_what_they_depend_on_and_by_nothing_else() {
+    let told = |sources: Value| testing::exchange().with_entry("gateway", "identity-sources", sources);
+    let kept = |exchange: &Exchange, sources: &[&str], decision: Decision| {
+        let sources: Vec<String> = sources.iter().map(|source| (*source).to_owned()).collect();
+        match exchange.kept_by(&sources, decision) {
+            Decision::Allow(allowed) => allowed.ttl_seconds.is_some(),
+            Decision::Deny(denied) => denied.ttl_seconds.is_some(),
+            Decision::Respond(_) => false,
+        }
+    };
+    let (field, query) = ("$request.header.authorization", "$request.querystring.Key");
+    for (sources, own, is_kept) in [
+        (json!(["$request.header.Authorization"]), vec![field], true),
+        (
+            json!(["method.request.header.Authorization", "$context.routeKey"]),
+            vec![field],
+            true,
+        ),
+        (json!(["$request.header.X-Tenant"]), vec![field], false),
+        (json!(["$request.querystring.authorization"]), vec![field], false),
+        (json!(["$request.querystring.Key"]), vec![query], true),
+        (json!(["$request.querystring.key"]), vec![query], false),
+        (json!(["$request.querystring.Key"]), vec![query, field], false),
+    ] {
+        let exchange = told(sources.clone());
+        assert_eq!(
+            kept(&exchange, &own, Allowed::new("ada").ttl_seconds(60).into()),
+            is_kept,
+            "{sources}"
+        );
+        assert_eq!(
+            kept(&exchange, &own, Denied::new(401, "no").ttl_seconds(60).into()),
+            is_kept,
+            "{sources}"
+        );
+    }
+    // nobody says what it is kept by: the configuration does
+    assert!(kept(
+        &testing::exchange(),
+        &[field],
+        Allowed::new("ada").ttl_seconds(60).into()
+    ));
 }
 
 #[test]

@@ -175,6 +175,25 @@ fn scopes_of_the_route_are_wanted_besides_those_of_the_configuration() {
 }
 
 #[test]
+fn a_decision_is_kept_by_the_token_and_not_by_what_else_the_api_names() {
+    let pair = Ed25519KeyPair::generate().unwrap();
+    let _host = host(&pair);
+    let (mut plugin, _) = init(json!({"decision-ttl-seconds": 60}));
+    for (sources, ttl) in [
+        (json!(["$request.header.Authorization"]), Some(60)),
+        (json!(["$request.header.x-tenant"]), None),
+    ] {
+        let exchange = testing::exchange().with_entry("gateway", "identity-sources", sources.clone());
+        let request = testing::request("GET", "https://api.test/pets")
+            .with_header("authorization", format!("Bearer {}", token(&pair, &claims())));
+        let Decision::Allow(allowed) = plugin.authorize(&request, &exchange) else {
+            panic!("not allowed")
+        };
+        assert_eq!(allowed.ttl_seconds, ttl, "{sources}");
+    }
+}
+
+#[test]
 fn an_unreachable_issuer_is_no_fault_of_the_caller() {
     let pair = Ed25519KeyPair::generate().unwrap();
     let unreachable = Host::new().at_time(NOW * 1000).with_kv("jwks");
