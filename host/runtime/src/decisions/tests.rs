@@ -1,3 +1,5 @@
+//! What is kept, what is not, for whom and for how long; who waits, and who need not.
+
 use edgeward_core::config::{Bytes, Time};
 use http::{HeaderMap, HeaderValue, Method, Version};
 
