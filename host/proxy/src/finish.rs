@@ -26,7 +26,7 @@ use crate::{
     grpc,
     listen::ConnInfo,
     pipeline::SharedChain,
-    snapshot::{Route, Snapshot, Table},
+    snapshot::{Route, Snapshot},
     tunnel::{Ended, Tunnel},
     upstream::Switched,
     worker::Worker,
@@ -101,7 +101,7 @@ impl Drop for Finish {
         if let Some(reject) = &self.reject {
             metrics.reject(reject.code);
         }
-        let route = self.route.and_then(|index| self.table().routes.get(index));
+        let route = self.route();
         let stats = route.map_or(&self.worker.shared.unrouted, |route| &route.stats);
         stats.record(self.status, answered, request_bytes, self.response_bytes);
         if let Some(call) = &self.call {
@@ -147,11 +147,13 @@ impl Drop for Finish {
 }
 
 impl Finish {
-    /// The routes among which that of the exchange is.
-    pub(crate) fn table(&self) -> &Table {
-        self.call
+    /// Its route, once that is known: the API's, or the configuration file's.
+    pub(crate) fn route(&self) -> Option<&Route> {
+        let table = self
+            .call
             .as_ref()
-            .map_or(&self.snapshot.table, |call| &call.arm.table)
+            .map_or(&self.snapshot.table, |call| &call.arm.table);
+        table.routes.get(self.route?)
     }
 
     fn is_logged(&self, route: Option<&Route>) -> bool {

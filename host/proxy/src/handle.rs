@@ -481,7 +481,7 @@ async fn target(
         Target::Integration(integration) => {
             Box::pin(api::integrate(finish, route, integration, head, body)).await
         }
-        Target::Mock(mock) => Box::pin(api::mock(finish, route, mock, head, body)).await,
+        Target::Mock(mock) => Box::pin(api::mock(finish, mock, head, body)).await,
     }
 }
 

@@ -254,6 +254,10 @@ impl Decisions {
 
     /// What was said last under a key, whether it is over or not.
     fn late(&self, key: &Key) -> Option<Arc<Said>> {
+        if self.stale.is_zero() {
+            // what is not over was looked for already
+            return None;
+        }
         let now = Instant::now();
         let parts = self.parts.iter();
         let said = parts.filter_map(|part| part.lock().get(key, now, self.stale));

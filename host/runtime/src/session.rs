@@ -20,7 +20,7 @@ use crate::{
         exports::edgeward::plugin::{authorize, inspect, observe, transform},
     },
     capabilities::head::from_wit,
-    decisions::{Decisions, Found, Key},
+    decisions::{Asking, Decisions, Found, Key, Said},
     exchange::{
         Exchange, ExchangeHandle, Granted, RequestHandle, ResponseHandle, editable_name, field_value,
         final_status, is_framing,
@@ -242,28 +242,8 @@ impl Session {
             _ => None,
         };
         let (said, asking) = match kept {
+            Some((decisions, key)) => self.known(&decisions, key).await?,
             None => (None, None),
-            Some((decisions, key)) => match decisions.get(&key) {
-                Some(said) => (Some(said), None),
-                None => {
-                    // one budget to wait while others ask, and to ask then
-                    let (started, limit) = (Instant::now(), self.version.capabilities.limits.wall_time.0);
-                    let found = tokio::time::timeout(limit, decisions.ask(key)).await;
-                    let (said, asking) = match found {
-                        Ok(Found::Said(said)) => (Some(said), None),
-                        Ok(Found::Nothing(asking)) => (None, Some(asking)),
-                        Err(_elapsed) if self.version.may_wait => {
-                            let message = format!("another request has asked for {} ms", limit.as_millis());
-                            return Err(self.failure(Phase::Authorize, (FailureKind::WallTime, message)));
-                        }
-                        Err(_elapsed) => (None, None),
-                    };
-                    if said.is_none() {
-                        self.waited = started.elapsed();
-                    }
-                    (said, asking)
-                }
-            },
         };
         if let Some(said) = said {
             let reused = &self.version.stats.decisions_reused;
@@ -288,6 +268,31 @@ impl Session {
             asking.keep(decision, usage_key, exchange);
         }
         self.checked(Phase::Authorize, slot, checked)
+    }
+
+    /// What was said under a key, or what keeps what the plugin says now; neither where it was waited in vain for somebody else who asks.
+    async fn known(
+        &mut self,
+        decisions: &Arc<Decisions>,
+        key: Key,
+    ) -> Result<(Option<Arc<Said>>, Option<Asking>), PluginFailure> {
+        if let Some(said) = decisions.get(&key) {
+            return Ok((Some(said), None));
+        }
+        // one budget to wait while others ask, and to ask then
+        let (started, limit) = (Instant::now(), self.version.capabilities.limits.wall_time.0);
+        match tokio::time::timeout(limit, decisions.ask(key)).await {
+            Ok(Found::Said(said)) => Ok((Some(said), None)),
+            Ok(Found::Nothing(asking)) => {
+                self.waited = started.elapsed();
+                Ok((None, Some(asking)))
+            }
+            Err(_elapsed) if self.version.may_wait => {
+                let message = format!("another request has asked for {} ms", limit.as_millis());
+                Err(self.failure(Phase::Authorize, (FailureKind::WallTime, message)))
+            }
+            Err(_elapsed) => Ok((None, None)),
+        }
     }
 
     fn decide(&self, slot: &mut ExchangeSlot, decision: authorize::Decision) -> Result<Decision, Failed> {

@@ -114,14 +114,12 @@ impl LogFormat {
         while let Some((before, behind)) = rest.split_once("$context.") {
             quoted ^= quotes(before) % 2 == 1;
             parts.push(Part::Text(before.to_owned()));
-            let end = name_length(behind);
-            let (name, after) = behind.split_at(end);
-            let name = name.trim_end_matches('.');
+            let name = behind[..name_length(behind)].trim_end_matches('.');
             if name.is_empty() {
                 return Err("`$context.` without a name".to_owned());
             }
             parts.push(Part::Variable(name.to_owned(), quoted));
-            rest = &behind[behind.len() - after.len() - (end - name.len())..];
+            rest = &behind[name.len()..];
         }
         parts.push(Part::Text(rest.to_owned()));
         parts.retain(|part| *part != Part::Text(String::new()));

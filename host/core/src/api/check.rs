@@ -346,14 +346,13 @@ fn check_authorizer(path: &str, authorizer: &Authorizer, problems: &mut Vec<Prob
             wrong("identity-validation", message);
         }
     }
-    if let Some(ttl) = authorizer.result_ttl.filter(|ttl| ttl.0 > RESULT_TTL_MAX) {
-        wrong("result-ttl", format!("{ttl} is more than 1h"));
-    }
-    if let Some(stale) = authorizer
-        .stale_while_revalidate
-        .filter(|stale| stale.0 > RESULT_TTL_MAX)
-    {
-        wrong("stale-while-revalidate", format!("{stale} is more than 1h"));
+    for (key, time) in [
+        ("result-ttl", authorizer.result_ttl),
+        ("stale-while-revalidate", authorizer.stale_while_revalidate),
+    ] {
+        if let Some(time) = time.filter(|time| time.0 > RESULT_TTL_MAX) {
+            wrong(key, format!("{time} is more than 1h"));
+        }
     }
     if sources.is_empty() && authorizer.stale_while_revalidate.is_some() {
         wrong("stale-while-revalidate", "needs `identity-sources`".to_owned());

@@ -40,8 +40,8 @@ pub(crate) struct Gate {
     pub(crate) plugin: String,
     kind: AuthorizerType,
     sources: Vec<IdentitySource>,
-    /// The same as JSON, as its plugin is told of them; none without any.
-    told: Option<String>,
+    /// The same, as its plugin is told of them; none without any.
+    pub(super) told: Option<ContextValue>,
     validation: Option<Regex>,
     /// Says how callers say who they are, where one does not.
     challenge: Option<HeaderValue>,
@@ -95,18 +95,14 @@ impl Gate {
                 .map(whole_value)
                 .transpose()?,
             challenge,
-            told: (!sources.is_empty()).then(|| serde_json::json!(model.identity_sources).to_string()),
+            told: (!sources.is_empty())
+                .then(|| ContextValue::Json(serde_json::json!(model.identity_sources).to_string())),
             decisions: (!sources.is_empty() && !ttl.is_zero()).then(|| Decisions::new(&settings)),
             sources,
             ttl,
             model: model.clone(),
             version: Arc::clone(version),
         }))
-    }
-
-    /// What its plugin is told of the sources, if there are any.
-    pub(super) fn sources_told(&self) -> Option<ContextValue> {
-        self.told.clone().map(ContextValue::Json)
     }
 
     /// Its callers are principals of IAM.

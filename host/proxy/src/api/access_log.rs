@@ -1,7 +1,6 @@
 //! The access log of a stage. Requests leave their lines in a bounded queue and never wait; a thread writes them. What has no room is counted.
 
 use std::{
-    collections::BTreeMap,
     fs::{File, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
@@ -48,6 +47,8 @@ pub(crate) struct StageLog {
     format: LogFormat,
     /// Lines tell of the request's fields.
     pub(super) reads_fields: bool,
+    /// They tell what an authorizer said.
+    reads_authorizer: bool,
     writer: Arc<Writer>,
 }
 
@@ -58,8 +59,10 @@ impl StageLog {
             .map(|old| &old.writer)
             .filter(|writer| writer.destination == *destination);
         let reads_fields = format.names().any(|name| name == "identity.userAgent");
+        let reads_authorizer = format.names().any(is_said);
         Self {
             reads_fields,
+            reads_authorizer,
             format,
             writer: known.map_or_else(|| Arc::new(Writer::new(destination.clone())), Arc::clone),
         }
@@ -89,11 +92,7 @@ impl StageLog {
 
     /// Leaves the line of an exchange that has ended.
     pub(crate) fn leave(&self, finish: &Finish, call: &Call, duration: Duration, request_bytes: u64) {
-        let authorizer = if self.format.names().any(is_said) {
-            super::authorizer_now(finish)
-        } else {
-            BTreeMap::new()
-        };
+        let authorizer = super::authorizer_now(finish, self.reads_authorizer);
         // the answer to a wrong signature goes on with what should have been signed, a session token perhaps
         let reject = finish.reject.as_ref();
         let cut = reject.and_then(|reject| {

@@ -22,17 +22,20 @@ const PIECE: usize = 16 << 10;
 /// A coding that can be undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coded {
-    Identity,
     Gzip,
     Deflate,
 }
 
 impl Coded {
-    /// How a body is coded, if it says so and there is one. `unknown` is the refusal of codings that are not known.
+    /// How a body is compressed, if it is. Takes out of the fields what is not true of the plain body. `unknown` is the refusal of codings that are not known.
     ///
     /// # Errors
     /// The coding is neither `gzip` nor `deflate`, or there are several.
-    pub(super) fn of(headers: &HeaderMap, body: &Body, unknown: RejectCode) -> Result<Option<Self>, Reject> {
+    pub(super) fn take(
+        headers: &mut HeaderMap,
+        body: &Body,
+        unknown: RejectCode,
+    ) -> Result<Option<Self>, Reject> {
         let mut values = headers.get_all(header::CONTENT_ENCODING).iter();
         let (Some(value), rest) = (values.next(), values.next()) else {
             return Ok(None);
@@ -41,35 +44,29 @@ impl Coded {
             return Ok(None);
         }
         let name = value.to_str().unwrap_or_default().trim();
-        match name.to_ascii_lowercase().as_str() {
-            _ if rest.is_some() => {}
-            "identity" | "" => return Ok(Some(Self::Identity)),
-            "gzip" | "x-gzip" => return Ok(Some(Self::Gzip)),
-            "deflate" => return Ok(Some(Self::Deflate)),
-            _ => {}
-        }
-        let mut reject = Reject::new(unknown, format!("the content coding `{name}` cannot be read"));
-        if unknown == RejectCode::UnsupportedMediaType {
-            // RFC 9110 section 15.5.16
-            let known = HeaderValue::from_static("gzip, deflate");
-            reject.headers.push((header::ACCEPT_ENCODING, known));
-        }
-        Err(reject)
-    }
-
-    /// Takes out of the fields what is not true of the plain body.
-    pub(super) fn plain(self, headers: &mut HeaderMap) {
+        let coded = match (name.to_ascii_lowercase().as_str(), rest) {
+            ("identity" | "", None) => None,
+            ("gzip" | "x-gzip", None) => Some(Self::Gzip),
+            ("deflate", None) => Some(Self::Deflate),
+            _ => {
+                let mut reject = Reject::new(unknown, format!("the content coding `{name}` cannot be read"));
+                if unknown == RejectCode::UnsupportedMediaType {
+                    // RFC 9110 section 15.5.16
+                    let known = HeaderValue::from_static("gzip, deflate");
+                    reject.headers.push((header::ACCEPT_ENCODING, known));
+                }
+                return Err(reject);
+            }
+        };
         headers.remove(header::CONTENT_ENCODING);
-        if self != Self::Identity {
+        if coded.is_some() {
             coding::recoded(headers);
         }
+        Ok(coded)
     }
 
     /// The body as it was before it was compressed, of at most `limit` bytes.
     pub(super) fn undone(self, body: Body, limit: u64) -> Body {
-        if self == Self::Identity {
-            return body;
-        }
         Body::boxed(Stream {
             body,
             coded: self,
@@ -93,11 +90,10 @@ pub(super) fn decoded(
     limit: u64,
     unknown: RejectCode,
 ) -> Result<Body, Reject> {
-    let Some(coded) = Coded::of(headers, &body, unknown)? else {
-        return Ok(body);
-    };
-    coded.plain(headers);
-    Ok(coded.undone(body, limit))
+    Ok(match Coded::take(headers, &body, unknown)? {
+        Some(coded) => coded.undone(body, limit),
+        None => body,
+    })
 }
 
 /// A body whose coding is undone while it flows.
@@ -126,7 +122,7 @@ impl Stream {
         let decoder = self.decoder.get_or_insert_with(|| match coded {
             Coded::Gzip => Decompress::new_gzip(15),
             // RFC 1950 wants a header, which some leave out
-            Coded::Identity | Coded::Deflate => Decompress::new(first & 0x0f == 8),
+            Coded::Deflate => Decompress::new(first & 0x0f == 8),
         });
         let before = decoder.total_in();
         let mut output = Vec::with_capacity(PIECE);

@@ -89,10 +89,8 @@ impl Engine {
             ..Known::of(finish)?
         };
         let call = known.call;
-        let table = finish.table();
         let route = finish
-            .route
-            .and_then(|index| table.routes.get(index))
+            .route()
             .ok_or_else(|| Reject::new(RejectCode::Internal, "route table out of step"))?;
         let mut request = head.clone();
         // parameters are places in the path that was routed

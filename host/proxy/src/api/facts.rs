@@ -32,7 +32,12 @@ pub(super) fn is_said(name: &str) -> bool {
 
 /// Whether a text may name such a variable.
 pub(super) fn names_said(text: &str) -> bool {
-    text.contains("authorizer.") || PRINCIPAL.iter().any(|name| text.contains(name))
+    let is_end = |rest: &str| !rest.starts_with(|letter: char| letter.is_ascii_alphanumeric());
+    let names = |name: &str| {
+        text.match_indices(name)
+            .any(|(at, _)| is_end(&text[at + name.len()..]))
+    };
+    text.contains("authorizer.") || PRINCIPAL.into_iter().any(names)
 }
 
 /// What is known of an exchange at some point.
@@ -82,11 +87,7 @@ impl<'a> Known<'a> {
 impl Known<'_> {
     /// What is said of a principal of IAM, where the route's authorizer is one for these.
     fn principal(&self, fact: &str) -> Option<String> {
-        let route = self
-            .finish
-            .route
-            .and_then(|index| self.call.arm.table.routes.get(index));
-        let gate = route?.api.as_ref()?.authorizer.as_ref()?;
+        let gate = super::gate(self.finish)?;
         gate.is_iam().then(|| self.authorizer.get(fact).cloned())?
     }
 
@@ -167,7 +168,7 @@ impl Facts for Known<'_> {
     fn context(&self, name: &str) -> Option<String> {
         let Self { finish, call, .. } = self;
         let arm = &call.arm;
-        let route = finish.route.and_then(|index| arm.table.routes.get(index));
+        let route = finish.route();
         let host = || finish.host.split(':').next().unwrap_or_default().to_owned();
         Some(match name {
             "requestId" | "extendedRequestId" => finish.request_id.clone(),

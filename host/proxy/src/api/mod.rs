@@ -170,13 +170,11 @@ pub(crate) async fn before(
         // by one a body would be validated or mapped, and by the other read
         return Err(Reject::new(RejectCode::BadRequest, "more than one Content-Type"));
     }
-    let mut coded = None;
-    if api.reads_body {
-        coded = Coded::of(&head.headers, &body, RejectCode::UnsupportedMediaType)?;
-    }
-    if let Some(coded) = coded {
-        coded.plain(&mut head.headers);
-    }
+    let coded = if api.reads_body {
+        Coded::take(&mut head.headers, &body, RejectCode::UnsupportedMediaType)?
+    } else {
+        None
+    };
     let mut refused = Ok(());
     if let (Some(validation), Some(call)) = (validation, &finish.call) {
         let known = Known {
@@ -204,7 +202,7 @@ pub(crate) async fn before(
                 let scopes = serde_json::json!(scopes).to_string();
                 told.push(("authorization-scopes", ContextValue::Json(scopes)));
             }
-            if let Some(sources) = gate.and_then(|gate| gate.sources_told()) {
+            if let Some(sources) = gate.and_then(|gate| gate.told.clone()) {
                 told.push(("identity-sources", sources));
             }
             told
@@ -272,7 +270,7 @@ pub(crate) async fn integrate(
     let call = Known::of(finish)?.call;
     fields::before_mapping(call.arm.voice, &call.signatures, &mut head.headers);
     let wants = integration.reads_authorizer || integration.has_scripts;
-    let authorizer = authorizer(finish, route, wants).await;
+    let authorizer = authorizer(finish, wants).await;
     let mut engine = engine(finish, integration.has_scripts, &head, &authorizer).await?;
     let asked = ask(
         finish,
@@ -319,7 +317,6 @@ async fn ask(
 /// The answer of a MOCK integration.
 pub(crate) async fn mock(
     finish: &Finish,
-    route: &Route,
     mock: &Mock,
     mut head: RequestHead,
     body: Body,
@@ -330,7 +327,7 @@ pub(crate) async fn mock(
         head.headers.remove(header::CONTENT_LENGTH);
     }
     let wants = mock.reads_authorizer || mock.has_scripts;
-    let authorizer = authorizer(finish, route, wants).await;
+    let authorizer = authorizer(finish, wants).await;
     let mut engine = engine(finish, mock.has_scripts, &head, &authorizer).await?;
     let known = Known {
         authorizer: &authorizer,
@@ -340,25 +337,25 @@ pub(crate) async fn mock(
     instead(answered, engine)
 }
 
+/// Who decides about callers of the exchange's route.
+fn gate(finish: &Finish) -> Option<&access::Gate> {
+    finish.route()?.api.as_ref()?.authorizer.as_deref()
+}
+
 /// What the route's authorizer said, where somebody wants to know.
-async fn authorizer(finish: &Finish, route: &Route, wanted: bool) -> BTreeMap<String, String> {
+async fn authorizer(finish: &Finish, wanted: bool) -> BTreeMap<String, String> {
     match &finish.chain {
-        Some(chain) if wanted => {
-            let gate = route.api.as_ref().and_then(|api| api.authorizer.as_ref());
-            chain.authorizer(gate.map(|gate| &*gate.plugin)).await
-        }
+        Some(chain) if wanted => chain.authorizer(gate(finish).map(|gate| &*gate.plugin)).await,
         _ => BTreeMap::new(),
     }
 }
 
 /// The same without waiting: nothing where a plugin still works on the exchange, as on the body of a request that was refused meanwhile.
-fn authorizer_now(finish: &Finish) -> BTreeMap<String, String> {
-    let Some(chain) = &finish.chain else {
-        return BTreeMap::new();
-    };
-    let route = finish.route.and_then(|index| finish.table().routes.get(index));
-    let gate = route.and_then(|route| route.api.as_ref()?.authorizer.as_deref());
-    chain.authorizer_now(gate.map(|gate| &*gate.plugin))
+fn authorizer_now(finish: &Finish, wanted: bool) -> BTreeMap<String, String> {
+    match &finish.chain {
+        Some(chain) if wanted => chain.authorizer_now(gate(finish).map(|gate| &*gate.plugin)),
+        _ => BTreeMap::new(),
+    }
 }
 
 /// The template engine, for integrations that need it.

@@ -200,11 +200,7 @@ fn apply(own: &Ready, finish: &Finish, call: &Call, reject: &Reject, response: &
     if let Some(status) = own.status.and_then(|status| StatusCode::from_u16(status).ok()) {
         *response.status_mut() = status;
     }
-    let authorizer = if own.reads_authorizer {
-        super::authorizer_now(finish)
-    } else {
-        BTreeMap::new()
-    };
+    let authorizer = super::authorizer_now(finish, own.reads_authorizer);
     let facts = Known {
         headers: call.headers.as_ref(),
         query: call.query.as_deref(),

@@ -177,7 +177,7 @@ impl SharedChain {
                         Some(reject) => {
                             Err(reject.because(format_args!("refused by plugin `{}`", link.name())))
                         }
-                        None => Ok(Some(refused_with(answer, refusal, link.name()))),
+                        None => Ok(Some(refused_with(refusal(answer.status()), answer, link.name()))),
                     };
                 }
                 Err(failure) => {
@@ -205,12 +205,12 @@ fn refusal(status: StatusCode) -> RejectCode {
     }
 }
 
-/// A plugin's own answer, which is a refusal for metrics and logs where its status is an error.
-fn refused_with(answer: Answer, code: impl Fn(StatusCode) -> RejectCode, plugin: &str) -> Response<Body> {
+/// A plugin's own answer, which is this refusal for metrics and logs where its status is an error.
+fn refused_with(code: RejectCode, answer: Answer, plugin: &str) -> Response<Body> {
     let status = answer.status();
     let mut response = respond_with(answer);
     if status.is_client_error() || status.is_server_error() {
-        let reject = Reject::new(code(status), "the request was refused");
+        let reject = Reject::new(code, "the request was refused");
         let mut reject = reject.because(format_args!("answered by plugin `{plugin}`"));
         reject.status = status.as_u16();
         response.extensions_mut().insert(reject);
@@ -253,11 +253,7 @@ fn judge(
     }
     match verdict.block {
         None => Ok(None),
-        Some((_, Some(answer))) => Ok(Some(refused_with(
-            answer,
-            |_status| RejectCode::WafFiltered,
-            link.name(),
-        ))),
+        Some((_, Some(answer))) => Ok(Some(refused_with(RejectCode::WafFiltered, answer, link.name()))),
         Some((status, None)) => {
             let cause = format!("blocked by plugin `{}`, rules {}", link.name(), rules.join(", "));
             let mut reject = Reject::new(RejectCode::WafFiltered, "the request was blocked").because(cause);
