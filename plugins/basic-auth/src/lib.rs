@@ -77,7 +77,7 @@ impl Authorize for BasicAuth {
             }
             Err(refusal) => self.refused(&refusal).into(),
         };
-        exchange.kept_by(&[format!("$request.header.{FIELD}")], decision)
+        exchange.kept_by([format!("$request.header.{FIELD}")], decision)
     }
 }
 

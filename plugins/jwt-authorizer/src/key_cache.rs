@@ -93,32 +93,31 @@ impl KeyCache {
 
     /// Newer keys, because a token names a key that is not there, or not that.
     pub fn refetch(&mut self, source: &UrlSource, kid: Option<&str>, outside: &dyn Outside) -> Refetch {
-        let may_fetch = match take_gate(source, outside) {
+        match take_gate(source, outside) {
+            // it counts as asked for
             Ok(true) => {
-                // it counts as asked for
                 may_name(source, kid, outside);
-                true
             }
             Ok(false) => match gate(source, outside) {
-                // the new keys may be there already
                 Some(state) if state == FETCHING => {
                     if !may_join(source, outside) {
                         return Refetch::Unavailable(format!("{} is being fetched", source.url));
                     }
                     may_name(source, kid, outside);
-                    true
                 }
                 Some(state) if state == FAILED => return Refetch::Unavailable(failed_just_now(source)),
-                _ => match self.newer(source, outside) {
-                    Some(keys) => return Refetch::Keys(keys),
+                _ => {
+                    // the new keys may be there already
+                    if let Some(keys) = self.newer(source, outside) {
+                        return Refetch::Keys(keys);
+                    }
                     // others who name a new key meanwhile fetch as well
-                    None => may_name(source, kid, outside) && set_gate(source, FETCHING, outside),
-                },
+                    if !(may_name(source, kid, outside) && set_gate(source, outside)) {
+                        return Refetch::Recent;
+                    }
+                }
             },
             Err(error) => return Refetch::Unavailable(error),
-        };
-        if !may_fetch {
-            return Refetch::Recent;
         }
         self.fetch(source, outside)
             .map_or_else(Refetch::Unavailable, Refetch::Keys)
@@ -248,11 +247,14 @@ fn parse(stored: Vec<u8>) -> Result<Entry, String> {
     })
 }
 
+/// At least as long as the fetch can take, so that a short cooldown does not let a second one start meanwhile.
+fn pause_ms(source: &UrlSource) -> u64 {
+    source.cooldown_ms.max(source.timeout_ms.into())
+}
+
 /// True for the one request that may fetch now.
 fn take_gate(source: &UrlSource, outside: &dyn Outside) -> Result<bool, String> {
-    // At least as long as the fetch can take, so that a short cooldown does not let a second one start meanwhile.
-    let pause_ms = source.cooldown_ms.max(source.timeout_ms.into());
-    outside.write_if_absent(&source.store, &gate_name(source), FETCHING, pause_ms)
+    outside.write_if_absent(&source.store, &gate_name(source), FETCHING, pause_ms(source))
 }
 
 /// True for the few that may fetch while another does.
@@ -284,10 +286,9 @@ fn may_name(source: &UrlSource, kid: Option<&str>, outside: &dyn Outside) -> boo
     false
 }
 
-/// True where it was set, for as long as a fetch can take.
-fn set_gate(source: &UrlSource, state: &[u8], outside: &dyn Outside) -> bool {
-    let pause_ms = source.cooldown_ms.max(source.timeout_ms.into());
-    let set = outside.write(&source.store, &gate_name(source), state, pause_ms);
+/// True where nobody else may fetch now, as with [`take_gate`].
+fn set_gate(source: &UrlSource, outside: &dyn Outside) -> bool {
+    let set = outside.write(&source.store, &gate_name(source), FETCHING, pause_ms(source));
     set.is_ok()
 }
 
@@ -420,7 +421,7 @@ mod tests {
         }
         // while one fetches because of a name, others with the same name do so, too
         fake.put("jwks", "jwks-gate:https://id.test/jwks", FETCHED, 30_000);
-        assert!(may_name(&source(), Some("new"), &fake) && set_gate(&source(), FETCHING, &fake));
+        assert!(may_name(&source(), Some("new"), &fake) && set_gate(&source(), &fake));
         assert!(matches!(refetch("new"), Refetch::Keys(_)));
         assert_eq!(fake.fetches(), 3);
         fake.serve(URL, 200, json!({"keys": [p256_jwk("b")]}).to_string());

@@ -28,7 +28,7 @@ pub struct Settings {
     pub simple_responses: bool,
     /// The function.
     pub function: Function,
-    /// Field of the token, name in lower case.
+    /// Field of the token, name in lower case; none: the one that the API says.
     pub token_header: Option<String>,
     /// What a token must look like.
     pub validation: Option<String>,

@@ -47,6 +47,7 @@ pub fn check(
     let until = check_time(settings, &presented, now)?;
     check_scope(settings, &presented)?;
     check_headers(settings, &presented, &request)?;
+    check_connection(&presented, &request)?;
     let payload_hash = payload_hash(settings, &presented, incoming)?;
     let known = find(settings, &presented, now, outside)?;
     let string = check_signature(settings, &presented, &request, &payload_hash, &known)?;
@@ -200,7 +201,7 @@ fn check_headers(settings: &Settings, presented: &Presented, request: &Request<'
         .map(shown)
         .collect();
     if names.is_empty() {
-        return goes_on(presented, request);
+        return Ok(());
     }
     let names = names.join(", ");
     Err(Refusal::unsigned(
@@ -213,7 +214,7 @@ fn check_headers(settings: &Settings, presented: &Presented, request: &Request<'
 }
 
 /// Refuses signed fields that `Connection` (RFC 9110 section 7.6.1) takes out of what goes on: whoever adds it would change what was signed.
-fn goes_on(presented: &Presented, request: &Request<'_>) -> Result<(), Refusal> {
+fn check_connection(presented: &Presented, request: &Request<'_>) -> Result<(), Refusal> {
     let mut named = request
         .values("connection")
         .flat_map(|value| value.split(|byte| *byte == b','));

@@ -45,8 +45,7 @@ pub fn route_scopes(exchange: &Exchange) -> Result<Vec<String>, Refusal> {
 /// A decision about a token in one of some places: it is not kept where the route's API keeps decisions by something else.
 #[must_use]
 pub fn kept_by(locations: &[Location], exchange: &Exchange, decision: Decision) -> Decision {
-    let sources: Vec<String> = locations.iter().map(Location::source).collect();
-    exchange.kept_by(&sources, decision)
+    exchange.kept_by(locations.iter().map(Location::source), decision)
 }
 
 /// Takes the token out of a request that goes on; one that keeps it is refused.

@@ -6,7 +6,7 @@
 
 use ref_cast::RefCast;
 
-use crate::hooks::{Allowed, Decision, Denied};
+use crate::hooks::Decision;
 use crate::host::head as host;
 use crate::messages::{ContextEntry, ContextValue, Header, Pair, Peer};
 
@@ -323,41 +323,35 @@ impl Exchange {
     /// A decision that depends on some sources (`$request.header.authorization`, `$request.querystring.token`): without its time to live where the route's API
     /// keeps decisions, but not by all of these. What is kept by something else would go for callers with other credentials.
     #[must_use]
-    pub fn kept_by(&self, sources: &[String], decision: Decision) -> Decision {
-        let ttl = match &decision {
-            Decision::Allow(allowed) => allowed.ttl_seconds,
-            Decision::Deny(denied) => denied.ttl_seconds,
-            Decision::Respond(_) => None,
+    pub fn kept_by(&self, sources: impl IntoIterator<Item = String>, mut decision: Decision) -> Decision {
+        let ttl = match &mut decision {
+            Decision::Allow(allowed) => &mut allowed.ttl_seconds,
+            Decision::Deny(denied) => &mut denied.ttl_seconds,
+            Decision::Respond(_) => return decision,
         };
-        let told = if ttl.is_some() {
-            self.identity_sources()
-        } else {
-            Vec::new()
-        };
-        let is_told = |source: &String| {
+        if ttl.is_some() && !self.keeps_by(sources) {
+            *ttl = None;
+        }
+        decision
+    }
+
+    /// Whether the route's API keeps decisions by all of these sources, or says nothing.
+    fn keeps_by(&self, sources: impl IntoIterator<Item = String>) -> bool {
+        let told = self.identity_sources().into_iter();
+        // REST APIs write `method.` in place of `$`
+        let told: Vec<String> = told
+            .map(|one| match one.strip_prefix("method.") {
+                Some(rest) => format!("${rest}"),
+                None => one,
+            })
+            .collect();
+        let is_told = |source: String| {
             // names of fields are compared without case
             let is_field = source.starts_with("$request.header.");
-            told.iter().any(|one| {
-                let one = one
-                    .strip_prefix("method.")
-                    .map_or_else(|| one.clone(), |rest| format!("${rest}"));
-                one == *source || (is_field && one.eq_ignore_ascii_case(source))
-            })
+            told.iter()
+                .any(|one| *one == source || (is_field && one.eq_ignore_ascii_case(&source)))
         };
-        if told.is_empty() || sources.iter().all(is_told) {
-            return decision;
-        }
-        match decision {
-            Decision::Allow(allowed) => Decision::Allow(Allowed {
-                ttl_seconds: None,
-                ..allowed
-            }),
-            Decision::Deny(denied) => Decision::Deny(Denied {
-                ttl_seconds: None,
-                ..denied
-            }),
-            answer @ Decision::Respond(_) => answer,
-        }
+        told.is_empty() || sources.into_iter().all(is_told)
     }
 
     /// Writes an entry into this plugin's own namespace.

@@ -116,13 +116,12 @@ fn context_entries_are_namespaced_and_replaced() {
 #[test]
 fn decisions_are_kept_by_what_they_depend_on_and_by_nothing_else() {
     let told = |sources: Value| testing::exchange().with_entry("gateway", "identity-sources", sources);
-    let kept = |exchange: &Exchange, sources: &[&str], decision: Decision| {
-        let sources: Vec<String> = sources.iter().map(|source| (*source).to_owned()).collect();
-        match exchange.kept_by(&sources, decision) {
-            Decision::Allow(allowed) => allowed.ttl_seconds.is_some(),
-            Decision::Deny(denied) => denied.ttl_seconds.is_some(),
-            Decision::Respond(_) => false,
-        }
+    let kept = |exchange: &Exchange, sources: &[&str], decision: Decision| match exchange
+        .kept_by(sources.iter().map(|source| (*source).to_owned()), decision)
+    {
+        Decision::Allow(allowed) => allowed.ttl_seconds.is_some(),
+        Decision::Deny(denied) => denied.ttl_seconds.is_some(),
+        Decision::Respond(_) => false,
     };
     let (field, query) = ("$request.header.authorization", "$request.querystring.Key");
     for (sources, own, is_kept) in [
