@@ -3,7 +3,6 @@
 //! Every statement it prints was checked; any deviation ends it with exit code 1.
 #![expect(
     clippy::print_stdout,
-    clippy::panic,
     clippy::unwrap_used,
     reason = "a program that shows and checks: a deviation ends it"
 )]
@@ -55,7 +54,7 @@ async fn demo(once: bool) {
     )
     .unwrap();
     let mut gateway = Process::start(folder.path());
-    let (plain, tls) = (listener(&gateway, "plain"), listener(&gateway, "tls"));
+    let (plain, tls) = (gateway.listener("plain"), gateway.listener("tls"));
     println!(
         "gateway   pid {} on http://{plain} and https://{tls}, admin http://{}",
         gateway.pid(),
@@ -79,15 +78,6 @@ async fn demo(once: bool) {
 /// Ends the demonstration when something is not as it has to be.
 fn check(holds: bool, what: &str) {
     assert!(holds, "DEVIATION: {what}");
-}
-
-fn listener(gateway: &Process, name: &str) -> SocketAddr {
-    gateway
-        .listeners
-        .iter()
-        .find(|(known, _)| known == name)
-        .unwrap_or_else(|| panic!("no listener {name}"))
-        .1
 }
 
 /// Settings of the `headers` plugin that write this release into every response.

@@ -108,20 +108,14 @@ impl Site {
         }
     }
 
-    /// A listener by name.
-    fn listener(&self, name: &str) -> SocketAddr {
-        let mut listeners = self.gateway.listeners.iter();
-        listeners.find(|(known, _)| known == name).unwrap().1
-    }
-
     /// The listener in cleartext.
     pub(crate) fn plain(&self) -> SocketAddr {
-        self.listener("plain")
+        self.gateway.listener("plain")
     }
 
     /// The listener with TLS and HTTP/3.
     pub(crate) fn tls(&self) -> SocketAddr {
-        self.listener("tls")
+        self.gateway.listener("tls")
     }
 
     /// The upstream that is there only at times.

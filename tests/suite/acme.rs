@@ -36,8 +36,7 @@ impl Site {
             &config(&loopback(), &loopback(), &json!({}), &json!([{"stored": "none"}])),
         );
         let process = Process::start(folder.path());
-        let at = |name: &str| process.listeners.iter().find(|(is, _)| is == name).unwrap().1;
-        let (http, tls) = (at("http"), at("tls"));
+        let (http, tls) = (process.listener("http"), process.listener("tls"));
         let (http_port, tls_port) = ports(http.port(), tls.port());
         let pebble = Pebble::start(&folder.path().join("pebble"), http_port, tls_port, settings);
         Self {

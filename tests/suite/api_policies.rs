@@ -23,12 +23,6 @@ fn only_where(condition: &Value) -> Value {
     policy(&[with_principal(where_holds("execute-api:/*", condition), "*")])
 }
 
-/// Where a listener is.
-fn listener(site: &Site, name: &str) -> SocketAddr {
-    let mut all = site.process.listeners.iter();
-    all.find(|(known, _)| known == name).unwrap().1
-}
-
 /// The status of `GET /open` with some lines of fields, on a connection that begins with `before`.
 async fn opened(address: SocketAddr, before: &str, fields: &str) -> u16 {
     let head =
@@ -76,7 +70,7 @@ async fn the_source_of_a_call_is_what_the_listener_believes_and_not_what_clients
         let condition = json!({"IpAddress": {"aws:SourceIp": block}});
         api(&site, "apigw", "REST", json!({}), Some(only_where(&condition))).await;
         for ((name, before, fields), wanted) in calls.iter().zip(wanted) {
-            let status = opened(listener(&site, name), before, fields).await;
+            let status = opened(site.process.listener(name), before, fields).await;
             assert_eq!(status, wanted, "{block}: {name} {before:?} {fields:?}");
         }
     }
@@ -98,12 +92,12 @@ async fn policies_know_whether_a_call_came_over_tls() {
         let condition = json!({"Bool": {"aws:SecureTransport": wanted}});
         api(&site, "apigw", "REST", json!({}), Some(only_where(&condition))).await;
         for says in ["", "x-forwarded-proto: https\r\nforwarded: proto=https\r\n"] {
-            let status = opened(listener(&site, "clear"), "", says).await;
+            let status = opened(site.process.listener("clear"), "", says).await;
             assert_eq!(status, in_clear, "{wanted} {says:?}");
         }
         for protocol in ["http/1.1", "h2"] {
             let client = ca.client(&[protocol], None);
-            let connecting = Connection::tls(listener(&site, "tls"), PETS, &client);
+            let connecting = Connection::tls(site.process.listener("tls"), PETS, &client);
             let mut connection = Box::pin(connecting).await.unwrap();
             let request = Request::get("/prod/open")
                 .header("host", PETS)

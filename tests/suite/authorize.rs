@@ -15,7 +15,7 @@ use aws_lc_rs::{
     signature::{Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair},
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use edgeward_tests::{Gateway, Origin, Raw, eventually, scripted_upstream};
+use edgeward_tests::{Gateway, Origin, Raw, eventually, json_upstream};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -193,12 +193,7 @@ async fn everything_else_is_refused_with_its_reason() {
 #[tokio::test]
 async fn keys_come_from_a_url_and_secrets_from_a_file() {
     let (origin, keys) = (Origin::start(), Keys::new());
-    let body = keys.jwks().to_string();
-    let answer = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let issuer = scripted_upstream(answer.leak().as_bytes()).await;
+    let issuer = json_upstream(&keys.jwks()).await;
     let jwt = json!({
         "module": "jwt-authorizer",
         "grants": {"kv": {"jwks": {}}, "http": {"hosts": [issuer.to_string()], "private-addresses": true}},
@@ -276,11 +271,7 @@ impl Issuer {
                 connection.until("\r\n\r\n").await;
                 asked.fetch_add(1, SeqCst);
                 let body = jwks.lock().to_string();
-                let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
-                connection
-                    .send(format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
-                    .await;
-                connection.finish().await;
+                connection.answer_json("200 OK", &body).await;
             }
         });
         issuer

@@ -2,11 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use edgeward_tests::{Ca, Connection, Issued, Raw, Reply, empty, guest};
+use edgeward_tests::{Ca, Connection, Issued, Raw, Reply, empty, guest, serve};
 use http::Request;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
-use tokio::net::TcpListener;
 
 use crate::{
     apis::{PETS, Site},
@@ -18,15 +17,9 @@ type Events = Arc<Mutex<Vec<Value>>>;
 
 /// A function that lets callers do exactly what they ask for.
 async fn function() -> (SocketAddr, Events) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
     let events = Events::default();
     let heard = Arc::clone(&events);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(answer(Raw::from(stream), Arc::clone(&heard)));
-        }
-    });
+    let (address, _serving) = serve(move |connection| answer(connection, Arc::clone(&heard))).await;
     (address, events)
 }
 
@@ -41,29 +34,31 @@ async fn answer(mut connection: Raw, heard: Events) {
     let allowed = policy(&[statement("Allow", arn.unwrap().as_str().unwrap())]);
     let body = json!({"principalId": "ada", "policyDocument": allowed}).to_string();
     heard.lock().push(event);
-    connection.answer_json(&body).await;
+    connection.answer_json("200 OK", &body).await;
 }
 
-/// Adds a function in one of the forms of payloads; who calls, the API says.
-fn with_function(config: &mut Value, function: SocketAddr, settings: &Value) {
-    let mut settings = settings.clone();
-    settings["function"] =
-        json!({"url": {"address": format!("http://{function}/")}, "allow-plain-http": true});
+/// Adds a function in some forms of payloads, as the plugins `function-0` and so on: its code is compiled once. Who calls, the API says.
+fn with_functions<'a>(config: &mut Value, function: SocketAddr, forms: impl IntoIterator<Item = &'a Value>) {
     config["aws"] = json!({"region": "eu-west-1", "account-id": "123456789012"});
-    config["plugins"]["function"] = json!({
-        "module": guest("lambda-authorizer"),
-        "grants": {"http": {"hosts": [function.to_string()], "private-addresses": true}},
-        "config": settings,
-    });
+    for (number, form) in forms.into_iter().enumerate() {
+        let mut settings = form.clone();
+        settings["function"] =
+            json!({"url": {"address": format!("http://{function}/")}, "allow-plain-http": true});
+        config["plugins"][format!("function-{number}")] = json!({
+            "module": guest("lambda-authorizer"),
+            "grants": {"http": {"hosts": [function.to_string()], "private-addresses": true}},
+            "config": settings,
+        });
+    }
 }
 
-/// Deploys an API whose callers the plugin `function` decides about.
-async fn deciding(site: &Site, profile: &str, protocol: &str, sources: &[&str]) {
+/// Deploys an API whose callers the plugin `function-N` decides about.
+async fn deciding(site: &Site, number: usize, profile: &str, protocol: &str, sources: &[&str]) {
     let asks = json!({"integration": "echo", "authorizer": "who"});
     site.apply(json!({"apis": {"pets": {
         "protocol": protocol,
         "profile": profile,
-        "authorizers": {"who": {"plugin": "function", "identity-sources": sources, "result-ttl": "5m"}},
+        "authorizers": {"who": {"plugin": format!("function-{number}"), "identity-sources": sources, "result-ttl": "5m"}},
         "integrations": {"echo": {"type": "HTTP_PROXY", "uri": site.web("/echo")}},
         "routes": {"GET /b/{id}": asks, "POST /b/{id}": asks},
         "stages": {"prod": {"auto-deploy": true, "variables": {"env": "blue"}}},
@@ -112,7 +107,7 @@ async fn functions_are_told_what_the_api_tells_callers_apart_by() {
         members.extend(more.as_object().unwrap().clone());
         places
     };
-    for (protocol, settings, sources, wanted) in [
+    let cases = [
         (
             "REST",
             json!({"type": "token"}),
@@ -164,10 +159,13 @@ async fn functions_are_told_what_the_api_tells_callers_apart_by() {
                 "/cookies": null,
             }),
         ),
-    ] {
-        let (address, events) = function().await;
-        let site = Site::with_config(|config, _folder| with_function(config, address, &settings));
-        deciding(&site, "apigw", protocol, sources).await;
+    ];
+    let (address, events) = function().await;
+    let site = Site::with_config(|config, _folder| {
+        with_functions(config, address, cases.iter().map(|(_, settings, ..)| settings));
+    });
+    for (number, (protocol, settings, sources, wanted)) in cases.iter().enumerate() {
+        deciding(&site, number, "apigw", protocol, sources).await;
         let call = async |path: &str, fields: &[(&str, &str)]| {
             let reply = site.call(PETS, "GET", &format!("/prod{path}"), fields, "").await;
             reply.status
@@ -179,22 +177,25 @@ async fn functions_are_told_what_the_api_tells_callers_apart_by() {
             assert_eq!(call(path, &token).await, 200, "{settings} {path}");
         }
         assert_eq!(call("/b/8?lane=1", &token).await, 403, "{settings}");
-        let events = events.lock();
-        assert_eq!(events.len(), 1, "{settings}");
-        holds(&events[0], &wanted);
+        let told = std::mem::take(&mut *events.lock());
+        assert_eq!(told.len(), 1, "{settings}");
+        holds(&told[0], wanted);
     }
 }
 
 #[tokio::test]
 async fn functions_are_told_the_name_that_their_policy_is_held_against() {
-    for (settings, place) in [
+    let cases = [
         (json!({"type": "token"}), "/methodArn"),
         (json!({"type": "request"}), "/methodArn"),
         (json!({"payload-format": "2.0"}), "/routeArn"),
-    ] {
-        let (address, events) = function().await;
-        let site = Site::with_config(|config, _folder| with_function(config, address, &settings));
-        deciding(&site, "native", "REST", &["$request.header.x-token"]).await;
+    ];
+    let (address, events) = function().await;
+    let site = Site::with_config(|config, _folder| {
+        with_functions(config, address, cases.iter().map(|(settings, _)| settings));
+    });
+    for (form, (settings, place)) in cases.iter().enumerate() {
+        deciding(&site, form, "native", "REST", &["$request.header.x-token"]).await;
         let paths = [
             ("GET", "/b/7"),
             ("GET", "/b/7/"),
@@ -288,17 +289,21 @@ async fn callers_are_known_by_spiffe_ids_and_fingerprints() {
 async fn functions_are_told_of_the_certificate_of_the_client() {
     let ca = Ca::new();
     let issued = ca.issue(&["ada.clients.test"]);
-    for (settings, place) in [
+    let cases = [
         (json!({"type": "request"}), "/requestContext/identity/clientCert"),
         (
             json!({"payload-format": "2.0"}),
             "/requestContext/authentication/clientCert",
         ),
-    ] {
-        let (address, events) = function().await;
-        let site = with_certificates(&ca, |config| with_function(config, address, &settings));
+    ];
+    let (address, events) = function().await;
+    let site = with_certificates(&ca, |config| {
+        with_functions(config, address, cases.iter().map(|(settings, _)| settings));
+    });
+    for (form, (settings, place)) in cases.iter().enumerate() {
         deciding(
             &site,
+            form,
             "native",
             "REST",
             &["$request.header.x-token", "$context.routeKey"],
@@ -324,10 +329,7 @@ async fn functions_are_told_of_the_certificate_of_the_client() {
         assert!(until.ends_with(" GMT"), "{told}");
     }
     // who has none is told of without one
-    let (address, events) = function().await;
-    let settings = json!({"type": "request"});
-    let site = with_certificates(&ca, |config| with_function(config, address, &settings));
-    deciding(&site, "native", "REST", &["$request.header.x-token"]).await;
+    deciding(&site, 0, "native", "REST", &["$request.header.x-token"]).await;
     let reply = presenting(&site, &ca, "h2", None, "/prod/b/7").await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     let event = events.lock().pop().unwrap();

@@ -316,7 +316,7 @@ async fn function_of(answers: Vec<String>) -> String {
             connection.until("row-").await;
             let row = String::from_utf8(connection.bytes(2).await).unwrap();
             connection
-                .answer_json(&answers[row.parse::<usize>().unwrap()])
+                .answer_json("200 OK", &answers[row.parse::<usize>().unwrap()])
                 .await;
         }
     });
@@ -589,7 +589,7 @@ async fn what_is_asked_outside_fails_closed_in_time() {
         let (stream, _) = listener.accept().await.unwrap();
         let mut connection = Raw::from(stream);
         connection.until("\r\n\r\n").await;
-        connection.answer_json(&about).await;
+        connection.answer_json("200 OK", &about).await;
     });
     let (misled, _other) = self::gateway(
         "jwt-authorizer",
@@ -630,8 +630,7 @@ async fn nothing_is_fetched_from_where_a_server_sends_on() {
         let answer = format!(
             "HTTP/1.1 {status}\r\nlocation: {location}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
         );
-        // a server of a test lives as long as the process
-        servers.push(scripted_upstream(Box::leak(answer.into_bytes().into_boxed_slice())).await);
+        servers.push(scripted_upstream(answer).await);
     }
     for plugin in ["jwt-authorizer", "oauth2-introspection"] {
         let cases = servers.iter().map(|server| {

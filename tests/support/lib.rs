@@ -43,7 +43,7 @@ pub use origin::{Origin, Seen};
 pub use paths::{core_module_bytes, edgeward, guest, guest_bytes, suite_cache, target_dir, workspace};
 pub use pebble::Pebble;
 pub use process::{Cli, Process, cli, cli_with};
-pub use raw::{Raw, json_upstream, raw, scripted_upstream};
+pub use raw::{Raw, json_upstream, raw, scripted_upstream, serve};
 pub use relay::Relay;
 pub use tls::{Ca, Issued, install_provider};
 pub use trend::Trend;

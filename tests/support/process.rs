@@ -113,6 +113,16 @@ impl Process {
         self.listeners[0].1
     }
 
+    /// Where a listener is, by its name.
+    ///
+    /// # Panics
+    /// There is none.
+    #[must_use]
+    pub fn listener(&self, name: &str) -> SocketAddr {
+        let found = self.listeners.iter().find(|(known, _)| known == name);
+        found.unwrap_or_else(|| panic!("no listener {name}")).1
+    }
+
     /// The admin token.
     #[must_use]
     pub fn token(&self) -> String {

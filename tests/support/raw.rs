@@ -1,10 +1,11 @@
 //! Bytes as they are on the wire, on either side of the gateway: for what no HTTP library would send.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    task::JoinHandle,
 };
 
 use crate::within;
@@ -79,8 +80,8 @@ impl Raw {
     }
 
     /// Answers with JSON, and waits until the client has closed.
-    pub async fn answer_json(&mut self, body: &str) {
-        self.send(json_answer(body)).await;
+    pub async fn answer_json(&mut self, status: &str, body: &str) {
+        self.send(json_answer(status, body)).await;
         self.finish().await;
         self.to_end().await;
     }
@@ -101,8 +102,8 @@ impl From<TcpStream> for Raw {
 }
 
 /// A response with a body of JSON, after which the connection ends.
-fn json_answer(body: &str) -> String {
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+fn json_answer(status: &str, body: &str) -> String {
+    let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close");
     format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
@@ -113,28 +114,38 @@ pub async fn raw(address: SocketAddr, bytes: impl AsRef<[u8]>) -> String {
     connection.to_end().await
 }
 
-/// An upstream that takes connections one after the other: of each it reads a request head (and `Content-Length` bytes are not
-/// waited for), sends `answer` and closes. The number of connections is not limited.
-pub async fn scripted_upstream(answer: &'static [u8]) -> SocketAddr {
+/// A server on a free port that hands each of its connections to `answer`, beside the others; the task ends it.
+pub async fn serve<F>(answer: impl Fn(Raw) -> F + Send + 'static) -> (SocketAddr, JoinHandle<()>)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
+    let serving = tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let mut connection = Raw::from(stream);
-                connection.until("\r\n\r\n").await;
-                connection.send(answer).await;
-                connection.finish().await;
-                connection.to_end().await;
-            });
+            tokio::spawn(answer(Raw::from(stream)));
         }
     });
-    address
+    (address, serving)
+}
+
+/// An upstream that of each connection reads a request head (`Content-Length` bytes are not waited for), sends `answer` and closes. The number of
+/// connections is not limited.
+pub async fn scripted_upstream(answer: impl AsRef<[u8]>) -> SocketAddr {
+    let answer: Arc<[u8]> = answer.as_ref().into();
+    let answering = move |mut connection: Raw| {
+        let answer = Arc::clone(&answer);
+        async move {
+            connection.until("\r\n\r\n").await;
+            connection.send(&answer).await;
+            connection.finish().await;
+            connection.to_end().await;
+        }
+    };
+    serve(answering).await.0
 }
 
 /// An upstream that gives this answer to everything, as JSON.
 pub async fn json_upstream(answer: &serde_json::Value) -> SocketAddr {
-    let text = json_answer(&answer.to_string());
-    // a server of a test lives as long as the process
-    scripted_upstream(Box::leak(text.into_bytes().into_boxed_slice())).await
+    scripted_upstream(json_answer("200 OK", &answer.to_string())).await
 }
