@@ -1,6 +1,12 @@
 //! What authorizers of APIs say is kept for as long as AWS keeps it, and they are asked where AWS asks them.
 
-use edgeward_tests::{Gateway, Origin, Raw, Reply, guest, within};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+};
+
+use edgeward_tests::{Gateway, Origin, Raw, Reply, guest, serve, within};
+use futures_util::future::join_all;
 use serde_json::json;
 use tokio::{net::TcpListener, task::JoinHandle};
 
@@ -48,9 +54,9 @@ async fn late(listener: &TcpListener) -> (Gateway, Origin) {
 async fn while_an_authorizer_is_asked_anew_others_need_not_wait() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (gateway, _origin) = late(&listener).await;
-    let gateway = std::sync::Arc::new(gateway);
+    let gateway = Arc::new(gateway);
     let call = || {
-        let gateway = std::sync::Arc::clone(&gateway);
+        let gateway = Arc::clone(&gateway);
         tokio::spawn(async move { gateway.call("GET", "/a", &[("authorization", "one")]).await })
     };
     let question = async || {
@@ -81,6 +87,47 @@ async fn while_an_authorizer_is_asked_anew_others_need_not_wait() {
     let again = call();
     answer(question().await, "403 Forbidden").await;
     assert_eq!(status(again).await, 403);
+}
+
+#[tokio::test]
+async fn those_who_waited_for_another_in_vain_do_not_open_the_breaker() {
+    let (asked, answers) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+    let (count, is_there) = (Arc::clone(&asked), Arc::clone(&answers));
+    let (service, _serving) = serve(move |mut connection| {
+        let (count, is_there) = (Arc::clone(&count), Arc::clone(&is_there));
+        async move {
+            connection.until("\r\n\r\n").await;
+            count.fetch_add(1, SeqCst);
+            if is_there.load(SeqCst) {
+                connection.answer_json("200 OK", "{}").await;
+            } else {
+                connection.to_end().await;
+            }
+        }
+    })
+    .await;
+    let origin = Origin::start();
+    let gateway = Gateway::start(json!({
+        "upstreams": {"origin": {"endpoints": [origin.endpoint()]}},
+        "plugins": {"who": {
+            "module": "forward-auth",
+            "grants": {"http": {"hosts": [service.to_string()], "private-addresses": true}},
+            "limits": {"wall-time": "2s"},
+            "breaker": {"failures": 5, "open-time": "1h"},
+            "decision-cache": {"headers": ["authorization"], "max-ttl": "1m"},
+            "config": {"url": format!("http://{service}/"), "allow-plain-http": true, "timeout-ms": 20000, "decision-ttl-seconds": 60},
+        }},
+        "routes": [{"path": "/{path+}", "upstream": "origin", "pipeline": ["who"]}],
+    }))
+    .await;
+    let call = || gateway.call("GET", "/a", &[("authorization", "one")]);
+    let replies = join_all((0..12).map(|_| call())).await;
+    let statuses: Vec<u16> = replies.iter().map(|reply| reply.status).collect();
+    assert_eq!(statuses, [500; 12]);
+    // most waited for one that asked, and their time was up with it
+    assert!(asked.load(SeqCst) < 5, "{asked:?}");
+    answers.store(true, SeqCst);
+    assert_eq!(call().await.status, 200);
 }
 
 #[tokio::test]

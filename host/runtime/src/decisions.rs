@@ -123,6 +123,13 @@ pub(crate) struct Asking {
     first: Option<watch::Sender<()>>,
 }
 
+impl Asking {
+    /// False where it was waited for somebody else before.
+    pub(crate) fn is_first(&self) -> bool {
+        self.first.is_some()
+    }
+}
+
 impl Drop for Asking {
     fn drop(&mut self) {
         if self.first.is_some() {

@@ -185,7 +185,7 @@ macro_rules! enter {
             }
             None => Err(exceeded(FailureKind::Trap, concat!("the module does not export `", stringify!($hook), "`"))),
         };
-        session.end(phase, slot, instance, started, result)?
+        session.end(phase, slot, instance, (started, waited), result)?
     }};
 }
 
@@ -284,12 +284,15 @@ impl Session {
         match tokio::time::timeout(limit, decisions.ask(key)).await {
             Ok(Found::Said(said)) => Ok((Some(said), None)),
             Ok(Found::Nothing(asking)) => {
-                self.waited = started.elapsed();
+                if !asking.is_first() {
+                    self.waited = started.elapsed();
+                }
                 Ok((None, Some(asking)))
             }
             Err(_elapsed) if self.version.may_wait => {
                 let message = format!("another request has asked for {} ms", limit.as_millis());
-                Err(self.failure(Phase::Authorize, (FailureKind::WallTime, message)))
+                // whoever asks tells the breaker, and no one else
+                Err(self.counted(Phase::Authorize, (FailureKind::WallTime, message)))
             }
             Err(_elapsed) => Ok((None, None)),
         }
@@ -526,7 +529,7 @@ impl Session {
         phase: Phase,
         slot: &mut ExchangeSlot,
         mut instance: Box<Instance>,
-        started: Instant,
+        (started, waited): (Instant, Duration),
         result: wasmtime::Result<T>,
     ) -> Result<T, PluginFailure> {
         let state = instance.store.data_mut();
@@ -545,27 +548,39 @@ impl Session {
                 if let Some(exchange) = slot.as_deref_mut() {
                     exchange.roll_back();
                 }
+                // it had less time than its own, because another call of the version took its
+                if failed.0 == FailureKind::WallTime && !waited.is_zero() {
+                    return Err(self.counted(phase, failed));
+                }
                 Err(self.failure(phase, failed))
             }
         }
     }
 
-    fn failure(&self, phase: Phase, (kind, message): Failed) -> PluginFailure {
+    /// A failure that the breaker hears of.
+    fn failure(&self, phase: Phase, failed: Failed) -> PluginFailure {
+        let (version, failure) = (&self.version, self.counted(phase, failed));
+        // overload is not the version's fault, and an open breaker no new failure
+        if !matches!(failure.kind, FailureKind::Capacity | FailureKind::BreakerOpen)
+            && version.breaker.failure()
+        {
+            tracing::error!(plugin = version.name(), version = version.version(), digest = %version.digest(), %failure, "plugin breaker opened");
+        }
+        failure
+    }
+
+    /// A failure that is in the figures and does not say more about the version than others that the breaker hears of.
+    fn counted(&self, phase: Phase, (kind, message): Failed) -> PluginFailure {
         let version = &self.version;
         version.stats.failure(kind);
-        let failure = PluginFailure {
+        PluginFailure {
             plugin: Arc::clone(version.shared_name()),
             version: version.version(),
             digest: version.digest(),
             phase,
             kind,
             message,
-        };
-        // overload is not the version's fault, and an open breaker no new failure
-        if !matches!(kind, FailureKind::Capacity | FailureKind::BreakerOpen) && version.breaker.failure() {
-            tracing::error!(plugin = version.name(), version = version.version(), digest = %version.digest(), %failure, "plugin breaker opened");
         }
-        failure
     }
 
     /// Lets the instance go where the next call is far off, or there is none: the next exchange gets its memory while it is in the processor's cache.
