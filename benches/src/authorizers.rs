@@ -1,5 +1,6 @@
 //! What it costs a request to be let in: CPU time of the gateway's worker with an authorizer less that without one, for the same request. *Cold* asks the
-//! plugin each time, *kept* has the decision from the worker's memory. What a service or a function answers comes over loopback at once.
+//! plugin each time, *kept* has the decision from the worker's memory. What a service or a function answers comes over loopback at once. Processors differ, and
+//! one processor from minute to minute: each round also says what the verification of a signature takes, and figures are told in these, too.
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::UNIX_EPOCH};
 
@@ -10,8 +11,8 @@ use aws_lc_rs::{
     rand::SystemRandom,
     rsa::KeySize,
     signature::{
-        ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
-        RSA_PKCS1_SHA256, RsaKeyPair,
+        ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING,
+        EcdsaKeyPair, KeyPair as _, ParsedPublicKey, RSA_PKCS1_SHA256, RsaKeyPair, Signature,
     },
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -29,7 +30,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     end_to_end::{Call, Gateway, HOST, load_runtime, server},
     hooks::load,
-    measure::{Report, threads_cpu},
+    measure::{Report, median, thread_cpu, threads_cpu},
 };
 
 const CLIENTS: usize = 8;
@@ -37,12 +38,45 @@ const ROUNDS: usize = 21;
 const ISSUER: &str = "https://id.example.com";
 const ACCESS_KEY_ID: &str = "AKIDEXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+/// What the verification of an ES256 signature takes where the limits below hold, in microseconds. Where it takes longer, they are as many times higher.
+const VERIFICATION_US: f64 = 40.0;
 /// Most that a token signed with ES256 may cost where the plugin is asked, in microseconds.
 const ES256_COLD_US_MAX: f64 = 60.0;
 /// The same where the decision was kept.
 const ES256_KEPT_US_MAX: f64 = 3.0;
 /// The same for a body of 1 KiB signed with Signature Version 4.
 const SIGV4_US_MAX: f64 = 25.0;
+
+/// A signature of ES256 that is verified alone.
+struct Yardstick {
+    key: ParsedPublicKey,
+    message: Vec<u8>,
+    signature: Signature,
+}
+
+impl Yardstick {
+    /// Verifications per round.
+    const COUNT: u32 = 100;
+
+    fn new() -> Result<Self> {
+        let (random, message) = (SystemRandom::new(), vec![b'x'; 400]);
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?;
+        Ok(Self {
+            key: ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, pair.public_key().as_ref())?,
+            signature: pair.sign(&random, &message)?,
+            message,
+        })
+    }
+
+    /// CPU time of a verification, in microseconds.
+    fn measure(&self) -> Result<f64> {
+        let start = thread_cpu();
+        for _ in 0..Self::COUNT {
+            self.key.verify_sig(&self.message, self.signature.as_ref())?;
+        }
+        Ok((thread_cpu() - start) as f64 / f64::from(Self::COUNT) / 1000.0)
+    }
+}
 
 /// An authorizer and a request that it lets in.
 #[derive(Default)]
@@ -520,6 +554,7 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
             "routes": routes,
         });
         let gateway = Gateway::of(runtime, folder.path(), site, &plugins).await?;
+        let (yardstick, mut verifications) = (Yardstick::new()?, Vec::new());
         for (index, case) in cases.iter().enumerate() {
             let ways: &[&str] = if case.kept.is_some() { &["none", "cold", "kept"] } else { &["none", "cold"] };
             let calls: Vec<_> = ways
@@ -528,9 +563,9 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
                 .collect::<Result<_>>()?;
             // all ways over the same connections, so that making them counts for none
             let mut clients = gateway.connect(CLIENTS, case.tls.then_some(&tls)).await?;
-            let mut rounds = vec![Vec::new(); ways.len()];
+            let (mut rounds, mut alone) = (vec![Vec::new(); ways.len()], Vec::new());
             for round in 0..=ROUNDS {
-                let mut used = Vec::new();
+                let (verification, mut used) = (yardstick.measure()?, Vec::new());
                 for call in &calls {
                     let start = threads_cpu("worker-")?;
                     clients.drive(call, case.requests).await?;
@@ -538,6 +573,7 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
                 }
                 // the first one fills memory
                 if let ([none, others @ ..], true) = (&*used, round > 0) {
+                    alone.push(verification);
                     for (rounds, used) in rounds.iter_mut().skip(1).zip(others) {
                         rounds.push(used - none);
                     }
@@ -545,9 +581,14 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
             }
             let added = ways.iter().zip(&rounds).skip(1);
             for ((way, rounds), limit) in added.zip(case.limits) {
+                let limit = limit.map(|limit| limit * (median(alone.clone()) / VERIFICATION_US).max(1.0));
                 report.case_within(format!("authorizers: {}, {way}, added CPU", case.name), rounds, "us", limit);
+                let ratios: Vec<_> = rounds.iter().zip(&alone).map(|(added, alone)| added / alone).collect();
+                report.case(format!("authorizers: {}, {way}, verifications", case.name), &ratios, "x");
             }
+            verifications.extend(alone);
         }
+        report.case("authorizers: verification of an ES256 signature alone".to_owned(), &verifications, "us");
         Ok(())
     })
 }
