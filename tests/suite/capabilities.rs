@@ -7,7 +7,9 @@ use aws_lc_rs::{
     signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaEncoding, RsaKeyPair},
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use edgeward_tests::{Connection, Gateway, Origin, Reply, eventually, record_logs, wait_for_log, within};
+use edgeward_tests::{
+    Connection, Gateway, Origin, Raw, Reply, eventually, record_logs, wait_for_log, within,
+};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -525,6 +527,40 @@ async fn bindings_that_name_a_store_share_it_also_across_a_swap() {
     }
     assert_eq!(run("/two/x", "kv-increment shop n 1").await, 1);
     assert_eq!(run("/one/x", "kv-increment shop n 1").await, 2);
+}
+
+#[tokio::test]
+async fn who_waits_for_an_answer_is_not_charged_for_what_others_do_meanwhile() {
+    let (origin, listener) = (
+        Origin::start(),
+        tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(),
+    );
+    let service = listener.local_addr().unwrap();
+    let gateway = Gateway::start(json!({
+        "workers": 1,
+        "upstreams": {"origin": {"endpoints": [origin.endpoint()]}},
+        "plugins": {"sink": {
+            "module": "kitchen-sink",
+            "grants": {"http": {"hosts": [service.to_string()], "private-addresses": true}},
+            "limits": {"cpu-time": "100ms", "wall-time": "30s"},
+        }},
+        "routes": [{"path": "/pets/{id}/{rest+}", "upstream": "origin", "pipeline": ["sink"]}],
+    }))
+    .await;
+    // it is in its second tick when it asks
+    let operation = format!("spin 10 http http://{service}/");
+    let asking = ask(&gateway, &operation);
+    let others = async {
+        let (stream, _) = within("a question", listener.accept()).await.unwrap();
+        let mut asked = Raw::from(stream);
+        asked.until("\r\n\r\n").await;
+        for _ in 0..20 {
+            assert_eq!(ask(&gateway, "spin 20 answer 200").await.status, 200);
+        }
+        asked.answer_json("200 OK", "{}").await;
+    };
+    let (reply, ()) = futures_util::future::join(asking, others).await;
+    assert_eq!(reply.json()["ok"]["status"], 200, "{}", reply.text());
 }
 
 #[tokio::test]

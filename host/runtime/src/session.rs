@@ -177,10 +177,11 @@ macro_rules! enter {
         let mut instance = session.begin(phase, slot).await?;
         let left = session.version.capabilities.limits.wall_time.0.saturating_sub(waited);
         let wall = session.version.may_wait.then_some(left);
+        let mark = instance.store.data().cpu.mark.clone();
         let result = match &instance.guests.$hook {
             Some(guest) => {
                 let call = guest.$function(&mut instance.store, $($argument),*);
-                let call = session.version.runtime.running.during(call);
+                let call = session.version.runtime.running.during(mark, call);
                 bounded(wall, staying(instance.home, &mut instance.moved, call)).await
             }
             None => Err(exceeded(FailureKind::Trap, concat!("the module does not export `", stringify!($hook), "`"))),

@@ -56,9 +56,28 @@ impl Budget {
 /// CPU time of the running call. Costs nothing until a call has run for a whole tick.
 #[derive(Debug, Default)]
 pub(crate) struct CpuMeter {
-    /// CPU time of the thread when the guest was last entered or resumed, in nanoseconds; 0 before the first tick.
-    mark: Arc<AtomicU64>,
+    pub(crate) mark: CpuMark,
     used: Duration,
+}
+
+/// CPU time of the thread when the guest was last entered or resumed, in nanoseconds; 0 before the first tick.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CpuMark(Arc<AtomicU64>);
+
+impl CpuMark {
+    /// What the thread does from now on is not the guest's, until [`Self::go_on`] gets what this gave.
+    pub(crate) fn pause(&self) -> Option<u64> {
+        // a call that has not run for a tick yet has no mark: its first tick is charged at a flat rate
+        (self.0.load(Ordering::Relaxed) != 0).then(thread_cpu)
+    }
+
+    /// It may be another thread by now: the difference is what is moved, around zero too.
+    pub(crate) fn go_on(&self, paused: Option<u64>) {
+        if let Some(paused) = paused {
+            self.0
+                .fetch_add(thread_cpu().wrapping_sub(paused), Ordering::Relaxed);
+        }
+    }
 }
 
 /// Store data.
@@ -156,15 +175,9 @@ impl HostState {
 
     /// Runs host work that is bounded by a budget of its own, without charging it to the guest's CPU time.
     pub(crate) fn uncharged<T>(&self, work: impl FnOnce() -> T) -> T {
-        let started = match self.cpu.mark.load(Ordering::Relaxed) {
-            // the call has not run for a tick yet: its first tick is charged at a flat rate
-            0 => return work(),
-            _ => thread_cpu(),
-        };
+        let paused = self.cpu.mark.pause();
         let result = work();
-        self.cpu
-            .mark
-            .fetch_add(thread_cpu().saturating_sub(started), Ordering::Relaxed);
+        self.cpu.mark.go_on(paused);
         result
     }
 
@@ -189,7 +202,7 @@ impl HostState {
     pub(crate) fn begin_call(&mut self, mode: Mode, limit: Duration) {
         self.mode = mode;
         self.cpu.used = Duration::ZERO;
-        self.cpu.mark.store(0, Ordering::Relaxed);
+        self.cpu.mark.0.store(0, Ordering::Relaxed);
         self.cpu_limit = limit;
         self.panic = None;
         self.memory_refused = false;
@@ -199,7 +212,7 @@ impl HostState {
     pub(crate) fn on_tick(mut store: StoreContextMut<'_, Self>) -> wasmtime::Result<UpdateDeadline> {
         let state = store.data_mut();
         let now = thread_cpu();
-        let mark = state.cpu.mark.load(Ordering::Relaxed);
+        let mark = state.cpu.mark.0.load(Ordering::Relaxed);
         // the first tick of a call came after less than a tick of work
         let since = if mark == 0 {
             Duration::from_micros(500)
@@ -217,12 +230,12 @@ impl HostState {
                 ),
             ));
         }
-        let mark = Arc::clone(&state.cpu.mark);
+        let mark = state.cpu.mark.clone();
         Ok(UpdateDeadline::YieldCustom(
             1,
             Box::pin(async move {
                 tokio::task::yield_now().await;
-                mark.store(thread_cpu(), Ordering::Relaxed);
+                mark.0.store(thread_cpu(), Ordering::Relaxed);
             }),
         ))
     }

@@ -17,6 +17,7 @@ use crate::{
     instance::IDLE_MAX,
     memory,
     priority::{give_way, go_first},
+    state::CpuMark,
 };
 
 /// Time between looks at idle instances.
@@ -66,16 +67,21 @@ impl Running {
         Entered(count)
     }
 
-    /// Epochs advance while the call is polled, and not while it waits.
-    pub(crate) async fn during<T>(&self, call: impl Future<Output = T>) -> T {
+    /// Epochs advance while the call is polled, and not while it waits: what the thread does then is not of its CPU time.
+    pub(crate) async fn during<T>(&self, mark: CpuMark, call: impl Future<Output = T>) -> T {
         let mut call = std::pin::pin!(call);
-        let mut again = false;
+        let mut waited = None;
         std::future::poll_fn(|context| {
             let _entered = self.enter();
-            if std::mem::replace(&mut again, true) {
+            if let Some(paused) = waited.take() {
                 self.long.store(true, Relaxed);
+                mark.go_on(paused);
             }
-            call.as_mut().poll(context)
+            let polled = call.as_mut().poll(context);
+            if polled.is_pending() {
+                waited = Some(mark.pause());
+            }
+            polled
         })
         .await
     }
