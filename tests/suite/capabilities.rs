@@ -542,7 +542,7 @@ async fn who_waits_for_an_answer_is_not_charged_for_what_others_do_meanwhile() {
         "plugins": {"sink": {
             "module": "kitchen-sink",
             "grants": {"http": {"hosts": [service.to_string()], "private-addresses": true}},
-            "limits": {"cpu-time": "100ms", "wall-time": "30s"},
+            "limits": {"cpu-time": "100ms", "wall-time": "30s", "host-calls": 1000000},
         }},
         "routes": [{"path": "/pets/{id}/{rest+}", "upstream": "origin", "pipeline": ["sink"]}],
     }))
