@@ -30,7 +30,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     end_to_end::{Call, Gateway, HOST, load_runtime, server},
     hooks::load,
-    measure::{Report, median, thread_cpu, threads_cpu},
+    measure::{Report, thread_cpu, threads_cpu},
 };
 
 const CLIENTS: usize = 8;
@@ -39,9 +39,6 @@ const ROUNDS: usize = 61;
 const ISSUER: &str = "https://id.example.com";
 const ACCESS_KEY_ID: &str = "AKIDEXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
-/// What the verification of an ES256 signature takes on the processor that the limits below are for, in microseconds. Where it takes longer, they are as many
-/// times higher.
-const VERIFICATION_US: f64 = 38.0;
 /// Most that a token signed with ES256 may cost where the plugin is asked, in microseconds.
 const ES256_COLD_US_MAX: f64 = 60.0;
 /// The same where the decision was kept.
@@ -583,7 +580,6 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
             }
             let added = ways.iter().zip(&rounds).skip(1);
             for ((way, rounds), limit) in added.zip(case.limits) {
-                let limit = limit.map(|limit| limit * (median(alone.clone()) / VERIFICATION_US).max(1.0));
                 report.case_within(format!("authorizers: {}, {way}, added CPU", case.name), rounds, "us", limit);
                 let ratios: Vec<_> = rounds.iter().zip(&alone).map(|(added, alone)| added / alone).collect();
                 report.case(format!("authorizers: {}, {way}, verifications", case.name), &ratios, "x");
