@@ -408,7 +408,7 @@ fn signed_4a(request: &Request<'_>, hash: &str, now: Timestamp) -> Result<Vec<(S
     ];
     let headers: Vec<_> = fields
         .iter()
-        .map(|(name, value)| (name.clone(), value.clone().into_bytes()))
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
         .collect();
     let request = Request {
         headers: &headers,

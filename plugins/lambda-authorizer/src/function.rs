@@ -104,12 +104,16 @@ fn sign(call: &mut Call, credentials: &Credentials, outside: &impl Outside) -> R
         send_payload_hash: false,
     };
     let (path, query) = split_target(&call.url);
+    let fields = call.headers.iter();
+    let fields: Vec<_> = fields
+        .map(|(name, value)| (name.as_str(), value.as_slice()))
+        .collect();
     let request = Request {
         method: "POST",
         path,
         query,
         host: host(&call.url),
-        headers: &call.headers,
+        headers: &fields,
     };
     let hash = to_hex(&HostCrypto.sha256(&call.body));
     let time = Timestamp(outside.now_ms() / 1000);

@@ -33,7 +33,8 @@ pub fn check(
     outside: &impl Outside,
 ) -> Result<Accepted, Refusal> {
     let (method, target, host) = (incoming.method(), incoming.raw_target(), incoming.raw_authority());
-    let headers = incoming.headers();
+    let block = incoming.headers();
+    let headers: Vec<_> = block.iter().collect();
     let (path, query) = split_target(&target);
     let request = Request {
         method: &method,
@@ -179,9 +180,9 @@ fn check_scope(settings: &Settings, presented: &Presented) -> Result<(), Refusal
             "Credential should be scoped with a valid terminator: '{TERMINATOR}', not '{given}'."
         ));
     }
-    let (date, time) = (presented.time.date(), presented.time.basic());
+    let date = presented.time.date();
     if credential.date != date {
-        let given = shown(&credential.date);
+        let (given, time) = (shown(&credential.date), presented.time.basic());
         wrong.push(format!(
             "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '{given}' != '{date}', from '{time}'."
         ));

@@ -1,7 +1,8 @@
 //! The seams of the logic, answered by the gateway.
 
 use edgeward_sdk::{
-    Allowed, Answer, ContextValue, Decision, Denied, RequestHead, clock, crypto, http_client, kv, log, secret,
+    Allowed, Answer, ContextValue, Decision, Denied, HeaderBlock, RequestHead, clock, crypto, http_client,
+    kv, log, secret,
 };
 use edgeward_sigv4::Timestamp;
 use serde_json::{Value, json};
@@ -80,9 +81,8 @@ impl Incoming for Original<'_> {
         self.0.method()
     }
 
-    fn headers(&self) -> Vec<(String, Vec<u8>)> {
-        let headers = self.0.raw_headers().into_iter();
-        headers.map(|field| (field.name, field.value)).collect()
+    fn headers(&self) -> HeaderBlock {
+        self.0.raw_headers()
     }
 
     fn raw_target(&self) -> String {

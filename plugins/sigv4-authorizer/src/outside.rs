@@ -1,6 +1,6 @@
 //! What the logic needs from outside, as one seam: the host in a gateway, a simulation in tests.
 
-use edgeward_sdk::log::Level;
+use edgeward_sdk::{HeaderBlock, log::Level};
 
 /// The world outside the plugin, besides [`edgeward_sigv4::HostCrypto`]. Error texts name what was asked for; they go to the log, never to a caller.
 pub trait Outside {
@@ -52,7 +52,7 @@ pub trait Incoming {
     /// `Host` or `:authority` exactly as the client sent it.
     fn raw_authority(&self) -> String;
     /// All header fields exactly as the client sent them, in order of arrival, names in lower case.
-    fn headers(&self) -> Vec<(String, Vec<u8>)>;
+    fn headers(&self) -> HeaderBlock;
     /// SHA-256 of the whole body; none when there is no body.
     fn body_sha256(&self) -> Option<Vec<u8>>;
 }

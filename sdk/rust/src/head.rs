@@ -8,7 +8,7 @@ use ref_cast::RefCast;
 
 use crate::hooks::Decision;
 use crate::host::head as host;
-use crate::messages::{ContextEntry, ContextValue, Header, Pair, Peer};
+use crate::messages::{ContextEntry, ContextValue, Header, HeaderBlock, Pair, Peer};
 
 /// The request as the client sent it plus the edits made so far.
 ///
@@ -77,7 +77,7 @@ impl RequestHead {
 
     /// All header fields as the client sent them, before the gateway edited any (hops, addresses, ids, decompressed bodies), for signatures: on routes with a plugin
     /// whose interest has [`request_digest`](crate::Interest::request_digest). Else as [`Self::headers`].
-    pub fn raw_headers(&self) -> Vec<Header> {
+    pub fn raw_headers(&self) -> HeaderBlock {
         self.0.raw_headers()
     }
 

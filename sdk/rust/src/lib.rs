@@ -76,7 +76,7 @@ pub use crate::hooks::{
     Action, Allowed, Authorize, Blocking, BodyAction, BodyMode, ContextFact, Decision, Denied, GatewayError,
     HeadAction, Inspect, Interest, Observe, Outcome, OverLimit, Plugin, RuleMatch, Transform, Verdict,
 };
-pub use crate::messages::{Answer, BodyState, ContextEntry, ContextValue, Header, Pair, Peer};
+pub use crate::messages::{Answer, BodyState, ContextEntry, ContextValue, Header, HeaderBlock, Pair, Peer};
 
 /// Everything that the source of a plugin usually names: `use edgeward_sdk::prelude::*;`.
 pub mod prelude {

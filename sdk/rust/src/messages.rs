@@ -1,8 +1,37 @@
 //! Records that hooks and capabilities share, with the conveniences that the generated types lack.
 
 pub use crate::bindings::imports::edgeward::plugin::types::{
-    Answer, BodyState, ContextEntry, ContextValue, Header, Pair, Peer,
+    Answer, BodyState, ContextEntry, ContextValue, Header, HeaderBlock, Pair, Peer,
 };
+
+impl HeaderBlock {
+    /// Names (lower case) and values of the lines, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let mut start = 0;
+        let mut part = move |end: u32| {
+            let from = std::mem::replace(&mut start, end as usize);
+            self.bytes.get(from..end as usize)
+        };
+        self.ends.chunks_exact(2).map_while(move |ends| match ends {
+            [name, value] => Some((std::str::from_utf8(part(*name)?).ok()?, part(*value)?)),
+            _ => None,
+        })
+    }
+}
+
+impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for HeaderBlock {
+    /// Of less than 4 GiB.
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(lines: I) -> Self {
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        for (name, value) in lines {
+            for part in [name.as_ref().as_bytes(), value.as_ref()] {
+                bytes.extend_from_slice(part);
+                ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+            }
+        }
+        Self { bytes, ends }
+    }
+}
 
 impl Answer {
     /// An answer with that status (200 to 599), no header fields and no body.
@@ -152,6 +181,23 @@ mod tests {
             .header("set-cookie", "b=2")
             .body("short and stout");
         assert_eq!(Answer::from(response), expected);
+    }
+
+    #[test]
+    fn a_block_of_header_lines_is_taken_apart_as_far_as_it_goes() {
+        let lines: [(&str, &[u8]); 3] = [("accept", b"*/*"), ("x-bin", b"\xff"), ("x-none", b"")];
+        let block = HeaderBlock::from_iter(lines);
+        assert_eq!(block.ends, [6, 9, 14, 15, 21, 21]);
+        assert!(block.iter().eq(lines));
+        assert_eq!(HeaderBlock::from_iter([("", ""); 0]).iter().count(), 0);
+        // half a field, one that ends before it begins, one beyond the bytes, a name that is no text
+        for rest in [&[14][..], &[14, 12], &[8, 14], &[14, 99], &[15, 21]] {
+            let block = HeaderBlock {
+                ends: [&[6, 9], rest].concat(),
+                ..block.clone()
+            };
+            assert!(block.iter().eq(lines.into_iter().take(1)), "{rest:?}");
+        }
     }
 
     #[test]

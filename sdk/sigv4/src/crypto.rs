@@ -24,7 +24,7 @@ pub trait Verify: Mac {
 /// The key of Signature Version 4 for one day, region and service.
 #[must_use]
 pub fn signing_key(secret: &str, date: &str, region: &str, service: &str, crypto: &impl Mac) -> Vec<u8> {
-    let first = format!("AWS4{secret}").into_bytes();
+    let first = ["AWS4", secret].concat().into_bytes();
     [date, region, service, TERMINATOR]
         .iter()
         .fold(first, |key, part| crypto.hmac_sha256(&key, part.as_bytes()))

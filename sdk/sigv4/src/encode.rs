@@ -35,26 +35,13 @@ pub(crate) fn decode_query(text: &str) -> Result<Vec<u8>, Malformed> {
 /// Lower-case hexadecimal digits.
 #[must_use]
 pub fn to_hex(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or_default();
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
+    base16ct::lower::encode_string(bytes)
 }
 
 /// Reads lower-case hexadecimal digits; none when there are others or an odd number.
 #[must_use]
 pub fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let value = |digit: &u8| match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    };
-    let pairs = text.as_bytes().chunks(2).map(|pair| match pair {
-        [high, low] => Some(value(high)? << 4 | value(low)?),
-        _ => None,
-    });
-    pairs.collect()
+    base16ct::lower::decode_vec(text).ok()
 }
 
 #[cfg(test)]

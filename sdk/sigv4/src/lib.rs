@@ -54,7 +54,7 @@ pub struct Request<'a> {
     /// `Host` or `:authority` as it is sent.
     pub host: &'a str,
     /// Header fields in order of arrival, names in lower case. A field `host` among them is not looked at.
-    pub headers: &'a [(String, Vec<u8>)],
+    pub headers: &'a [(&'a str, &'a [u8])],
 }
 
 impl<'a> Request<'a> {
@@ -63,7 +63,7 @@ impl<'a> Request<'a> {
         let headers = self.headers;
         headers
             .iter()
-            .filter(move |(one, _)| one == name)
-            .map(|(_, value)| value.as_slice())
+            .filter(move |(one, _)| *one == name)
+            .map(|(_, value)| *value)
     }
 }

@@ -90,7 +90,7 @@ impl Presented {
             .unwrap_or((authorization, ""));
         let [mut credential, mut signature, mut signed_headers] = [None; 3];
         let mut unknown = None;
-        for part in rest.split([',', ' ', '\t']).filter(|part| !part.is_empty()) {
+        for part in rest.split(',').flat_map(str::split_ascii_whitespace) {
             let (name, value) = part.split_once('=').ok_or(Malformed::NotAPair)?;
             let (name, place) = match name {
                 "Credential" => ("Credential", &mut credential),
@@ -191,7 +191,7 @@ impl Presented {
     /// Names of the header fields that begin with `x-amz-`, were sent and are not signed, without `x-amz-security-token`: a session token
     /// may be added after signing and is compared with the one that belongs to the key.
     pub fn unsigned_amz_headers<'r>(&self, request: &Request<'r>) -> impl Iterator<Item = &'r str> {
-        let names = request.headers.iter().map(|(name, _)| name.as_str());
+        let names = request.headers.iter().map(|(name, _)| *name);
         names.filter(|name| {
             name.starts_with("x-amz-")
                 && *name != "x-amz-security-token"

@@ -114,8 +114,8 @@ impl Credential {
             ..
         } = self;
         match &self.region {
-            Some(region) => format!("{date}/{region}/{service}/{terminator}"),
-            None => format!("{date}/{service}/{terminator}"),
+            Some(region) => [date.as_str(), region, service, terminator].join("/"),
+            None => [date.as_str(), service, terminator].join("/"),
         }
     }
 }

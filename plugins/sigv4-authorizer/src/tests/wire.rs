@@ -4,6 +4,7 @@ use aws_lc_rs::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair},
 };
+use edgeward_sdk::HeaderBlock;
 use edgeward_sigv4::{
     Algorithm, HostCrypto, Mac as _, PathStyle, Request, Signer, Timestamp, canonical_request, private_key,
     split_target, string_to_sign, to_hex,
@@ -48,8 +49,8 @@ impl Incoming for Wire {
         self.host.into()
     }
 
-    fn headers(&self) -> Vec<(String, Vec<u8>)> {
-        self.headers.clone()
+    fn headers(&self) -> HeaderBlock {
+        self.headers.iter().map(|(name, value)| (name, value)).collect()
     }
 
     fn body_sha256(&self) -> Option<Vec<u8>> {
@@ -95,12 +96,17 @@ impl Wire {
 
     pub(super) fn request(&self) -> Request<'_> {
         let (path, query) = split_target(&self.target);
+        let fields = self.headers.iter();
+        let fields: Vec<_> = fields
+            .map(|(name, value)| (name.as_str(), value.as_slice()))
+            .collect();
         Request {
             method: self.method,
             path,
             query,
             host: self.host,
-            headers: &self.headers,
+            // never freed, which is little in a test
+            headers: fields.leak(),
         }
     }
 

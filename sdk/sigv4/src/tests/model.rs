@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{PathStyle, Presented, Query, Request, Signer, Timestamp, canonical_path, canonical_request};
 use proptest::prelude::*;
 
-use super::crypto::{Crypto, ID, SECRET};
+use super::{
+    crypto::{Crypto, ID, SECRET},
+    kept,
+};
 
 fn escape(bytes: &[u8]) -> String {
     let mut text = String::new();
@@ -141,7 +144,7 @@ proptest! {
     fn the_canonical_request_is_that_of_the_second_implementation(
         method in "GET|POST|PATCH", path in path(), query in query(), headers in headers(), host in "[a-c]{1,5}(:8080)?",
     ) {
-        let request = Request { method: &method, path: &path, query: &query, host: &host, headers: &headers };
+        let request = Request { method: &method, path: &path, query: &query, host: &host, headers: kept(&headers) };
         let names: BTreeSet<String> = headers.iter().map(|(name, _)| name.clone()).chain(["host".to_owned()]).collect();
         let signed: Vec<String> = names.into_iter().collect();
         let canonical_query = Query::parse(&query).unwrap().canonical(&[]);
@@ -166,7 +169,7 @@ proptest! {
             service: "execute-api", style: PathStyle::default(), send_payload_hash: false,
         };
         let time = Timestamp(1_700_000_000);
-        let request = Request { method: "GET", path: &path, query: &query, host: "api.test", headers: &headers };
+        let request = Request { method: "GET", path: &path, query: &query, host: "api.test", headers: kept(&headers) };
         let (mut all, mut target) = (headers.clone(), query.clone());
         if in_query {
             target = signer.query(&request, "HASH", time, 60, &Crypto).unwrap();
@@ -174,7 +177,7 @@ proptest! {
             let added = signer.headers(&request, "HASH", time, &Crypto).unwrap();
             all.extend(added.into_iter().map(|(name, value)| (name, value.into_bytes())));
         }
-        let request = Request { query: &target, headers: &all, ..request };
+        let request = Request { query: &target, headers: kept(&all), ..request };
         let presented = Presented::read(&request).unwrap().unwrap();
         prop_assert_eq!(&presented.session_token, &token);
         let holds = |request: &Request<'_>, payload: &str| {
@@ -202,7 +205,7 @@ proptest! {
     ) {
         let headers = [("authorization".to_owned(), authorization.into_bytes()), ("x-amz-date".to_owned(), date.into_bytes())];
         for headers in [&headers[..], &headers[1..]] {
-            drop(Presented::read(&Request { method: "GET", path: "/", query: &query, host: "h", headers }));
+            drop(Presented::read(&Request { method: "GET", path: "/", query: &query, host: "h", headers: kept(headers) }));
         }
     }
 }

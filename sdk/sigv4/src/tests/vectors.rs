@@ -94,7 +94,7 @@ impl Parsed {
             path,
             query,
             host: &self.host,
-            headers: &self.headers,
+            headers: super::kept(&self.headers),
         }
     }
 

@@ -93,8 +93,10 @@ impl Authorize for Says {
 
 /// The fields that the client sent, `name: value` each.
 fn sent(request: &RequestHead) -> String {
-    let fields = request.raw_headers().into_iter();
-    let fields = fields.map(|field| format!("{}: {}", field.name, String::from_utf8_lossy(&field.value)));
+    let fields = request.raw_headers();
+    let fields = fields
+        .iter()
+        .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value)));
     fields.collect::<Vec<_>>().join("; ")
 }
 

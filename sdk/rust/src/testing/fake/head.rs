@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, Method, Uri};
 use percent_encoding::percent_decode_str;
 
 pub use super::exchange::Exchange;
-use crate::messages::{Header, Pair};
+use crate::messages::{Header, HeaderBlock, Pair};
 
 /// Framing fields and hop-by-hop fields (RFC 9110 section 7.6.1): the gateway's own business.
 const PROTECTED: [&str; 9] = [
@@ -156,8 +156,9 @@ impl RequestHead {
         self.authority.clone()
     }
 
-    pub fn raw_headers(&self) -> Vec<Header> {
-        self.headers()
+    pub fn raw_headers(&self) -> HeaderBlock {
+        let headers = self.headers().into_iter();
+        headers.map(|header| (header.name, header.value)).collect()
     }
 
     pub fn body_digest(&self) -> Option<Vec<u8>> {
