@@ -81,7 +81,7 @@ impl From<Duration> for Timestamp {
     }
 }
 
-/// The last digits of a number, zeros in front of it too; a tenth of what formatting takes.
+/// The last digits of a number, zeros in front of it too, without the machinery of formatting.
 fn push_digits(text: &mut String, number: u64, count: u32) {
     let digits = (0..count).rev().map(|place| number / 10_u64.pow(place) % 10);
     text.extend(digits.filter_map(|digit| char::from_digit(u32::try_from(digit).ok()?, 10)));
